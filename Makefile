@@ -1,0 +1,56 @@
+PYTHON ?= python3
+ARGS ?=
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+MAKEFLAGS += --no-print-directory
+.DELETE_ON_ERROR:
+.PHONY: help venv demo test test-slow check format dist clean
+
+help: ## list these targets
+	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1|\2/p' $(firstword $(MAKEFILE_LIST)) \
+	    | while IFS='|' read -r target text; do printf '%-18s %s\n' "$$target" "$$text"; done
+	@echo "PYTHON=python3.12 chooses the interpreter for the virtual environment," \
+	    "ARGS='-k name' is handed to pytest."
+
+venv: $(STAMP) ## install the program and what it is tested with into .venv
+
+demo: $(STAMP) ## stream real data into a local S3 server and compare what was stored
+	@bash demo/demo.sh $(BIN)
+
+test: $(STAMP) ## all tests but the slow ones
+	@$(BIN)/python -m pytest -m "not slow" $(ARGS)
+
+test-slow: $(STAMP) ## the slow tests
+	@$(BIN)/python -m pytest -m slow $(ARGS)
+
+check: $(STAMP) ## ruff and mypy --strict
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+
+format: $(STAMP) ## let ruff format the code and sort the imports
+	@$(BIN)/ruff check --fix-only --quiet .
+	@$(BIN)/ruff format .
+
+dist: $(STAMP) ## build the source archive and the wheel into dist/
+	@$(BIN)/python -m build --outdir dist .
+
+clean: ## remove all that make and the tests have made
+	@rm -rf $(VENV) build dist *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(STAMP): requirements.txt setup.cfg pyproject.toml
+	@command -v "$(PYTHON)" >/dev/null \
+	    || { echo "make: there is no $(PYTHON); install Python 3.10 or newer, or name it: make PYTHON=..." >&2; exit 1; }
+	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 10))' \
+	    || { echo "make: $(PYTHON) is $$("$(PYTHON)" -V 2>&1), but 3.10 or newer is needed; name one: make PYTHON=python3.12" >&2; exit 1; }
+	@"$(PYTHON)" -c 'import ensurepip, venv' 2>/dev/null \
+	    || { echo "make: $(PYTHON) cannot make virtual environments; install its venv package (Debian: python3-venv)" >&2; exit 1; }
+	@echo "installing into $(VENV) ..."
+	@"$(PYTHON)" -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet -r requirements.txt
+	@$(BIN)/python -m pip install --quiet --no-deps -e .
+	@touch $@
