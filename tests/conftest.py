@@ -1,0 +1,94 @@
+"""Fixtures: an environment nobody has configured, and the servers the tests talk to."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from moto.server import ThreadedMotoServer
+
+from tests.seaweed import SeaweedFS, free_ports
+from tests.support import remove_bucket, s3_client
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+PROXIES = {"HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"}
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _bare_environment() -> Iterator[None]:
+    """Take away what would steer the program, or the servers' clients, from outside."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in list(os.environ):
+            steers = name.startswith(("AWS_", "STREAMTOS3_", "BOTO_")) or name.upper() in PROXIES
+            if steers or name == "REQUESTS_CA_BUNDLE":
+                patch.delenv(name)
+        yield
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty home directory; a test may write `.aws/config` and `.aws/credentials` into it."""
+    home = tmp_path_factory.mktemp("home")
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(home / ".aws" / "config"))
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(home / ".aws" / "credentials"))
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    return home
+
+
+@pytest.fixture(scope="session")
+def seaweed() -> Iterator[SeaweedFS]:
+    """A real S3 server for all that is claimed about integrity."""
+    with SeaweedFS() as server:
+        yield server
+
+
+@pytest.fixture
+def s3(seaweed: SeaweedFS) -> Iterator[S3Client]:
+    """A client that may do everything on SeaweedFS, and does it once."""
+    client = s3_client(seaweed.endpoint_url, seaweed.access_key, seaweed.secret_key)
+    yield client
+    client.close()
+
+
+@pytest.fixture
+def bucket(s3: S3Client) -> Iterator[str]:
+    """A bucket on SeaweedFS that no other test sees."""
+    yield from _fresh_bucket(s3)
+
+
+@pytest.fixture(scope="session")
+def moto_server() -> Iterator[str]:
+    """The URL of a moto server: for the shape of requests, not for integrity, which it ignores."""
+    (port,) = free_ports(1)
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=port, verbose=False)
+    server.start()
+    yield f"http://127.0.0.1:{port}"
+    server.stop()
+
+
+@pytest.fixture
+def moto_s3(moto_server: str) -> Iterator[S3Client]:
+    """A client of the moto server, which takes any keys."""
+    client = s3_client(moto_server, "moto", "moto")
+    yield client
+    client.close()
+
+
+@pytest.fixture
+def moto_bucket(moto_s3: S3Client) -> Iterator[str]:
+    """A bucket on the moto server that no other test sees."""
+    yield from _fresh_bucket(moto_s3)
+
+
+def _fresh_bucket(s3: S3Client) -> Iterator[str]:
+    name = f"test-{uuid.uuid4().hex[:12]}"
+    s3.create_bucket(Bucket=name)
+    yield name
+    remove_bucket(s3, name)

@@ -1,0 +1,83 @@
+"""What many tests need: clients, payloads, and the question what a failed upload left behind."""
+
+from __future__ import annotations
+
+import functools
+import os
+import random
+from typing import TYPE_CHECKING
+
+import boto3
+import pytest
+from botocore.config import Config
+from botocore.exceptions import ClientError
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+MIB = 1024**2
+
+running_as_root = os.geteuid() == 0
+unless_root = pytest.mark.skipif(running_as_root, reason="root may read and write everything")
+
+
+@functools.cache
+def _session() -> boto3.session.Session:
+    """One for all clients, as each takes a tenth of a second; boto3's own is the program's."""
+    return boto3.session.Session()
+
+
+def s3_client(endpoint_url: str, access_key: str, secret_key: str) -> S3Client:
+    """A client that sends what the test says: no checksums of its own, no second try."""
+    return _session().client(
+        "s3",
+        endpoint_url=endpoint_url,
+        region_name="us-east-1",
+        aws_access_key_id=access_key,
+        aws_secret_access_key=secret_key,
+        config=Config(
+            request_checksum_calculation="when_required",
+            response_checksum_validation="when_required",
+            retries={"total_max_attempts": 1},
+            s3={"addressing_style": "path"},
+        ),
+    )
+
+
+def payload(size_bytes: int, seed: int = 0) -> bytes:
+    """The same pseudo-random bytes on every run; a shorter payload is the beginning of a longer."""
+    source = random.Random(seed)
+    pieces = [source.randbytes(MIB) for _ in range(-(-size_bytes // MIB))]
+    return b"".join(pieces)[:size_bytes]
+
+
+def object_exists(s3: S3Client, bucket: str, key: str) -> bool:
+    try:
+        s3.head_object(Bucket=bucket, Key=key)
+    except ClientError as error:
+        if error.response["ResponseMetadata"]["HTTPStatusCode"] != 404:
+            raise
+        return False
+    return True
+
+
+def open_uploads(s3: S3Client, bucket: str) -> list[tuple[str, str]]:
+    """The unfinished multipart uploads of a bucket, as (key, upload id)."""
+    pages = s3.get_paginator("list_multipart_uploads").paginate(Bucket=bucket)
+    return [(u["Key"], u["UploadId"]) for page in pages for u in page.get("Uploads", [])]
+
+
+def assert_nothing_left(s3: S3Client, bucket: str, key: str) -> None:
+    """A failed upload leaves neither an object nor parts that somebody pays for."""
+    assert not object_exists(s3, bucket, key), f"{key} exists"
+    assert open_uploads(s3, bucket) == []
+
+
+def remove_bucket(s3: S3Client, bucket: str) -> None:
+    """Delete a bucket with its unfinished uploads and every version of every object."""
+    for key, upload_id in open_uploads(s3, bucket):
+        s3.abort_multipart_upload(Bucket=bucket, Key=key, UploadId=upload_id)
+    for page in s3.get_paginator("list_object_versions").paginate(Bucket=bucket):
+        for version in [*page.get("Versions", []), *page.get("DeleteMarkers", [])]:
+            s3.delete_object(Bucket=bucket, Key=version["Key"], VersionId=version["VersionId"])
+    s3.delete_bucket(Bucket=bucket)
