@@ -1,0 +1,44 @@
+"""Digests (pure): of one part, of the object S3 makes of the parts, of the whole stream."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Iterable
+
+__all__ = ["STREAM_DIGESTS", "StreamDigests", "composite_etag", "content_md5", "part_md5"]
+
+STREAM_DIGESTS = ("sha256", "md5", "sha1", "sha512", "blake2b")
+"""Names accepted for a whole-stream digest; `hashlib`'s own."""
+
+
+def part_md5(data: bytes | memoryview) -> bytes:
+    """Binary MD5 of one part. MD5 guards against accidents here, not against an attacker."""
+    return hashlib.md5(data, usedforsecurity=False).digest()
+
+
+def content_md5(md5: bytes) -> str:
+    """The value of the Content-MD5 header for a binary MD5 (RFC 1864)."""
+    return base64.b64encode(md5).decode("ascii")
+
+
+def composite_etag(part_md5s: Iterable[bytes]) -> str:
+    """The ETag of a multipart object: hex MD5 of the parts' binary MD5s, dash, their number."""
+    md5s = list(part_md5s)
+    return f"{hashlib.md5(b''.join(md5s), usedforsecurity=False).hexdigest()}-{len(md5s)}"
+
+
+class StreamDigests:
+    """Digests of everything that was read, in order."""
+
+    def __init__(self, names: Iterable[str]) -> None:
+        self._hashes = {name: hashlib.new(name, usedforsecurity=False) for name in names}
+
+    def update(self, data: bytes | memoryview) -> None:
+        """Take in the next bytes of the stream."""
+        for each in self._hashes.values():
+            each.update(data)
+
+    def hexdigests(self) -> dict[str, str]:
+        """Name to lower-case hex digest of all bytes so far."""
+        return {name: each.hexdigest() for name, each in self._hashes.items()}

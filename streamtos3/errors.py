@@ -1,0 +1,194 @@
+"""The exception tree: every failure has one meaning, one exit status and one hint.
+
+Library code raises from this tree and nothing else; `cli` is the only place that prints or
+exits. The exit statuses are grouped by what the operator does next; the table is in README.org.
+"""
+
+from __future__ import annotations
+
+import signal
+from typing import TYPE_CHECKING, ClassVar
+
+if TYPE_CHECKING:
+    from .model import Receipt
+
+__all__ = [
+    "AbsentError",
+    "ConditionError",
+    "CredentialsError",
+    "ExistsError",
+    "IntegrityError",
+    "Interrupted",
+    "RefusedError",
+    "ReportError",
+    "RetriesUsedUpError",
+    "SourceError",
+    "StoreError",
+    "StreamToS3Error",
+    "TransientError",
+    "UndecidedError",
+    "UnprovedError",
+    "UnreachableError",
+    "UsageError",
+]
+
+
+class StreamToS3Error(Exception):
+    """Base of all errors a caller may see.
+
+    `message` says what was attempted and what came back, in one line; `hint` names the next
+    step; `left_behind` says what of this upload is in the bucket when it is not nothing.
+    """
+
+    exit_status: ClassVar[int] = 1
+
+    def __init__(self, message: str, *, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+        self.left_behind: str | None = None
+
+
+class UsageError(StreamToS3Error):
+    """The command line, or the options given to the library, make no sense."""
+
+    exit_status = 2
+
+
+class SourceError(StreamToS3Error):
+    """The input failed. Never raised for anything the store did (docs/design.org, invariant 10)."""
+
+    exit_status = 7
+
+
+class IntegrityError(StreamToS3Error):
+    """What the service holds or sends is not what was read."""
+
+    exit_status = 9
+
+
+class UnprovedError(StreamToS3Error):
+    """The object is stored, but nothing this endpoint answers proves it."""
+
+    exit_status = 10
+
+    def __init__(self, message: str, *, hint: str | None = None, receipt: Receipt) -> None:
+        super().__init__(message, hint=hint)
+        self.receipt = receipt
+
+
+class ReportError(StreamToS3Error):
+    """Stored and proved, but the receipt, log or report could not be written."""
+
+    exit_status = 11
+
+
+class StoreError(StreamToS3Error):
+    """Something the store said, or its silence.
+
+    `code` is the S3 error code (None where there was no answer), `http_status` and
+    `request_id` what the answer carried.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        hint: str | None = None,
+        code: str | None = None,
+        http_status: int | None = None,
+        request_id: str | None = None,
+    ) -> None:
+        super().__init__(message, hint=hint)
+        self.code = code
+        self.http_status = http_status
+        self.request_id = request_id
+
+
+class CredentialsError(StoreError):
+    """No usable credentials: none found, malformed, unknown to the service or expired."""
+
+    exit_status = 3
+
+
+class UnreachableError(StoreError):
+    """The endpoint was never reached, or what answers there does not speak S3."""
+
+    exit_status = 4
+
+
+class RefusedError(StoreError):
+    """The service refuses for good; trying again cannot help."""
+
+    exit_status = 5
+
+
+class AbsentError(RefusedError):
+    """There is no such bucket, object or upload; `code` says which."""
+
+
+class ConditionError(RefusedError):
+    """412: the condition of a conditional write was not met."""
+
+
+class ExistsError(StoreError):
+    """The object exists and overwriting was not asked for."""
+
+    exit_status = 6
+
+
+class RetriesUsedUpError(StoreError):
+    """What could have passed by waiting did not, for as long as the policy allowed."""
+
+    exit_status = 8
+
+
+class UndecidedError(RetriesUsedUpError):
+    """The commit was sent and its answer never came: the object may or may not be there.
+
+    Never followed by an abort: that could destroy a stored object on some servers.
+    """
+
+
+class TransientError(StoreError):
+    """Worth another try. Only `retry` handles it; it never reaches a caller.
+
+    `damaged`: the bytes did not arrive as sent. `expired`: new credentials are needed first.
+    `answered`: an HTTP answer came. `retry_after_s`: what the service asked for, in seconds.
+    """
+
+    exit_status = 8
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        hint: str | None = None,
+        code: str | None = None,
+        http_status: int | None = None,
+        request_id: str | None = None,
+        damaged: bool = False,
+        expired: bool = False,
+        answered: bool = True,
+        retry_after_s: float = 0.0,
+    ) -> None:
+        super().__init__(
+            message, hint=hint, code=code, http_status=http_status, request_id=request_id
+        )
+        self.damaged = damaged
+        self.expired = expired
+        self.answered = answered
+        self.retry_after_s = retry_after_s
+
+
+class Interrupted(BaseException):
+    """A signal ended the work. Not an `Exception`, so that nothing swallows it on its way."""
+
+    def __init__(self, signum: int) -> None:
+        name = signal.Signals(signum).name
+        super().__init__(f"interrupted by {name}")
+        self.message = f"interrupted by {name}"
+        self.hint: str | None = None
+        self.left_behind: str | None = None
+        self.signum = signum
+        self.exit_status = 128 + signum

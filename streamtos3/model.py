@@ -1,0 +1,217 @@
+"""The values that travel between the modules: frozen, typed, without behaviour of their own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Literal
+
+from .parts import DEFAULT_CHUNK_BYTES, S3_LIMITS, Limits
+
+__all__ = [
+    "Addressing",
+    "CommandReport",
+    "Connection",
+    "Credentials",
+    "Event",
+    "Options",
+    "PartStored",
+    "Proof",
+    "Receipt",
+    "Retrying",
+    "Retries",
+    "Started",
+    "StoredPart",
+    "UploadCreated",
+    "Warned",
+]
+
+Addressing = Literal["auto", "path", "virtual"]
+
+
+@dataclass(frozen=True)
+class Credentials:
+    """An access key; the secrets never show in `repr`."""
+
+    access_key: str
+    secret_key: str = field(repr=False)
+    session_token: str | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True)
+class Connection:
+    """How the service is reached. Everything unset is left to boto3's usual chain.
+
+    `keyfile` (`KEY:SECRET` or `KEY:SECRET:TOKEN`) replaces that chain and is read again when
+    the service calls the credentials expired. `proxy` may carry a password.
+    """
+
+    endpoint_url: str | None = None
+    region: str | None = None
+    profile: str | None = None
+    keyfile: str | None = None
+    insecure_keyfile: bool = False
+    addressing: Addressing = "auto"
+    ca_bundle: str | None = None
+    verify_tls: bool = True
+    proxy: str | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True)
+class Retries:
+    """How long a failing request is tried again.
+
+    A request gives up `retry_for_s` after its first failure, or after `tries` tries; with both
+    None, after 15 minutes. Damaged bytes give up after five tries. `check_for_s` bounds the
+    check before the first byte.
+    """
+
+    first_wait_s: float = 1.0
+    longest_wait_s: float = 60.0
+    retry_for_s: float | None = None
+    tries: int | None = None
+    damage_tries: int = 5
+    check_for_s: float = 30.0
+
+
+@dataclass(frozen=True)
+class Options:
+    """What `upload` may be told; the defaults suit a stream of unknown length.
+
+    Sizes are in bytes. `memory_bytes` bounds the part buffers (None: a quarter of what is free,
+    at most 1 GiB). `expect_size_bytes` must be met exactly, `size_hint_bytes` only guides the
+    part plan. `digests` are names of `digest.STREAM_DIGESTS`. `command_line` is what the
+    receipt says about how the program was called, already without secrets.
+    """
+
+    connection: Connection = Connection()
+    chunk_bytes: int = DEFAULT_CHUNK_BYTES
+    jobs: int = 16
+    memory_bytes: int | None = None
+    expect_size_bytes: int | None = None
+    min_size_bytes: int = 0
+    expect_sha256: str | None = None
+    size_hint_bytes: int | None = None
+    equal_parts: bool = False
+    overwrite: bool = False
+    resume: bool = False
+    digests: tuple[str, ...] = ("sha256",)
+    retries: Retries = Retries()
+    limits: Limits = S3_LIMITS
+    command_line: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True)
+class StoredPart:
+    """One part whose ETag was compared. `md5` and `etag` are hex, without quotes.
+
+    `etag_is_md5` is False where the service encrypts and its ETag is therefore no MD5.
+    `resumed`: stored by an earlier run and not sent again.
+    """
+
+    number: int
+    offset_bytes: int
+    size_bytes: int
+    md5: str
+    etag: str
+    tries: int
+    etag_is_md5: bool = True
+    resumed: bool = False
+
+
+@dataclass(frozen=True)
+class Proof:
+    """What proved the parts and the object; None where nothing did."""
+
+    parts: str | None
+    object: str | None
+
+
+@dataclass(frozen=True)
+class CommandReport:
+    """The producer that `run` started: its words, exit status and run time."""
+
+    command: tuple[str, ...]
+    exit_status: int
+    run_time_s: float
+
+
+@dataclass(frozen=True)
+class Receipt:
+    """What was stored, and what proved it. Documented field by field in README.org.
+
+    Times are UTC. `etag_expected` and `etag_found` are without quotes; `first_byte_at` is None
+    for an empty stream; `upload_id` is None for a stream that went as one request.
+    """
+
+    bucket: str
+    key: str
+    endpoint: str
+    region: str | None
+    version_id: str | None
+    size_bytes: int
+    etag_expected: str
+    etag_found: str | None
+    parts: tuple[StoredPart, ...]
+    part_plan: str
+    digests: Mapping[str, str]
+    proof: Proof
+    retries: int
+    upload_id: str | None
+    token: str
+    started_at: datetime
+    first_byte_at: datetime | None
+    ended_at: datetime
+    host: str
+    user: str
+    command_line: tuple[str, ...] | None
+    program: str
+    libraries: Mapping[str, str]
+    command: CommandReport | None = None
+    schema: int = 1
+
+
+@dataclass(frozen=True)
+class Started:
+    """The destination was checked and reading begins. `length_bytes` is None where unknown."""
+
+    length_bytes: int | None
+    part_bytes: int
+    capacity_bytes: int
+    parts_grow: bool
+
+
+@dataclass(frozen=True)
+class UploadCreated:
+    """A multipart upload exists from here on."""
+
+    upload_id: str
+
+
+@dataclass(frozen=True)
+class PartStored:
+    """A part (or the one request) is stored and its ETag was compared; others are in flight."""
+
+    part: StoredPart
+    in_flight: int = 0
+
+
+@dataclass(frozen=True)
+class Retrying:
+    """A request failed and will be tried again in `wait_s` seconds."""
+
+    what: str
+    tries: int
+    wait_s: float
+    reason: str
+
+
+@dataclass(frozen=True)
+class Warned:
+    """Something the operator should know, though the upload goes on."""
+
+    message: str
+
+
+Event = Started | UploadCreated | PartStored | Retrying | Warned

@@ -1,0 +1,49 @@
+"""Names of destinations (pure): `s3://` addresses taken apart, bucket and key checked."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+from .errors import UsageError
+
+__all__ = ["check_destination_name", "is_s3_url", "split_s3_url"]
+
+_MAX_KEY_BYTES = 1024  # UTF-8; S3 user guide, "Creating object key names"
+_BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,61}[A-Za-z0-9]")
+
+
+def is_s3_url(text: str) -> bool:
+    """Whether `text` means a destination and not a file."""
+    return text.lower().startswith("s3:")
+
+
+def split_s3_url(url: str) -> tuple[str, str]:
+    """Bucket and key of `s3://BUCKET/KEY`; UsageError if it is malformed or lacks one of them."""
+    scheme, separator, rest = url.partition("://")
+    bucket, _, key = rest.partition("/")
+    if scheme != "s3" or not separator or not bucket:
+        raise UsageError(f"{url!r} is no destination", hint="write it as s3://BUCKET/KEY")
+    if not key:
+        raise UsageError(f"{url!r} names no key", hint="write it as s3://BUCKET/KEY")
+    return bucket, key
+
+
+def check_destination_name(bucket: str, key: str) -> None:
+    """UsageError where no S3 takes this bucket name or key, or where it is surely a mistake."""
+    if not _BUCKET.fullmatch(bucket) and not bucket.startswith("arn:"):
+        raise UsageError(f"{bucket!r} is no bucket name")
+    if not key:
+        raise UsageError("the key is empty", hint="write the destination as s3://BUCKET/KEY")
+    try:
+        size_bytes = len(key.encode("utf-8"))
+    except UnicodeEncodeError as error:
+        raise UsageError(f"the key {key!r} is not valid UTF-8") from error
+    if size_bytes > _MAX_KEY_BYTES:
+        raise UsageError(f"the key has {size_bytes} bytes; S3 allows {_MAX_KEY_BYTES}")
+    if any(unicodedata.category(character) == "Cc" for character in key):
+        raise UsageError(f"the key {key!r} holds a control character")
+    if any(segment in (".", "..") for segment in key.split("/")):
+        raise UsageError(
+            f"the key {key!r} has a segment '.' or '..', which many programs cannot address"
+        )

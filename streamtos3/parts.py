@@ -1,0 +1,116 @@
+"""S3's numbers, and the plan that cuts a stream into parts (pure).
+
+A plan is decided once, before the first byte, and names the size of every part by its number
+alone. So a later run that reads the same stream cuts it at the same places.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+from .errors import SourceError, UsageError
+from .units import GIB, MIB, format_size
+
+__all__ = ["DEFAULT_CHUNK_BYTES", "S3_LIMITS", "Limits", "PartPlan", "plan_parts"]
+
+DEFAULT_CHUNK_BYTES = 8 * MIB
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a service accepts. The defaults are S3's (userguide/qfacts.html, December 2025).
+
+    `growth_every_parts`: a stream of unknown length doubles its part size after so many parts.
+    """
+
+    min_part_bytes: int = 5 * MIB
+    max_part_bytes: int = 5 * GIB
+    max_parts: int = 10_000
+    growth_every_parts: int = 1000
+
+
+S3_LIMITS = Limits()
+
+
+@dataclass(frozen=True)
+class PartPlan:
+    """Parts 1 to `equal_parts` have `part_bytes` each; then the size doubles at intervals."""
+
+    part_bytes: int
+    equal_parts: int
+    limits: Limits = S3_LIMITS
+
+    def size_bytes(self, number: int) -> int:
+        """Size of part `number` (from 1), in bytes; the last part may turn out shorter."""
+        if number <= self.equal_parts:
+            return self.part_bytes
+        doublings = (number - self.equal_parts - 1) // self.limits.growth_every_parts + 1
+        # Part sizes beyond 2^64 would only cost time to compute before they are capped.
+        return min(self.part_bytes << min(doublings, 64), self.limits.max_part_bytes)
+
+    @cached_property
+    def capacity_bytes(self) -> int:
+        """The longest stream that this plan can hold."""
+        return sum(self.size_bytes(number) for number in range(1, self.limits.max_parts + 1))
+
+    @property
+    def grows(self) -> bool:
+        """Whether later parts are larger than the first."""
+        return self.equal_parts < self.limits.max_parts
+
+    def __str__(self) -> str:
+        """The form kept in the object's metadata (`streamtos3-plan`): `8388608/1000`."""
+        return f"{self.part_bytes}/{self.equal_parts}"
+
+
+def plan_parts(
+    chunk_bytes: int,
+    *,
+    length_bytes: int | None = None,
+    size_hint_bytes: int | None = None,
+    equal_parts: bool = False,
+    limits: Limits = S3_LIMITS,
+) -> PartPlan:
+    """The part plan for a stream of a known length, of about a hinted one, or of any.
+
+    With a known length all parts are equal, at the smallest size from `chunk_bytes` up that fits.
+    With a hint, half of the part numbers are kept for a stream that outgrows it.
+
+    Raises UsageError where the chunk size is outside the service's limits, SourceError where
+    the stream is known to be longer than any plan holds.
+    """
+    if not limits.min_part_bytes <= chunk_bytes <= limits.max_part_bytes:
+        raise UsageError(
+            f"chunk size {format_size(chunk_bytes)} is outside S3's limits for a part, "
+            f"{format_size(limits.min_part_bytes)} to {format_size(limits.max_part_bytes)}"
+        )
+    if length_bytes is not None:
+        plan = PartPlan(_fit(chunk_bytes, length_bytes, limits.max_parts), limits.max_parts, limits)
+    elif equal_parts:
+        size = _fit(chunk_bytes, size_hint_bytes or 0, limits.max_parts)
+        plan = PartPlan(size, limits.max_parts, limits)
+    elif size_hint_bytes is not None:
+        half = limits.max_parts // 2
+        plan = PartPlan(_fit(chunk_bytes, size_hint_bytes, half), half, limits)
+    else:
+        plan = PartPlan(chunk_bytes, limits.growth_every_parts, limits)
+    if plan.part_bytes > limits.max_part_bytes or plan.capacity_bytes < (length_bytes or 0):
+        ceiling = limits.max_parts * limits.max_part_bytes
+        length = format_size(length_bytes or size_hint_bytes or 0)
+        raise SourceError(
+            f"the input of {length} does not fit one S3 object of at most {format_size(ceiling)}"
+        )
+    return plan
+
+
+def _fit(chunk_bytes: int, length_bytes: int, count: int) -> int:
+    """Smallest size from `chunk_bytes` up at which `count` parts hold `length_bytes`.
+
+    Rounded up to whole MiB where that is above the chunk size, so that parts stay aligned to
+    the blocks of disks and file systems.
+    """
+    needed = -(-length_bytes // count)
+    if needed <= chunk_bytes:
+        return chunk_bytes
+    return -(-needed // MIB) * MIB

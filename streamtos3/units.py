@@ -1,0 +1,79 @@
+"""Sizes and durations as people write them, both ways (pure).
+
+Units follow GNU dd: `K`, `M`, `G`, `T` and `KiB`… are powers of 1024, `kB`, `MB`, `GB`, `TB` powers
+of 1000. Case does not matter, except that a bare number is bytes or seconds.
+"""
+
+from __future__ import annotations
+
+import re
+
+__all__ = [
+    "GIB",
+    "KIB",
+    "MIB",
+    "TIB",
+    "format_duration",
+    "format_size",
+    "parse_duration",
+    "parse_size",
+]
+
+KIB = 1024
+MIB = 1024 * KIB
+GIB = 1024 * MIB
+TIB = 1024 * GIB
+
+_NUMBER_AND_UNIT = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([a-z]*)\s*", re.IGNORECASE)
+_PREFIXES = "kmgt"
+_SIZE_UNITS = {
+    "": 1,
+    "b": 1,
+    **{
+        f"{prefix}{suffix}": base ** (power + 1)
+        for power, prefix in enumerate(_PREFIXES)
+        for suffix, base in (("", KIB), ("ib", KIB), ("b", 1000))
+    },
+}
+_DURATION_UNITS_S = {"": 1, "ms": 0.001, "s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400}
+
+
+def _parse(text: str, units: dict[str, int] | dict[str, float], what: str) -> float:
+    match = _NUMBER_AND_UNIT.fullmatch(text)
+    if match is None or match[2].lower() not in units:
+        known = ", ".join(unit for unit in units if unit)
+        raise ValueError(f"{text!r} is no {what}: a number with one of {known}, or none")
+    return float(match[1]) * units[match[2].lower()]
+
+
+def parse_size(text: str) -> int:
+    """Bytes that `text` stands for (`8MiB`, `64M`, `1g`, `4096`). ValueError if it is no size."""
+    if text.strip().isdigit():
+        return int(text)
+    return int(_parse(text, _SIZE_UNITS, "size"))
+
+
+def parse_duration(text: str) -> float:
+    """Seconds that `text` stands for (`90s`, `15m`, `2h`, `7d`, `30`). ValueError if it is none."""
+    return _parse(text, _DURATION_UNITS_S, "duration")
+
+
+def format_size(size_bytes: float) -> str:
+    """`size_bytes` for people: `0 B`, `1.5 KiB`, `7.8 TiB`."""
+    for unit, factor in (("TiB", TIB), ("GiB", GIB), ("MiB", MIB), ("KiB", KIB)):
+        if size_bytes >= factor:
+            number = f"{size_bytes / factor:.1f}".removesuffix(".0")
+            return f"{number} {unit}"
+    return f"{size_bytes:.0f} B"
+
+
+def format_duration(seconds: float) -> str:
+    """`seconds` for people: `0.4 s`, `12 s`, `3 min 05 s`, `2 h 07 min`."""
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
