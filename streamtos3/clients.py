@@ -1,0 +1,131 @@
+"""botocore clients, one for each degree of patience, made when first needed.
+
+botocore is imported when the first client is made, because it takes longer to load than a
+short stream takes to store. Its settings here are what the integrity and the cost of an upload
+rest on; each says why.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Literal
+
+from . import __version__
+from .credentials import read_keyfile
+from .model import Connection
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3.client import S3Client
+
+__all__ = ["Clients", "Patience", "library_versions"]
+
+Patience = Literal["brisk", "parts", "patient"]
+# Seconds to connect and to wait for an answer. The first is also the time that one blocked
+# send may take (s3-facts 0.6), so it must suit slow uplinks; servers that copy data at
+# `complete` answer after minutes (s3-facts, section 6).
+_TIMEOUTS_S: Mapping[Patience, tuple[float, float]] = {
+    "brisk": (10, 20),
+    "parts": (60, 120),
+    "patient": (60, 900),
+}
+
+
+class Clients:
+    """The clients of one connection, each with up to `connections` open. Thread-safe.
+
+    A client that was `given` serves for all.
+    """
+
+    def __init__(
+        self, connection: Connection, connections: int, *, given: S3Client | None = None
+    ) -> None:
+        self._given = given
+        self._connection = connection
+        self._connections = connections
+        self._clients: dict[Patience, S3Client] = {}
+        self._session: Any = None
+        self._lock = threading.Lock()
+
+    def get(self, patience: Patience) -> S3Client:
+        """The client with these time-outs; made when first needed."""
+        if self._given is not None:
+            return self._given
+        with self._lock:
+            if patience not in self._clients:
+                self._clients[patience] = self._new_client(patience)
+            return self._clients[patience]
+
+    def endpoint_name(self) -> str:
+        """Where requests go, for messages; never makes a client."""
+        client = self._given or next(iter(self._clients.values()), None)
+        return client.meta.endpoint_url if client else "S3"
+
+    def forget_session(self) -> None:
+        """Read all credentials anew for the next request, the shared credentials file included."""
+        with self._lock:
+            self._session = None
+            self._clients.clear()
+
+    def _new_client(self, patience: Patience) -> S3Client:
+        # botocore's own session and not boto3's: the chain is the same, and boto3 loads its
+        # resource layer and s3transfer on top, a quarter of the start-up time.
+        import botocore.config
+        import botocore.handlers
+        import botocore.session
+
+        how = self._connection
+        connect_s, answer_s = _TIMEOUTS_S[patience]
+        config = botocore.config.Config(
+            connect_timeout=connect_s,
+            read_timeout=answer_s,
+            # tenacity owns all retries; the numbers would multiply (invariant 7).
+            retries={"total_max_attempts": 1, "mode": "standard"},
+            max_pool_connections=self._connections + 2,
+            tcp_keepalive=True,
+            # With Content-MD5 given, a checksum trailer on top would cost a second pass over
+            # the body and break many S3-compatible servers (boto3#4392).
+            request_checksum_calculation="when_required",
+            response_checksum_validation="when_required",
+            s3={"addressing_style": how.addressing},
+            proxies={"http": how.proxy, "https": how.proxy} if how.proxy else None,
+            user_agent_extra=f"streamtos3/{__version__}",
+        )
+        if self._session is None:
+            self._session = botocore.session.Session(profile=how.profile)
+        keys: dict[str, Any] = {}
+        if how.keyfile:
+            credentials = read_keyfile(how.keyfile, allow_insecure=how.insecure_keyfile)
+            keys = {
+                "aws_access_key_id": credentials.access_key,
+                "aws_secret_access_key": credentials.secret_key,
+                "aws_session_token": credentials.session_token,
+            }
+        client: S3Client = self._session.create_client(
+            "s3",
+            region_name=how.region,
+            endpoint_url=how.endpoint_url,
+            verify=how.ca_bundle if how.verify_tls else False,
+            config=config,
+            **keys,
+        )
+        # A server that never sends "100 Continue" makes botocore take TLS session tickets for
+        # an answer and fail every time (boto/botocore#3613).
+        client.meta.events.unregister("before-call.s3", botocore.handlers.add_expect_header)
+        return client
+
+
+def library_versions() -> dict[str, str]:
+    """What the bytes went through, for the receipt."""
+    import platform
+    import ssl
+
+    import botocore
+    import urllib3
+
+    return {
+        "python": platform.python_version(),
+        "botocore": botocore.__version__,
+        "urllib3": str(getattr(urllib3, "__version__", "")),
+        "openssl": ssl.OPENSSL_VERSION,
+    }

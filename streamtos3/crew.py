@@ -1,0 +1,121 @@
+"""The crew: a bounded set of daemon threads that run the engine's requests.
+
+Own threads and not `concurrent.futures`, because that joins its threads when the interpreter
+exits, and a thread stuck in a dead connection would then hold the program long after it has
+told the user that it failed (docs/design.org, invariant 9).
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections.abc import Callable
+from typing import Generic, TypeVar
+
+from .latch import Latch, Stopped
+
+__all__ = ["Crew", "Task"]
+
+T = TypeVar("T")
+
+
+class Task(Generic[T]):
+    """A call that a crew runs; `result()` waits for it."""
+
+    def __init__(self, call: Callable[[], T], latch: Latch, *, regardless: bool) -> None:
+        self._call = call
+        self._latch = latch
+        self._regardless = regardless
+        self._done = False
+        self._value: list[T] = []
+
+    def run(self) -> None:
+        """Run the call; its error goes to the latch."""
+        try:
+            if not self._regardless:
+                self._latch.check()
+            self._value.append(self._call())
+        except Stopped:
+            pass
+        except BaseException as error:  # noqa: BLE001 - the latch raises it in the main thread
+            self._latch.fail(error)
+
+    def finish(self) -> None:
+        """Mark as done; called with the latch's lock held."""
+        self._done = True
+
+    def result(self) -> T:
+        """Wait for the value. Raises `Stopped` when this task, or anything else, failed."""
+        if not self.has_value:
+            self._latch.wait_for(lambda: self._done)
+        return self._value[0]
+
+    @property
+    def has_value(self) -> bool:
+        """Whether the call has succeeded."""
+        return bool(self._value)
+
+
+class Crew:
+    """Runs tasks on up to `size` daemon threads, started when first needed."""
+
+    def __init__(self, size: int, latch: Latch) -> None:
+        self._size = size
+        self._latch = latch
+        self._tasks: queue.SimpleQueue[Task[object] | None] = queue.SimpleQueue()
+        self._threads = 0
+        self._unfinished = 0
+
+    @property
+    def unfinished(self) -> int:
+        """Tasks that are queued or running."""
+        return self._unfinished
+
+    def submit(self, call: Callable[[], T], *, regardless: bool = False) -> Task[T]:
+        """Have `call` run by a free thread; a new one is started where all are busy.
+
+        After the latch has an error, only a task marked `regardless` still runs.
+        """
+        task = Task(call, self._latch, regardless=regardless)
+        with self._latch.condition:
+            self._unfinished += 1
+            if self._unfinished > self._threads and self._threads < self._size:
+                self._threads += 1
+                threading.Thread(
+                    target=self._work, name=f"streamtos3-{self._threads}", daemon=True
+                ).start()
+        self._tasks.put(task)  # type: ignore[arg-type]  # a Task[T] is only ever run here
+        return task
+
+    def settle(self, timeout_s: float, hurried_timeout_s: float) -> bool:
+        """Wait until no task is left; False when some still are at the deadline.
+
+        The deadline is `timeout_s` from now, or `hurried_timeout_s` after a signal.
+        """
+        deadline_s = time.monotonic() + timeout_s
+        with self._latch.condition:
+            while self._unfinished:
+                hurried_s = self._latch.hurried_at_s
+                if hurried_s is not None:
+                    deadline_s = min(deadline_s, hurried_s + hurried_timeout_s)
+                remaining_s = deadline_s - time.monotonic()
+                if remaining_s <= 0:
+                    return False
+                self._latch.condition.wait(remaining_s)
+            return True
+
+    def dismiss(self) -> None:
+        """Let the threads end once the queue is empty."""
+        with self._latch.condition:
+            for _ in range(self._threads):
+                self._tasks.put(None)
+
+    def _work(self) -> None:
+        while (task := self._tasks.get()) is not None:
+            task.run()
+            with self._latch.condition:
+                self._unfinished -= 1
+                task.finish()
+                self._latch.condition.notify_all()
+            del task  # or the last part's buffer stays referenced while the thread idles

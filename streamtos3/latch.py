@@ -1,0 +1,106 @@
+"""The latch: the first error wins, and everybody who waits hears of it.
+
+One upload has one latch. Its condition guards the engine's shared state (buffers, running
+tasks, stored parts), because at part granularity a single lock is never contended and cannot
+be taken in the wrong order. Its descriptor wakes a reader that is blocked on a silent producer.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable
+from types import TracebackType
+
+from .errors import Interrupted
+
+__all__ = ["Latch", "Stopped"]
+
+
+class Stopped(BaseException):
+    """The upload has failed elsewhere, so this thread's work is moot.
+
+    A BaseException, because botocore wraps every `Exception` raised while it sends a body and
+    would report a stopped request as a broken connection.
+    """
+
+
+class Latch:
+    """Keeps the first error of an upload; later ones are dropped.
+
+    Safe to `fail` from any thread. Not from inside a signal handler, which may run while
+    this very thread holds the lock: hand the signal to a thread first (see cli.signals).
+    """
+
+    def __init__(self) -> None:
+        self.condition = threading.Condition()
+        self._error: BaseException | None = None
+        self._hurried_at_s: float | None = None
+        self._wake_read, self._wake_write = os.pipe()
+
+    def __enter__(self) -> Latch:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    @property
+    def error(self) -> BaseException | None:
+        """The first error, or None as long as all is well."""
+        return self._error
+
+    @property
+    def hurried_at_s(self) -> float | None:
+        """When a signal asked for a quick end (`time.monotonic`), even after another error."""
+        return self._hurried_at_s
+
+    @property
+    def wake_fd(self) -> int:
+        """A descriptor that becomes readable, and stays so, once there is an error."""
+        return self._wake_read
+
+    def fail(self, error: BaseException) -> None:
+        """Latch `error` if it is the first, and wake everybody who waits."""
+        with self.condition:
+            if isinstance(error, Interrupted) and self._hurried_at_s is None:
+                self._hurried_at_s = time.monotonic()
+            if self._error is None:
+                self._error = error
+                if self._wake_write >= 0:
+                    os.write(self._wake_write, b"!")
+            self.condition.notify_all()
+
+    def check(self) -> None:
+        """Raise `Stopped` once there is an error."""
+        if self._error is not None:
+            raise Stopped
+
+    def sleep(self, seconds: float) -> None:
+        """Sleep, but raise `Stopped` the moment the upload fails or is interrupted."""
+        self.wait_for(lambda: False, seconds)
+
+    def wait_for(self, predicate: Callable[[], bool], timeout_s: float | None = None) -> bool:
+        """Wait until `predicate` (called with the lock held) is true; False after `timeout_s`.
+
+        Raises `Stopped` at once when there is an error.
+        """
+        with self.condition:
+            result = self.condition.wait_for(
+                lambda: self._error is not None or predicate(), timeout_s
+            )
+            self.check()
+            return result
+
+    def close(self) -> None:
+        """Give the wake descriptors back; failing the latch stays allowed."""
+        with self.condition:
+            for descriptor in (self._wake_read, self._wake_write):
+                if descriptor >= 0:
+                    os.close(descriptor)
+            self._wake_read = self._wake_write = -1

@@ -1,0 +1,170 @@
+"""The one retry policy (tenacity): what is tried again, how long, and what becomes of it then.
+
+botocore's own retries are off, or the numbers would multiply (docs/design.org, invariant 7).
+The store decides what is transient; this module only counts, waits and gives up.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+import tenacity
+
+from .errors import (
+    CredentialsError,
+    IntegrityError,
+    RetriesUsedUpError,
+    StreamToS3Error,
+    TransientError,
+    UnreachableError,
+)
+from .latch import Latch
+from .model import Retries, Retrying
+from .units import format_duration
+
+__all__ = ["DEFAULT_RETRY_FOR_S", "Outcome", "Retrier"]
+
+DEFAULT_RETRY_FOR_S = 15 * 60.0
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Outcome(Generic[T]):
+    """What a call gave, and on which try."""
+
+    value: T
+    tries: int
+
+
+class Retrier:
+    """Calls something until it succeeds, fails for good, or the policy's time is over.
+
+    `clock` and `sleep` are injected by tests; `sleep` is the latch's, so that nobody waits on
+    for an upload that has already failed.
+    """
+
+    def __init__(
+        self,
+        policy: Retries,
+        latch: Latch,
+        on_retry: Callable[[Retrying, TransientError], None],
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] | None = None,
+    ) -> None:
+        self._policy = policy
+        self._on_retry = on_retry
+        self._clock = clock
+        self._sleep = sleep or latch.sleep
+
+    def call(
+        self, what: str, call: Callable[[], T], *, check_for_s: float | None = None
+    ) -> Outcome[T]:
+        """Try `call` until it is done.
+
+        `check_for_s` replaces the policy's time where this is the check before the first byte.
+
+        Raises what `call` raised if that is permanent. A TransientError ends, when the policy
+        gives up, as IntegrityError (damage), CredentialsError (expired), UnreachableError
+        (no answer during the check before the first byte) or RetriesUsedUpError.
+        """
+        budget = _Budget(self._policy, self._clock, check_for_s)
+
+        def report(state: tenacity.RetryCallState) -> None:
+            error = _error_of(state)
+            wait_s = state.next_action.sleep if state.next_action else 0.0
+            event = Retrying(what, state.attempt_number, wait_s, error.message)
+            self._on_retry(event, error)
+
+        retrying = tenacity.Retrying(
+            retry=tenacity.retry_if_exception_type(TransientError),
+            stop=budget.is_spent,
+            wait=lambda state: self._wait_s(state, budget),
+            sleep=self._sleep,
+            before_sleep=report,
+            reraise=True,
+        )
+        try:
+            value = retrying(call)
+        except TransientError as error:
+            raise budget.verdict(error) from error
+        return Outcome(value, retrying.statistics["attempt_number"])
+
+    def _wait_s(self, state: tenacity.RetryCallState, budget: _Budget) -> float:
+        """Exponential with jitter, never sooner than the service asked for.
+
+        Never beyond the budget either, so that the last try comes when the time is over.
+        """
+        steps = min(state.attempt_number - 1, 30)
+        full_s = min(self._policy.first_wait_s * 2**steps, self._policy.longest_wait_s)
+        wait_s: float = full_s * random.uniform(0.5, 1.0)
+        return min(max(wait_s, _error_of(state).retry_after_s), budget.left_s())
+
+
+class _Budget:
+    """How much patience one call has left."""
+
+    def __init__(
+        self, policy: Retries, clock: Callable[[], float], check_for_s: float | None
+    ) -> None:
+        self._policy = policy
+        self._clock = clock
+        self._is_check = check_for_s is not None
+        self._retry_for_s = check_for_s if self._is_check else policy.retry_for_s
+        if self._retry_for_s is None and policy.tries is None:
+            self._retry_for_s = DEFAULT_RETRY_FOR_S
+        self._damage_tries = min(policy.damage_tries, policy.tries or policy.damage_tries)
+        self._first_failure_s: float | None = None
+        self._damaged = 0
+        self._tries = 0
+
+    def is_spent(self, state: tenacity.RetryCallState) -> bool:
+        """Whether the call must not be tried again."""
+        now_s = self._clock()
+        # Counted from the first failure: a slow part must not have used up its patience
+        # before anything went wrong.
+        if self._first_failure_s is None:
+            self._first_failure_s = now_s
+        self._tries = state.attempt_number
+        self._damaged += _error_of(state).damaged
+        if self._damaged >= self._damage_tries:
+            return True
+        if self._policy.tries is not None and self._tries >= self._policy.tries:
+            return True
+        return self.left_s() <= 0
+
+    def left_s(self) -> float:
+        """Seconds until the time is over; infinite where only tries count."""
+        if self._retry_for_s is None or self._first_failure_s is None:
+            return math.inf
+        return self._retry_for_s - (self._clock() - self._first_failure_s)
+
+    def verdict(self, error: TransientError) -> StreamToS3Error:
+        """The error that ends the upload, for the last one that was tried again."""
+        elapsed_s = self._clock() - (self._first_failure_s or self._clock())
+        tries = "1 try" if self._tries == 1 else f"{self._tries} tries"
+        given_up = f"{error.message}; gave up after {tries} in {format_duration(elapsed_s)}"
+        if error.damaged:
+            return IntegrityError(given_up, hint=error.hint)
+        kind: type[CredentialsError | UnreachableError | RetriesUsedUpError] = RetriesUsedUpError
+        if error.expired:
+            kind = CredentialsError
+        elif self._is_check and not error.answered:
+            kind = UnreachableError
+        return kind(
+            given_up,
+            hint=error.hint,
+            code=error.code,
+            http_status=error.http_status,
+            request_id=error.request_id,
+        )
+
+
+def _error_of(state: tenacity.RetryCallState) -> TransientError:
+    error = state.outcome.exception() if state.outcome else None
+    assert isinstance(error, TransientError)  # the retry condition lets nothing else through
+    return error

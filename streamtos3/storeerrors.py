@@ -1,0 +1,259 @@
+"""What botocore's exceptions and S3's error codes mean: the border of the store.
+
+One table for the codes, one for botocore's classes. A test fails when botocore grows an
+exception that no row covers. The two questions that matter to everybody else are "is it worth
+another try?" and "is it absent?" (restic's vocabulary).
+"""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import botocore.exceptions as botocore_errors
+
+from .errors import (
+    AbsentError,
+    ConditionError,
+    CredentialsError,
+    RefusedError,
+    StoreError,
+    TransientError,
+    UnreachableError,
+    UsageError,
+)
+
+__all__ = ["CLASS_MEANINGS", "translate"]
+
+# s3-facts: botocore's `standard` mode retries few of these, so the codes are ours to know.
+_TRANSIENT_CODES = frozenset(
+    "BandwidthLimitExceeded ConditionalRequestConflict InternalError InternalServerError"
+    " KMS.ThrottlingException OperationAborted PriorRequestNotComplete"
+    " ProvisionedThroughputExceededException RequestLimitExceeded RequestThrottled"
+    " RequestThrottledException RequestTimeTooSkewed RequestTimeout RequestTimeoutException"
+    " ServiceUnavailable SlowDown SlowDownRead SlowDownWrite ThrottledException Throttling"
+    " ThrottlingException TooManyRequests TooManyRequestsException TransactionInProgressException"
+    " XMinioServerNotInitialized XMinioStorageFull".split()
+)
+_DAMAGED_CODES = frozenset(
+    "BadDigest ContentSHA256Mismatch IncompleteBody InvalidDigest XAmzContentChecksumMismatch"
+    " XAmzContentSHA256Mismatch".split()
+)
+_EXPIRED_CODES = frozenset(
+    "ExpiredToken ExpiredTokenException RequestExpired TokenRefreshRequired".split()
+)
+_CREDENTIALS_CODES = frozenset(
+    "AuthFailure InvalidAccessKeyId InvalidClientTokenId InvalidSecurity InvalidToken"
+    " NotSignedUp SignatureDoesNotMatch UnrecognizedClientException".split()
+)
+_ABSENT_CODES = frozenset("NoSuchBucket NoSuchKey NoSuchUpload NoSuchVersion".split())
+
+_HINTS = {
+    "AccessDenied": "the rights that are needed are listed in the README under IAM policy",
+    "InvalidAccessKeyId": "the service does not know this access key",
+    "SignatureDoesNotMatch": "the secret key is wrong, or a proxy changes the requests",
+    "NoSuchBucket": "streamtos3 never creates a bucket; create it, or correct its name",
+    "RequestTimeTooSkewed": "this machine's clock differs from the service's; set it right",
+    "ExpiredToken": "get new credentials",
+    "NoSuchUpload": "the upload was aborted by someone else, or by a lifecycle rule",
+}
+
+# What each class means, first match wins; "cannot happen" rows are not listed.
+_CLASSES: tuple[tuple[str, str], ...] = (
+    ("SSLError", "tls"),
+    ("InvalidIMDSEndpointError", "credentials"),
+    ("InvalidIMDSEndpointModeError", "credentials"),
+    ("ConnectionError", "connection"),
+    ("HTTPClientError", "connection"),
+    ("IncompleteReadError", "connection"),
+    ("NoCredentialsError", "credentials"),
+    ("PartialCredentialsError", "credentials"),
+    ("CredentialRetrievalError", "credentials"),
+    ("UnknownCredentialError", "credentials"),
+    ("NoAuthTokenError", "credentials"),
+    ("TokenRetrievalError", "credentials"),
+    ("UnknownTokenProviderError", "credentials"),
+    ("RefreshWithMFAUnsupportedError", "credentials"),
+    ("MetadataRetrievalError", "credentials"),
+    ("SSOError", "credentials"),
+    ("LoginError", "credentials"),
+    ("ProfileNotFound", "credentials"),
+    ("InvalidConfigError", "credentials"),
+    ("ConfigParseError", "credentials"),
+    ("ConfigNotFound", "credentials"),
+    ("MissingDependencyException", "credentials"),
+    ("ChecksumError", "damaged"),
+    ("FlexibleChecksumError", "damaged"),
+    ("BaseEndpointResolverError", "usage"),
+    ("EndpointProviderError", "usage"),
+    ("InvalidRegionError", "usage"),
+    ("ParamValidationError", "usage"),
+    ("ValidationError", "usage"),
+    ("InvalidDNSNameError", "usage"),
+    ("InvalidS3AddressingStyleError", "usage"),
+    ("UnsupportedS3ArnError", "usage"),
+    ("UnsupportedS3ControlArnError", "usage"),
+    ("UnsupportedOutpostResourceError", "usage"),
+    ("UnsupportedS3ConfigurationError", "usage"),
+    ("UnsupportedS3AccesspointConfigurationError", "usage"),
+    ("UnsupportedS3ControlConfigurationError", "usage"),
+    ("InvalidHostLabelError", "usage"),
+    ("InvalidProxiesConfigError", "usage"),
+    ("InvalidDefaultsMode", "usage"),
+    ("InvalidRetryConfigurationError", "usage"),
+    ("InvalidS3UsEast1RegionalEndpointConfigError", "usage"),
+    ("InvalidSTSRegionalEndpointsConfigError", "usage"),
+    ("InvalidEndpointDiscoveryConfigurationError", "usage"),
+    ("InvalidEndpointConfigurationError", "usage"),
+    ("InvalidChecksumConfigError", "usage"),
+    ("UnknownRegionError", "usage"),
+    ("ServiceNotInRegionError", "usage"),
+    ("UnknownSignatureVersionError", "usage"),
+    ("UnsupportedSignatureVersionError", "usage"),
+)
+CLASS_MEANINGS: tuple[tuple[type[BaseException], str], ...] = tuple(
+    # Rows for classes that an older botocore does not have yet are simply left out.
+    (getattr(botocore_errors, name), meaning)
+    for name, meaning in _CLASSES
+    if hasattr(botocore_errors, name)
+)
+
+
+def translate(error: Exception, what: str, *, endpoint: str, accepted_before: bool) -> Exception:
+    """The error of our own tree for `error`, raised while trying to `what`.
+
+    `accepted_before`: whether this endpoint has accepted a request of ours. Then a rejected
+    signature or failing credentials are a passing fault (rotation, a flipped header, a metadata
+    service that hiccups) and no reason to give up a stream that cannot be read twice.
+    Errors that are nobody's fault but ours come back unchanged.
+    """
+    if isinstance(error, botocore_errors.ClientError):
+        return _from_answer(error.response, what, accepted_before)
+    meaning = next((row[1] for row in CLASS_MEANINGS if isinstance(error, row[0])), None)
+    reason = _root_reason(error)
+    if meaning == "credentials":
+        return _credentials(what, reason, accepted_before)
+    if meaning == "tls":
+        return _tls(error, reason, what, endpoint, accepted_before)
+    if meaning == "damaged":
+        return TransientError(f"cannot {what}: {reason}", damaged=True)
+    if meaning == "usage":
+        return UsageError(f"cannot {what}: {reason}")
+    if isinstance(error, RecursionError):
+        return RefusedError(
+            f"cannot {what}: {endpoint} redirects in a circle",
+            hint="check --endpoint-url and --region",
+        )
+    # Credential providers let raw OSErrors through, and a body that the server cuts off can
+    # surface as any of urllib3's (s3-facts, section 7).
+    if meaning == "connection" or isinstance(error, OSError) or _is_network(error):
+        return TransientError(
+            f"cannot {what}: no answer from {endpoint} ({reason})",
+            hint="check --endpoint-url, the network and the proxy settings",
+            answered=False,
+        )
+    if isinstance(error, botocore_errors.BotoCoreError):
+        return TransientError(f"cannot {what}: {reason}")
+    if isinstance(error, ValueError) and "endpoint" in str(error).lower():
+        return UsageError(f"cannot {what}: {error}")
+    return error
+
+
+def _from_answer(response: Mapping[str, Any], what: str, accepted_before: bool) -> StoreError:
+    error = response.get("Error", {})
+    meta = response.get("ResponseMetadata", {})
+    status = int(meta.get("HTTPStatusCode", 0))
+    code = str(error.get("Code") or status or "no code")
+    request_id = meta.get("RequestId") or None
+    details = [code] if code == str(status) else [code, f"HTTP {status}"]
+    if request_id:
+        details.append(f"request id {request_id}")
+    says = str(error.get("Message") or "no message").rstrip(".")
+    message = f"cannot {what}: {says} ({', '.join(details)})"
+    common: dict[str, Any] = {
+        "hint": _HINTS.get(code),
+        "code": code,
+        "http_status": status,
+        "request_id": request_id,
+    }
+    if code in _DAMAGED_CODES or (code == "SignatureDoesNotMatch" and accepted_before):
+        return TransientError(message, damaged=True, **common)
+    if code in _EXPIRED_CODES and accepted_before:
+        return TransientError(message, expired=True, **common)
+    if code in _CREDENTIALS_CODES or code in _EXPIRED_CODES:
+        return CredentialsError(message, **common)
+    if code in _TRANSIENT_CODES or status in (408, 429) or (status >= 500 and status != 501):
+        return TransientError(message, retry_after_s=_retry_after_s(meta), **common)
+    if code in _ABSENT_CODES or status == 404:
+        return AbsentError(message, **common)
+    if status == 412:
+        return ConditionError(message, **common)
+    if 200 <= status < 300:
+        # botocore found an error inside an answer that said 200; S3 means it as a 5xx.
+        return TransientError(message, **common)
+    return RefusedError(message, **common)
+
+
+def _retry_after_s(meta: Mapping[str, Any]) -> float:
+    """What the service asks us to wait, in seconds, at most five minutes."""
+    headers = meta.get("HTTPHeaders", {})
+    for name, unit_s in (("x-amz-retry-after", 0.001), ("retry-after", 1.0)):
+        value = headers.get(name, "")
+        if value.isdigit():
+            return min(int(value) * unit_s, 300.0)
+    return 0.0
+
+
+def _credentials(what: str, reason: str, accepted_before: bool) -> StoreError:
+    message = f"cannot {what}: {reason}"
+    hint = "give them by --keyfile, by --profile, or where boto3 looks for them"
+    if accepted_before:
+        return TransientError(message, hint=hint, expired=True)
+    return CredentialsError(message, hint=hint)
+
+
+def _tls(
+    error: Exception, reason: str, what: str, endpoint: str, accepted_before: bool
+) -> StoreError:
+    message = f"cannot {what}: no secure connection to {endpoint} ({reason})"
+    certificate = any(isinstance(each, ssl.SSLCertVerificationError) for each in _chain(error))
+    if (certificate or "CERTIFICATE" in str(error).upper()) and not accepted_before:
+        return UnreachableError(
+            message, hint="name the certificate of the authority that signed it by --ca-bundle"
+        )
+    # A server that answers early and closes shows up as an SSLError over TLS: another try.
+    return TransientError(message, answered=False)
+
+
+def _is_network(error: BaseException) -> bool:
+    return type(error).__module__.partition(".")[0] in ("urllib3", "http", "ssl", "socket")
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    """`error` and everything that led to it, outermost first."""
+    seen: set[int] = set()
+    pending: list[object] = [error]
+    while pending:
+        each = pending.pop(0)
+        if not isinstance(each, BaseException) or id(each) in seen:
+            continue
+        seen.add(id(each))
+        yield each
+        kwargs = getattr(each, "kwargs", {})
+        inner = kwargs.get("error") if isinstance(kwargs, dict) else None
+        pending += [inner, getattr(each, "reason", None), *each.args]
+        pending += [each.__cause__, each.__context__]
+
+
+def _root_reason(error: BaseException) -> str:
+    """The plainest words in the chain: an errno's text rather than a class name and an address."""
+    for each in _chain(error):
+        if isinstance(each, ssl.SSLCertVerificationError):
+            return f"certificate not accepted: {each.verify_message}"
+        if isinstance(each, OSError) and each.strerror:
+            return each.strerror.lower() if each.errno and each.errno > 0 else each.strerror
+        if isinstance(each, TimeoutError | botocore_errors.ReadTimeoutError):
+            return "timed out"
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text.rstrip(".")

@@ -1,0 +1,85 @@
+"""How an endpoint's answers can prove what it stored (pure decisions).
+
+The rule for the object: an ETag equal to what was computed here proves it; an ETag of the very
+form that S3 computes, with another value, disproves it; any other form says nothing.
+"""
+
+from __future__ import annotations
+
+import re
+
+from .errors import IntegrityError, TransientError
+from .store import Answer
+
+__all__ = ["Expected", "judge_object", "part_is_proved"]
+
+_MD5_HEX = re.compile(r"[0-9a-f]{32}")
+
+
+def part_is_proved(
+    what: str, md5_hex: str, answer: Answer, *, etags_are_md5: bool, earlier_etag: str | None = None
+) -> bool:
+    """Whether the answer to one part (or one-request upload) proves its bytes.
+
+    False where the ETag cannot be an MD5: encrypted, or of another form twice in a row
+    (`earlier_etag` is the try's before; once may be an answer that was cut short). A missing
+    ETag or a different MD5 is damage, which may pass by sending again: TransientError.
+    """
+    if answer.etag is None:
+        raise TransientError(f"{what}: the answer carries no ETag", damaged=True)
+    if answer.etag == md5_hex:
+        return True
+    if not etags_are_md5 or not answer.etag_is_md5:
+        return False
+    if not _MD5_HEX.fullmatch(answer.etag) and len(earlier_etag or "") == len(answer.etag):
+        return False
+    raise TransientError(
+        f"{what}: the service stored other bytes than were sent "
+        f"(ETag {answer.etag}, MD5 computed here {md5_hex})",
+        damaged=True,
+    )
+
+
+class Expected:
+    """What the object must be: its size, and the ETag that S3 computes of it.
+
+    `etag`: the composite of a multipart upload, or the MD5 of a one-request upload.
+    `etags_are_md5`: whether all part ETags turned out to be MD5s.
+    """
+
+    def __init__(
+        self, *, size_bytes: int, etag: str, etags_are_md5: bool, whole_md5: str | None = None
+    ) -> None:
+        self.size_bytes = size_bytes
+        self.etag = etag
+        self.etags_are_md5 = etags_are_md5
+        self.whole_md5 = whole_md5
+        dash, count = etag.partition("-")[1:]
+        self._form = re.compile(_MD5_HEX.pattern + re.escape(dash + count))
+
+    def is_contradicted_by(self, etag: str) -> bool:
+        """Whether `etag` has the form of what was expected, but not its value."""
+        return (
+            self.etags_are_md5
+            and etag not in (self.etag, self.whole_md5)
+            and self._form.fullmatch(etag) is not None
+        )
+
+
+def judge_object(what: str, expected: Expected, etags: list[str | None]) -> str | None:
+    """Which of the found ETags proves the object: the proof's name, or None.
+
+    Raises IntegrityError when one of them disproves it.
+    """
+    found = [etag for etag in etags if etag]
+    for etag in found:
+        if expected.is_contradicted_by(etag):
+            raise IntegrityError(
+                f"{what} is not what was read: its ETag is {etag}, "
+                f"the one computed here {expected.etag}"
+            )
+    if expected.etag in found:
+        return "composite-etag" if "-" in expected.etag else "md5-etag"
+    if expected.whole_md5 is not None and expected.whole_md5 in found:
+        return "whole-md5-etag"
+    return None
