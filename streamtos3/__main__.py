@@ -1,0 +1,5 @@
+"""`python -m streamtos3`."""
+
+from .cli import main
+
+main()

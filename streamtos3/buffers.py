@@ -1,0 +1,141 @@
+"""The buffer pool: where a part's bytes live from the read until they are stored.
+
+At most `limit_bytes` (never fewer than two buffers), allocated when first needed and reused.
+The pool starts small and grows only while that helps, by the rule in `_may_grow`.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import time
+
+from .latch import Latch
+from .units import GIB
+
+__all__ = ["Buffer", "BufferPool", "default_memory_bytes"]
+
+_STARTING_BUFFERS = 4
+_PATIENCE_S = 0.05
+_BUSY_SHARE = 0.7
+
+
+class Buffer:
+    """Memory for one part; `view` is the whole of it, writable."""
+
+    def __init__(self, size_bytes: int) -> None:
+        # Anonymous private memory is committed page by page as the input arrives, so that a
+        # short stream never pays for a long part; a bytearray would be zeroed at once.
+        flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
+        self.view = memoryview(mmap.mmap(-1, size_bytes, flags=flags))
+
+    @property
+    def size_bytes(self) -> int:
+        """Capacity in bytes."""
+        return len(self.view)
+
+
+class BufferPool:
+    """Hands out buffers, waiting where the limit is reached.
+
+    Starts with a few and allows one more for every 50 ms that the reader had to wait while this
+    process used less than 70 % of one processor: then it is the link that is slow, and more
+    parts in flight help; a program that computes all the time would only grow by them.
+    """
+
+    def __init__(self, limit_bytes: int, max_buffers: int, latch: Latch) -> None:
+        self._limit_bytes = limit_bytes
+        self._max_buffers = max(2, max_buffers)
+        self._allowed = min(_STARTING_BUFFERS, self._max_buffers)
+        self._latch = latch
+        self._free: list[Buffer] = []
+        self._in_use = 0
+        self._in_use_bytes = 0
+        self.peak_bytes = 0
+
+    @property
+    def allowed(self) -> int:
+        """How many buffers may be in use now."""
+        return self._allowed
+
+    def acquire(self, size_bytes: int) -> Buffer:
+        """A buffer of at least `size_bytes`; waits for one. Stopped when the upload fails."""
+        with self._latch.condition:
+            while True:
+                wall_s, cpu_s = time.monotonic(), time.process_time()
+                if self._latch.wait_for(lambda: self._available(size_bytes), _PATIENCE_S):
+                    return self._take(size_bytes)
+                busy = (time.process_time() - cpu_s) / (time.monotonic() - wall_s)
+                if busy < _BUSY_SHARE and self._allowed < self._max_buffers:
+                    self._allowed += 1
+
+    def release(self, buffer: Buffer) -> None:
+        """Give `buffer` back for reuse; nothing may refer to its memory any more."""
+        with self._latch.condition:
+            self._in_use -= 1
+            self._in_use_bytes -= buffer.size_bytes
+            self._free.append(buffer)
+            self._latch.condition.notify_all()
+
+    def hold_back(self) -> None:
+        """The service asked for less: halve what may be in use, for good."""
+        with self._latch.condition:
+            self._allowed = self._max_buffers = max(2, self._allowed // 2)
+
+    def _available(self, size_bytes: int) -> bool:
+        if self._in_use >= self._allowed:
+            return False
+        fits = self._in_use_bytes + size_bytes <= self._limit_bytes
+        return fits or self._in_use < 2 or self._find_free(size_bytes) is not None
+
+    def _find_free(self, size_bytes: int) -> Buffer | None:
+        return next((each for each in self._free if each.size_bytes >= size_bytes), None)
+
+    def _take(self, size_bytes: int) -> Buffer:
+        buffer = self._find_free(size_bytes)
+        if buffer is None:
+            self._free.clear()  # too small for this plan's parts from here on
+            buffer = Buffer(size_bytes)
+        else:
+            self._free.remove(buffer)
+        self._in_use += 1
+        self._in_use_bytes += buffer.size_bytes
+        held_bytes = self._in_use_bytes + sum(each.size_bytes for each in self._free)
+        self.peak_bytes = max(self.peak_bytes, held_bytes)
+        return buffer
+
+
+def default_memory_bytes() -> int:
+    """A quarter of the memory available now, at most 1 GiB and at least 32 MiB."""
+    return max(32 * 1024 * 1024, min(_available_bytes() // 4, GIB))
+
+
+def _available_bytes() -> int:
+    """What the machine, and the control group that confines us, have left; in bytes."""
+    candidates = [_cgroup_left_bytes()]
+    try:
+        with open("/proc/meminfo", encoding="ascii") as meminfo:
+            fields = dict(line.split(":", 1) for line in meminfo)
+        candidates.append(int(fields["MemAvailable"].split()[0]) * 1024)
+    except (OSError, KeyError, ValueError):  # not Linux, or a kernel before 3.14
+        candidates.append(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2)
+    return min(candidate for candidate in candidates if candidate is not None)
+
+
+def _cgroup_left_bytes() -> int | None:
+    """What is left of a container's memory limit (cgroup v2, then v1); None without one."""
+    for limit_file, used_file in (
+        ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
+        (
+            "/sys/fs/cgroup/memory/memory.limit_in_bytes",
+            "/sys/fs/cgroup/memory/memory.usage_in_bytes",
+        ),
+    ):
+        try:
+            with open(limit_file, encoding="ascii") as file:
+                limit_bytes = int(file.read())
+            with open(used_file, encoding="ascii") as file:
+                return max(0, limit_bytes - int(file.read()))
+        except (OSError, ValueError):  # no such controller, or "max": no limit
+            continue
+    return None

@@ -1,0 +1,140 @@
+"""One multipart upload: begun, fed with proved parts, aborted with nothing left.
+
+Completing it is the commit's business. What is special here is what happens when answers are
+lost: a part is simply sent again, a begun upload whose id was never heard must be found.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from datetime import datetime, timedelta
+
+from .body import PartBody
+from .digest import part_md5
+from .errors import AbsentError, RefusedError, StoreError, TransientError
+from .latch import Latch
+from .model import Retries, StoredPart
+from .retry import Retrier
+from .store import Answer, Store
+from .verify import part_is_proved
+
+__all__ = ["MultipartUpload"]
+
+_ABORT_RETRIES = Retries(first_wait_s=0.5, longest_wait_s=4.0, retry_for_s=20.0)
+_ABORT_ROUNDS = 5
+
+
+class MultipartUpload:
+    """The upload of one key. Thread-safe once created."""
+
+    def __init__(self, store: Store, retrier: Retrier, key: str) -> None:
+        self.upload_id = ""
+        self._store = store
+        self._retrier = retrier
+        self._key = key
+        self._etags_are_md5 = True
+        self._unheard_since: datetime | None = None
+        self._created_at: datetime | None = None
+
+    def create(self, metadata: Mapping[str, str]) -> None:
+        """Begin the upload."""
+        before = self._store.server_time
+
+        def attempt() -> tuple[str, bool]:
+            try:
+                return self._store.create(self._key, metadata)
+            except TransientError:
+                self._unheard_since = before
+                raise
+
+        what = f"begin the upload of s3://{self._store.bucket}/{self._key}"
+        self.upload_id, self._etags_are_md5 = self._retrier.call(what, attempt).value
+        self._created_at = self._store.server_time
+
+    def store_part(
+        self, number: int, offset_bytes: int, data: memoryview, check: Callable[[], None]
+    ) -> StoredPart:
+        """Send one part until its ETag is the MD5 of `data`; `check` is called while sending.
+
+        The comparison is inside the retried call: a part whose ETag differs is not stored.
+        """
+        md5 = part_md5(data)
+        what = f"part {number}"
+        earlier_etag: str | None = None
+
+        def attempt() -> tuple[Answer, bool]:
+            nonlocal earlier_etag
+            body = PartBody(data, check)
+            answer = self._store.put_part(self._key, self.upload_id, number, body, md5)
+            before, earlier_etag = earlier_etag, answer.etag
+            proved = part_is_proved(
+                what,
+                md5.hex(),
+                answer,
+                etags_are_md5=self._etags_are_md5,
+                earlier_etag=before,
+            )
+            return answer, proved
+
+        outcome = self._retrier.call(what, attempt)
+        answer, proved = outcome.value
+        return StoredPart(
+            number=number,
+            offset_bytes=offset_bytes,
+            size_bytes=len(data),
+            md5=md5.hex(),
+            etag=answer.etag or "",
+            tries=outcome.tries,
+            etag_is_md5=proved,
+        )
+
+    def abort(self) -> None:
+        """Drop the upload and make sure that it is gone. Only after all workers have settled.
+
+        A part that was on its way may arrive after the first abort, so it is repeated until
+        the parts can no longer be listed (AbortMultipartUpload's documentation asks for that).
+        """
+        # Fresh patience: the upload's own retrier stops at once, because the upload failed.
+        with Latch() as latch:
+            retrier = Retrier(_ABORT_RETRIES, latch, lambda *_: None, sleep=time.sleep)
+            if self.upload_id:
+                what = f"abort the upload of s3://{self._store.bucket}/{self._key}"
+                retrier.call(what, self._abort_until_gone)
+            self.sweep()
+
+    def _abort_until_gone(self) -> None:
+        for _ in range(_ABORT_ROUNDS):
+            try:
+                self._store.abort(self._key, self.upload_id)
+                if not list(self._store.list_parts(self._key, self.upload_id)):
+                    return
+            except AbsentError:
+                return
+            except RefusedError as error:
+                if error.code == "AccessDenied" and "list the parts" in error.message:
+                    return  # the abort was accepted; only looking is not allowed
+                raise
+        raise TransientError(f"parts of upload {self.upload_id} keep arriving")
+
+    def sweep(self) -> None:
+        """Abort what a `create` began whose answer never came.
+
+        Such an upload has no part, belongs to this key, and began, by the service's own clock,
+        while our `create` went unanswered. Another writer's live upload has parts by the time
+        this runs, at the end of ours. Never fails: an empty upload costs nothing.
+        """
+        if self._unheard_since is None:
+            return
+        # The service's dates have a resolution of one second.
+        since = self._unheard_since - timedelta(seconds=1)
+        until = (self._created_at or self._store.server_time or since) + timedelta(seconds=1)
+        try:
+            for upload in list(self._store.list_uploads(self._key)):
+                ours = upload.key == self._key and since <= upload.initiated <= until
+                if not ours or upload.upload_id == self.upload_id:
+                    continue
+                if not list(self._store.list_parts(self._key, upload.upload_id)):
+                    self._store.abort(self._key, upload.upload_id)
+        except StoreError:  # gone meanwhile, or no right to list
+            return

@@ -1,0 +1,137 @@
+"""Progress on standard error: a bar on a terminal, a line now and then if asked, or silence.
+
+Fed with the engine's events. "Stored" means stored and compared, not merely sent.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from typing import Any, Protocol, TextIO
+
+from .model import Event, PartStored, Retrying, Started
+from .units import format_duration, format_size
+
+__all__ = ["BarProgress", "LineProgress", "Progress", "SilentProgress"]
+
+
+class Progress(Protocol):
+    """Something that shows how far an upload is."""
+
+    def __call__(self, event: Event) -> None:
+        """Take in an event; calls never overlap."""
+
+    def write(self, line: str) -> None:
+        """Print `line` without disturbing the display."""
+
+    def close(self) -> None:
+        """Remove the display; safe to call twice."""
+
+
+class SilentProgress:
+    """Shows nothing; passes lines on."""
+
+    def __init__(self, write: Callable[[str], None]) -> None:
+        self._write = write
+
+    def __call__(self, event: Event) -> None:
+        """Ignored."""
+
+    def write(self, line: str) -> None:
+        """Print `line`."""
+        self._write(line)
+
+    def close(self) -> None:
+        """Nothing to remove."""
+
+
+class LineProgress(SilentProgress):
+    """A line at most every `every_s` seconds, for logs and mails."""
+
+    def __init__(
+        self,
+        write: Callable[[str], None],
+        every_s: float = 30.0,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        super().__init__(write)
+        self._every_s = every_s
+        self._clock = clock
+        self._began_s = self._said_s = clock()
+        self._stored_bytes = 0
+        self._retries = 0
+        self._length_bytes: int | None = None
+
+    def __call__(self, event: Event) -> None:
+        """Count, and speak when it is time."""
+        if isinstance(event, Started):
+            self._length_bytes = event.length_bytes
+            self._began_s = self._said_s = self._clock()
+        elif isinstance(event, Retrying):
+            self._retries += 1
+        elif isinstance(event, PartStored):
+            self._stored_bytes += event.part.size_bytes
+        now_s = self._clock()
+        if now_s - self._said_s >= self._every_s:
+            self._said_s = now_s
+            self.write(self._line(now_s - self._began_s))
+
+    def _line(self, elapsed_s: float) -> str:
+        rate = self._stored_bytes / max(elapsed_s, 0.001)
+        words = [f"{format_size(self._stored_bytes)} stored"]
+        if self._length_bytes:
+            left_s = (self._length_bytes - self._stored_bytes) / max(rate, 1.0)
+            words[0] += f" of {format_size(self._length_bytes)}"
+            words.append(f"about {format_duration(left_s)} left")
+        words.insert(1, f"{format_size(rate)}/s")
+        words.append(f"{self._retries} retries")
+        return ", ".join(words)
+
+
+class BarProgress:
+    """tqdm's bar: bytes stored, rate, total and time left where the length is known."""
+
+    def __init__(self, stream: TextIO) -> None:
+        import tqdm
+
+        # tqdm's own lock is shared between processes and would create a file for it.
+        tqdm.tqdm.set_lock(threading.RLock())
+        self._tqdm = tqdm.tqdm
+        self._stream = stream
+        self._bar: Any = None  # tqdm is generic over what it iterates, and this one does not
+        self._retries = 0
+        self._in_flight = 0
+
+    def __call__(self, event: Event) -> None:
+        """Advance the bar."""
+        if isinstance(event, Started):
+            self._bar = self._tqdm(
+                total=event.length_bytes,
+                unit="B",
+                unit_scale=True,
+                unit_divisor=1024,
+                file=self._stream,
+                dynamic_ncols=True,
+                leave=False,
+                miniters=0,
+                desc="stored",
+            )
+        elif isinstance(event, Retrying):
+            self._retries += 1
+        elif isinstance(event, PartStored) and self._bar is not None:
+            self._bar.update(event.part.size_bytes)
+            self._in_flight = event.in_flight
+        if self._bar is not None:
+            words = f"{self._in_flight} in flight, {self._retries} retries"
+            self._bar.set_postfix_str(words, refresh=isinstance(event, Retrying))
+
+    def write(self, line: str) -> None:
+        """Print `line` above the bar."""
+        self._tqdm.write(line, file=self._stream)
+
+    def close(self) -> None:
+        """Remove the bar."""
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None

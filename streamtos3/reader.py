@@ -1,0 +1,143 @@
+"""The reader: the input, cut into parts as planned, digested in order on its way.
+
+Runs in the upload's own thread. Parts come out in order, each in a buffer of the pool; whoever
+takes a part gives its buffer back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime, timezone
+
+from .buffers import Buffer, BufferPool
+from .digest import StreamDigests
+from .errors import SourceError
+from .latch import Latch
+from .model import Options
+from .parts import PartPlan
+from .source import Source
+from .units import format_size
+
+__all__ = ["Part", "Reader"]
+
+_READ_BYTES = 1 << 20  # so that a digest finds what was read still in the processor's cache
+
+
+class Part:
+    """A part while it is being read and stored."""
+
+    def __init__(self, number: int, offset_bytes: int, size_bytes: int, buffer: Buffer) -> None:
+        self.number = number
+        self.offset_bytes = offset_bytes
+        self.buffer = buffer
+        self.filled_bytes = 0
+        self._size_bytes = size_bytes
+
+    @property
+    def is_full(self) -> bool:
+        """Whether the part has all the bytes that its plan gives it."""
+        return self.filled_bytes == self._size_bytes
+
+    @property
+    def data(self) -> memoryview:
+        """The bytes read so far."""
+        return self.buffer.view[: self.filled_bytes]
+
+    @property
+    def room(self) -> memoryview:
+        """Where the next read goes."""
+        end = min(self.filled_bytes + _READ_BYTES, self._size_bytes)
+        return self.buffer.view[self.filled_bytes : end]
+
+
+class Reader:
+    """Reads one source to its end. `size_bytes` and `digests` cover everything read so far."""
+
+    def __init__(
+        self, source: Source, plan: PartPlan, pool: BufferPool, options: Options, latch: Latch
+    ) -> None:
+        self.size_bytes = 0
+        self.first_byte_at: datetime | None = None
+        self.digests = StreamDigests(options.digests)
+        self._source = source
+        self._plan = plan
+        self._pool = pool
+        self._options = options
+        self._latch = latch
+
+    def first_parts(self) -> tuple[Part, Part | None]:
+        """The first part, and the second, begun; None where the first is all there is.
+
+        A full first part is held until a second begins, because a stream that fits one part
+        goes as one request.
+        """
+        first = self._filled(self._new_part(1))
+        if not first.is_full:
+            return first, None
+        second = self._new_part(2)
+        if self._read_some(second):
+            return first, second
+        self._pool.release(second.buffer)
+        return first, None
+
+    def rest(self, part: Part) -> Iterator[Part]:
+        """`part` and all that follow, each as soon as it is full or the input ends."""
+        while self._filled(part).is_full:
+            yield part
+            part = self._new_part(part.number + 1)
+        if part.filled_bytes:
+            yield part
+
+    def check_end(self) -> None:
+        """The input has ended: truly, and as the user said it would? SourceError if not."""
+        self._source.finish(self._latch)
+        wanted, size = self._options, self.size_bytes
+        if wanted.expect_size_bytes not in (None, size):
+            raise SourceError(
+                f"the input ended after {size} bytes; {wanted.expect_size_bytes} were expected"
+            )
+        if size < wanted.min_size_bytes:
+            raise SourceError(
+                f"the input ended after {size} bytes; at least {wanted.min_size_bytes} were asked"
+            )
+        sha256 = self.digests.hexdigests().get("sha256")
+        if wanted.expect_sha256 not in (None, sha256):
+            raise SourceError(
+                f"the input's SHA-256 is {sha256}, but {wanted.expect_sha256} was expected"
+            )
+
+    def _new_part(self, number: int) -> Part:
+        """A part to be filled. SourceError if S3 allows none of this number and more comes."""
+        if number > self._plan.limits.max_parts:
+            probe = Part(number, self.size_bytes, 1, self._pool.acquire(1))
+            if self._read_some(probe):
+                raise SourceError(
+                    f"the input is longer than {self._plan.limits.max_parts} parts can hold "
+                    f"({format_size(self._plan.capacity_bytes)})",
+                    hint="give its size by --expect-size or --size-hint, or a larger --chunksize",
+                )
+            return probe
+        size_bytes = self._plan.size_bytes(number)
+        return Part(number, self.size_bytes, size_bytes, self._pool.acquire(size_bytes))
+
+    def _filled(self, part: Part) -> Part:
+        """`part`, read until it is full or the input ends."""
+        while not part.is_full and self._read_some(part):
+            pass
+        return part
+
+    def _read_some(self, part: Part) -> bool:
+        """Read once into `part`; False at the end of the input."""
+        room = part.room
+        count = self._source.readinto(room, self._latch)
+        if not count:
+            return False
+        if self.first_byte_at is None:
+            self.first_byte_at = datetime.now(timezone.utc)
+        self.digests.update(room[:count])
+        part.filled_bytes += count
+        self.size_bytes += count
+        expected_bytes = self._options.expect_size_bytes
+        if expected_bytes is not None and self.size_bytes > expected_bytes:
+            raise SourceError(f"the input is longer than the {expected_bytes} bytes expected")
+        return True

@@ -1,0 +1,213 @@
+"""Where the bytes come from: a descriptor, a file, or a Python object that can be read.
+
+Every error here is a SourceError, so that it can never be taken for an error of the store. A
+read waits for the producer and for the upload's latch at the same time: a failed upload ends
+the program even while the producer is silent.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import select
+import stat
+from typing import BinaryIO, Protocol, runtime_checkable
+
+from .errors import SourceError
+from .latch import Latch
+
+__all__ = ["FdSource", "ObjectSource", "Source", "as_source", "open_file", "take_standard_input"]
+
+_F_SETPIPE_SZ = 1031  # Linux; `fcntl` names it only from Python 3.10 on some builds
+_PIPE_BYTES = 1 << 20
+
+
+@runtime_checkable
+class Source(Protocol):
+    """What the engine reads from.
+
+    `length_bytes` is None where it is unknown. `waits_for_check`: reading must not begin, and
+    no producer be started, before the destination was checked.
+    """
+
+    name: str
+    length_bytes: int | None
+    waits_for_check: bool
+
+    def start(self) -> None:
+        """Get ready to be read; called once."""
+
+    def readinto(self, view: memoryview, latch: Latch) -> int:
+        """Read up to `len(view)` bytes; 0 at the end of the input, and only there.
+
+        Raises SourceError, and Stopped when the upload fails meanwhile.
+        """
+
+    def finish(self, latch: Latch) -> None:
+        """Called after the end of input: SourceError if it was not a true end."""
+
+    def close(self) -> None:
+        """Let go of the input, whatever happened; a second call does nothing."""
+
+
+class FdSource:
+    """A file descriptor: pipe, file, device, socket or terminal. Owns and closes it."""
+
+    waits_for_check = False
+
+    def __init__(self, fd: int, name: str) -> None:
+        self.name = name
+        self.length_bytes = _length_bytes(fd)
+        self._fd = fd
+        self._offset = 0
+        self._poll = select.poll()
+        self._waits_on: int | None = None
+
+    def start(self) -> None:
+        """Enlarge a pipe from 64 KiB to 1 MiB, which saves most of the context switches."""
+        try:
+            if stat.S_ISFIFO(os.fstat(self._fd).st_mode):
+                fcntl.fcntl(self._fd, _F_SETPIPE_SZ, _PIPE_BYTES)
+        except OSError:  # not Linux, or the user's pipe memory is used up: slower, not wrong
+            return
+
+    def readinto(self, view: memoryview, latch: Latch) -> int:
+        """See Source."""
+        self._watch(latch)
+        while True:
+            try:
+                self._poll.poll()
+                latch.check()
+                count = os.readv(self._fd, [view])
+            except BlockingIOError:  # another process left the descriptor non-blocking
+                continue
+            except OSError as error:
+                reason = (error.strerror or str(error)).lower()
+                raise SourceError(
+                    f"cannot read {self.name} at byte {self._offset}: {reason}",
+                    hint="nothing was stored: an object with a hole in it would look complete",
+                ) from error
+            self._offset += count
+            return count
+
+    def finish(self, latch: Latch) -> None:
+        """A descriptor's end of file is all that there is to know."""
+
+    def close(self) -> None:
+        """Close the descriptor."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+    def _watch(self, latch: Latch) -> None:
+        if self._waits_on is None:
+            self._waits_on = latch.wake_fd
+            self._poll.register(self._fd, select.POLLIN)
+            self._poll.register(latch.wake_fd, select.POLLIN)
+
+
+class ObjectSource:
+    """A binary file object, read by its own `readinto` or `read`; closed by whoever opened it.
+
+    `head`: bytes that were taken from it before. A blocking read cannot be woken when the
+    upload fails; pass a descriptor where that matters.
+    """
+
+    waits_for_check = False
+
+    def __init__(self, reader: BinaryIO, name: str) -> None:
+        self.name = name
+        self.length_bytes: int | None = None
+        self._reader = reader
+
+    def start(self) -> None:
+        """Nothing to prepare."""
+
+    def readinto(self, view: memoryview, latch: Latch) -> int:
+        """See Source."""
+        latch.check()
+        try:
+            if hasattr(self._reader, "readinto"):
+                return self._reader.readinto(view) or 0
+            data = self._reader.read(len(view))
+        except (OSError, ValueError) as error:
+            raise SourceError(f"cannot read {self.name}: {error}") from error
+        view[: len(data)] = data
+        return len(data)
+
+    def finish(self, latch: Latch) -> None:
+        """The object's end of file is all that there is to know."""
+
+    def close(self) -> None:
+        """Left to the owner."""
+
+
+def open_file(path: str | os.PathLike[str]) -> FdSource:
+    """The file at `path`, opened. SourceError if it is missing, unreadable or a directory."""
+    name = os.fspath(path)
+    try:
+        fd = os.open(name, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError as error:
+        raise SourceError(f"cannot read {name}: {(error.strerror or '').lower()}") from error
+    if stat.S_ISDIR(os.fstat(fd).st_mode):
+        os.close(fd)
+        raise SourceError(
+            f"cannot read {name}: it is a directory", hint=f"tar -c {name} | streamtos3 s3://…"
+        )
+    return FdSource(fd, name)
+
+
+def take_standard_input() -> FdSource:
+    """Standard input, for us alone: descriptor 0 becomes the null device for everybody else.
+
+    Must come before the first boto3 session. A `credential_process` and botocore's MFA prompt
+    inherit descriptor 0 and were measured to swallow thousands of bytes of the stream
+    (docs/design.org, invariant 12). SourceError when standard input is closed.
+    """
+    try:
+        fd = os.dup(0)
+    except OSError as error:
+        if error.errno != errno.EBADF:
+            raise
+        raise SourceError("cannot read standard input: it is closed") from error
+    if fd < 3:  # a closed standard output or error left its number free
+        fd, low = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 3), fd
+        os.close(low)
+    null = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(null, 0)
+    os.close(null)
+    if stat.S_ISDIR(os.fstat(fd).st_mode):
+        os.close(fd)
+        raise SourceError("cannot read standard input: it is a directory")
+    return FdSource(fd, "standard input")
+
+
+def as_source(source: Source | BinaryIO | int | str | os.PathLike[str]) -> Source:
+    """What the library accepts as a source: descriptor, path, binary file object, or Source.
+
+    A given descriptor is duplicated; 0 is taken for us alone, see `take_standard_input`.
+    """
+    if isinstance(source, int):
+        if source == 0:
+            return take_standard_input()
+        return FdSource(os.dup(source), f"descriptor {source}")
+    if isinstance(source, str | os.PathLike):
+        return open_file(source)
+    if isinstance(source, Source):
+        return source
+    return ObjectSource(source, str(getattr(source, "name", type(source).__name__)))
+
+
+def _length_bytes(fd: int) -> int | None:
+    """Bytes from the current position to the end, where that can be known before reading."""
+    mode = os.fstat(fd).st_mode
+    if not stat.S_ISREG(mode) and not stat.S_ISBLK(mode):
+        return None
+    position = os.lseek(fd, 0, os.SEEK_CUR)
+    if stat.S_ISREG(mode):
+        # Files of /proc and the like say 0 and hold more.
+        return max(0, os.fstat(fd).st_size - position) or None
+    end = os.lseek(fd, 0, os.SEEK_END)
+    os.lseek(fd, position, os.SEEK_SET)
+    return end - position

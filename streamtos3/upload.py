@@ -1,0 +1,391 @@
+"""The engine: one stream to one object, from the first byte to the receipt.
+
+Reads in the calling thread, stores parts in a crew of daemon threads, commits once the input has
+truly ended and every part is proved, and undoes everything else. It knows nothing of where the
+stream comes from, of the command line, or of being one upload among many.
+"""
+
+from __future__ import annotations
+
+import getpass
+import logging
+import os
+import socket
+import threading
+from collections.abc import Callable
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING, BinaryIO
+
+from . import __version__
+from .body import PartBody
+from .buffers import BufferPool, default_memory_bytes
+from .clients import library_versions
+from .commit import Commit, Committed
+from .crew import Crew
+from .digest import composite_etag, part_md5
+from .errors import (
+    IntegrityError,
+    Interrupted,
+    StreamToS3Error,
+    TransientError,
+    UndecidedError,
+    UnprovedError,
+)
+from .latch import Latch, Stopped
+from .model import (
+    Event,
+    Options,
+    PartStored,
+    Proof,
+    Receipt,
+    Retrying,
+    Started,
+    StoredPart,
+    UploadCreated,
+    Warned,
+)
+from .multipart import MultipartUpload
+from .naming import check_destination_name
+from .parts import PartPlan, plan_parts
+from .preflight import check_destination
+from .reader import Part, Reader
+from .retry import Retrier
+from .source import Source, as_source
+from .store import Store, new_token, object_metadata, requires_equal_parts
+from .verify import Expected
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3.client import S3Client
+
+__all__ = ["upload"]
+
+_SETTLE_S = 60.0
+_HURRIED_SETTLE_S = 5.0
+_ABORT_S = 30.0
+_THROTTLED = frozenset({"SlowDown", "ServiceUnavailable", "Throttling", "TooManyRequests"})
+
+_log = logging.getLogger("streamtos3")
+
+
+def upload(
+    source: Source | BinaryIO | int | str | os.PathLike[str],
+    bucket: str,
+    key: str,
+    *,
+    options: Options | None = None,
+    client: S3Client | None = None,
+    on_event: Callable[[Event], None] | None = None,
+    latch: Latch | None = None,
+) -> Receipt:
+    """Store everything that `source` yields as the object `key`, and prove it.
+
+    source: a descriptor (0 is taken for us alone, see `source.take_standard_input`), a path, a
+        binary file object, or any `source.Source`.
+    options: sizes, retries, digests and the connection; see `Options`.
+    client: a boto3 S3 client to use instead of one made from `options.connection`. Turn its own
+        retries off (`Config(retries={"total_max_attempts": 1})`), or the numbers multiply.
+    on_event: called with each `Event`, from several threads but never at the same time. What it
+        raises is logged and changes nothing.
+    latch: give one to end the upload from elsewhere: `latch.fail(Interrupted(signal.SIGTERM))`.
+
+    Returns the receipt if and only if the whole input was stored and proved. Raises a
+    StreamToS3Error otherwise, whose class says what is in the bucket (README.org, exit status);
+    its `left_behind` is set when that is not nothing. UnprovedError carries the `receipt`.
+    """
+    options = options or Options()
+    check_destination_name(bucket, key)
+    with latch or Latch() as own_latch:
+        stream = as_source(source)
+        try:
+            store = Store(bucket, options.connection, connections=options.jobs, client=client)
+            return _Upload(stream, store, key, options, own_latch, _guarded(on_event)).run()
+        finally:
+            stream.close()
+
+
+class _Upload:
+    """One run of the engine. `run` is called once."""
+
+    def __init__(
+        self,
+        source: Source,
+        store: Store,
+        key: str,
+        options: Options,
+        latch: Latch,
+        emit: Callable[[Event], None],
+    ) -> None:
+        self._source = source
+        self._store = store
+        self._key = key
+        self._options = options
+        self._latch = latch
+        self._emit = emit
+        self._plan = _plan(source, options)
+        self._crew = Crew(options.jobs, latch)
+        memory_bytes = options.memory_bytes or default_memory_bytes()
+        self._pool = BufferPool(memory_bytes, options.jobs + 1, latch)
+        self._retrier = Retrier(options.retries, latch, self._note_retry)
+        self._reader = Reader(source, self._plan, self._pool, options, latch)
+        self._token = new_token()
+        self._multipart: MultipartUpload | None = None
+        self._commit: Commit | None = None
+        self._stored: dict[int, StoredPart] = {}
+        self._retries = 0
+        self._started_at = datetime.now(timezone.utc)
+
+    def run(self) -> Receipt:
+        """Read, store, commit, prove; or undo and raise."""
+        try:
+            self._check_and_start()
+            whole = self._read_parts()
+            self._reader.check_end()
+            committed, expected = self._commit_all(whole)
+        except BaseException as error:  # noqa: BLE001 - undone, then raised
+            raise self._undone(error) from error.__cause__
+        finally:
+            self._crew.dismiss()
+        receipt = self._receipt(committed, expected)
+        if committed.proof is None:
+            raise _unproved(receipt)
+        return receipt
+
+    def _check_and_start(self) -> None:
+        """Check the destination before the first byte is needed, then let the input begin."""
+        self._crew.submit(
+            lambda: check_destination(
+                self._store,
+                self._retrier,
+                self._key,
+                overwrite=self._options.overwrite,
+                check_for_s=self._options.retries.check_for_s,
+            )
+        ).result()
+        self._source.start()
+        plan = self._plan
+        length_bytes = self._source.length_bytes or self._options.expect_size_bytes
+        self._emit(Started(length_bytes, plan.part_bytes, plan.capacity_bytes, plan.grows))
+
+    def _read_parts(self) -> Part | None:
+        """Read to the end of input; the whole of it where it fits one part, else None."""
+        first, second = self._reader.first_parts()
+        if second is None:
+            return first
+        self._begin_multipart()
+        self._dispatch(first)
+        for part in self._reader.rest(second):
+            self._dispatch(part)
+        return None
+
+    def _begin_multipart(self) -> None:
+        multipart = MultipartUpload(self._store, self._retrier, self._key)
+        self._multipart = multipart
+        metadata = object_metadata(self._token, str(self._plan))
+        self._crew.submit(lambda: multipart.create(metadata)).result()
+        self._emit(UploadCreated(multipart.upload_id))
+
+    def _dispatch(self, part: Part) -> None:
+        self._crew.submit(lambda: self._store_part(part))
+
+    def _store_part(self, part: Part) -> None:
+        """In a worker: hash, send and compare one part, then free its buffer."""
+        assert self._multipart is not None
+        stored = self._multipart.store_part(
+            part.number, part.offset_bytes, part.data, self._latch.check
+        )
+        with self._latch.condition:
+            self._stored[part.number] = stored
+        self._pool.release(part.buffer)
+        self._emit(PartStored(stored, in_flight=self._crew.unfinished - 1))
+
+    def _commit_all(self, whole: Part | None) -> tuple[Committed, Expected]:
+        """Wait for every part, then commit; after a signal, only what was already sent."""
+        self._latch.wait_for(lambda: self._crew.unfinished == 0)
+        self._commit = Commit(
+            self._store,
+            self._retrier,
+            self._key,
+            token=self._token,
+            overwrite=self._options.overwrite,
+            warn=lambda message: self._emit(Warned(message)),
+        )
+        call = self._complete if whole is None else lambda: self._put_whole(whole)
+        task = self._crew.submit(call)
+        try:
+            return task.result()
+        except Stopped:
+            # A signal came while the answer was on its way. What the service then says is
+            # the truth, and a stored and proved object is a success whoever pressed a key.
+            self._crew.settle(_HURRIED_SETTLE_S, _HURRIED_SETTLE_S)
+            if task.has_value:
+                return task.result()
+            raise
+
+    def _complete(self) -> tuple[Committed, Expected]:
+        assert self._multipart is not None and self._commit is not None
+        parts = self._checked_parts()
+        expected = Expected(
+            size_bytes=self._reader.size_bytes,
+            etag=composite_etag(bytes.fromhex(part.md5) for part in parts),
+            etags_are_md5=all(part.etag_is_md5 for part in parts),
+            whole_md5=self._reader.digests.hexdigests().get("md5"),
+        )
+        committed = self._commit.complete(self._multipart.upload_id, parts, expected)
+        self._multipart.sweep()
+        return committed, expected
+
+    def _put_whole(self, part: Part) -> tuple[Committed, Expected]:
+        assert self._commit is not None
+        md5 = part_md5(part.data)
+        expected = Expected(size_bytes=part.filled_bytes, etag=md5.hex(), etags_are_md5=True)
+        committed = self._commit.put(
+            lambda: PartBody(part.data, self._latch.check),
+            md5,
+            object_metadata(self._token, str(self._plan)),
+            expected,
+        )
+        self._stored[1] = StoredPart(
+            number=1,
+            offset_bytes=0,
+            size_bytes=part.filled_bytes,
+            md5=md5.hex(),
+            etag=committed.etag or "",
+            tries=committed.tries,
+            etag_is_md5=committed.proof is not None,
+        )
+        self._emit(PartStored(self._stored[1]))
+        return committed, expected
+
+    def _checked_parts(self) -> list[StoredPart]:
+        """All parts in order. Never commit with a gap, whatever bug may have led here."""
+        parts = [self._stored[number] for number in sorted(self._stored)]
+        numbers = [part.number for part in parts]
+        total_bytes = sum(part.size_bytes for part in parts)
+        if numbers != list(range(1, len(parts) + 1)) or total_bytes != self._reader.size_bytes:
+            raise IntegrityError(
+                f"{len(parts)} parts of {total_bytes} bytes are stored, "
+                f"but {self._reader.size_bytes} bytes were read"
+            )
+        return parts
+
+    def _note_retry(self, event: Retrying, error: TransientError) -> None:
+        with self._latch.condition:
+            self._retries += 1
+        if error.code in _THROTTLED:
+            self._pool.hold_back()
+        self._emit(event)
+
+    def _undone(self, error: BaseException) -> BaseException:
+        """Settle, abort, and return the first error with what is left behind."""
+        if not isinstance(error, Stopped):
+            self._latch.fail(error)
+        first = self._latch.error
+        assert first is not None and not isinstance(first, Stopped)
+        self._source.close()
+        settled = self._crew.settle(_SETTLE_S, _HURRIED_SETTLE_S)
+        left_behind = self._left_behind(first, settled)
+        if isinstance(first, StreamToS3Error | Interrupted) and left_behind:
+            first.left_behind = left_behind
+        return first
+
+    def _left_behind(self, first: BaseException, settled: bool) -> str | None:
+        """Abort where that is safe; say what remains, or None if nothing does."""
+        sent = self._commit is not None and self._commit.sent
+        url = f"s3://{self._store.bucket}/{self._key}"
+        if isinstance(first, UndecidedError) or (sent and not settled):
+            upload_id = self._multipart.upload_id if self._multipart else None
+            upload = f"; the upload id is {upload_id}" if upload_id else ""
+            return f"the request that makes {url} was sent, its answer is unknown{upload}"
+        if isinstance(first, IntegrityError) and sent:
+            return f"{url} is there and is not what was read"
+        if self._multipart is None:
+            return None
+        return self._abort(self._multipart)
+
+    def _abort(self, multipart: MultipartUpload) -> str | None:
+        crew = Crew(1, self._latch)
+        task = crew.submit(multipart.abort, regardless=True)
+        crew.settle(_ABORT_S, 2 * _HURRIED_SETTLE_S)
+        crew.dismiss()
+        if task.has_value:
+            return None
+        return (
+            f"unfinished upload {multipart.upload_id} of s3://{self._store.bucket}/{self._key} "
+            "could not be aborted; its parts are billed until it is"
+        )
+
+    def _receipt(self, committed: Committed, expected: Expected) -> Receipt:
+        parts = tuple(self._stored[number] for number in sorted(self._stored))
+        parts_proved = all(part.etag_is_md5 for part in parts)
+        return Receipt(
+            bucket=self._store.bucket,
+            key=self._key,
+            endpoint=self._store.endpoint_url,
+            region=self._store.region,
+            version_id=committed.version_id,
+            size_bytes=self._reader.size_bytes,
+            etag_expected=expected.etag,
+            etag_found=committed.etag,
+            parts=parts,
+            part_plan=str(self._plan),
+            digests=self._reader.digests.hexdigests(),
+            proof=Proof("md5-etag" if parts_proved else None, committed.proof),
+            retries=self._retries,
+            upload_id=self._multipart.upload_id if self._multipart else None,
+            token=self._token,
+            started_at=self._started_at,
+            first_byte_at=self._reader.first_byte_at,
+            ended_at=datetime.now(timezone.utc),
+            host=socket.gethostname(),
+            user=_user(),
+            command_line=self._options.command_line,
+            program=f"streamtos3 {__version__}",
+            libraries=library_versions(),
+        )
+
+
+def _plan(source: Source, options: Options) -> PartPlan:
+    length_bytes = options.expect_size_bytes
+    if length_bytes is None:
+        length_bytes = source.length_bytes
+    equal = options.equal_parts or requires_equal_parts(options.connection.endpoint_url)
+    return plan_parts(
+        options.chunk_bytes,
+        length_bytes=length_bytes,
+        size_hint_bytes=options.size_hint_bytes,
+        equal_parts=equal,
+        limits=options.limits,
+    )
+
+
+def _unproved(receipt: Receipt) -> UnprovedError:
+    error = UnprovedError(
+        f"s3://{receipt.bucket}/{receipt.key} is stored, but this endpoint offers no proof of it "
+        f"(ETag {receipt.etag_found or 'missing'})",
+        hint="read it back and compare its SHA-256 with the receipt's before you rely on it",
+        receipt=receipt,
+    )
+    error.left_behind = f"s3://{receipt.bucket}/{receipt.key}, unproved"
+    return error
+
+
+def _guarded(on_event: Callable[[Event], None] | None) -> Callable[[Event], None]:
+    """`on_event`, one call at a time; who listens must not change the upload's fate."""
+    lock = threading.Lock()
+
+    def emit(event: Event) -> None:
+        with lock:
+            try:
+                if on_event is not None:
+                    on_event(event)
+            except Exception:  # noqa: BLE001 - logged; who listens decides nothing
+                _log.exception("the listener failed on %r", event)
+
+    return emit
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container whose user has no name
+        return str(os.getuid())
