@@ -1,0 +1,143 @@
+"""The command line: options to values, signals to errors, errors to one message and a status.
+
+The only package that knows click, prints, or exits. Commands import what they need when they
+run, so that `--help` and a mistyped option answer at once.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from importlib import import_module
+from typing import Any, NoReturn
+
+import click
+
+from .. import __version__
+from ..errors import Interrupted, StreamToS3Error
+from .talk import say
+
+__all__ = ["main", "program"]
+
+_COMMANDS = {"put": "put"}
+_DEFAULT = "put"
+
+
+class _Program(click.Group):
+    """A group whose default command is `put`, and whose errors have one line and one status."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in _COMMANDS:
+            return None
+        module = import_module(f".{_COMMANDS[cmd_name]}", __name__)
+        command: click.Command = getattr(module, cmd_name)
+        return command
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """A first word that names no command is an argument of the default one."""
+        ctx.obj = ["streamtos3", *args]
+        if not args or args[0] not in (*_COMMANDS, "-h", "--help", "--version"):
+            args = [_DEFAULT, *args]
+        return super().parse_args(ctx, args)
+
+    def main(self, *args: Any, **kwargs: Any) -> NoReturn:
+        """Run, report what went wrong, and exit with the status that means it."""
+        kwargs["standalone_mode"] = False
+        try:
+            status = super().main(*args, **kwargs)
+        except click.exceptions.Exit as request:
+            status = request.exit_code
+        except BaseException as error:  # noqa: BLE001 - the one place where errors end
+            status = _report_error(error)
+        sys.exit(status if isinstance(status, int) else 0)
+
+
+@click.group(
+    cls=_Program,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    subcommand_metavar="[COMMAND] [OPTIONS] ...",
+)
+@click.version_option(__version__, message="%(prog)s %(version)s")
+def program() -> None:
+    """Stream standard input into S3, and prove that what was stored is what was read.
+
+    \b
+      producer | streamtos3 s3://BUCKET/KEY
+
+    A first word that names no command belongs to `put`; its options: streamtos3 put --help
+    """
+
+
+def _report_error(error: BaseException) -> int:
+    """Say what went wrong, what it left behind and what to do next; return the exit status."""
+    if isinstance(error, click.ClickException):
+        say(f"error: {_first_lower(error.format_message()).rstrip('.')}")
+        context = getattr(error, "ctx", None)
+        say(f"hint: see {context.command_path if context else 'streamtos3'} --help")
+        return error.exit_code
+    if isinstance(error, StreamToS3Error | Interrupted):
+        say(f"error: {error.message}")
+        if error.left_behind:
+            say(f"left behind: {error.left_behind}")
+        if error.hint:
+            say(f"hint: {error.hint}")
+        _trace(error)
+        return error.exit_status
+    if isinstance(error, KeyboardInterrupt | click.Abort):
+        say("error: interrupted by SIGINT")
+        return 130
+    if isinstance(error, BrokenPipeError):  # `--help | head`: nothing more to say to anybody
+        return 141
+    say(f"error: unexpected {type(error).__name__}: {error}")
+    say("hint: this is a bug; please report it with the output of the same command and --debug")
+    _trace(error)
+    return 1
+
+
+def _trace(error: BaseException) -> None:
+    """The traceback, where --debug asked for it."""
+    import logging
+
+    if logging.getLogger().isEnabledFor(logging.DEBUG):
+        logging.getLogger("streamtos3").debug("traceback", exc_info=error)
+
+
+def _first_lower(text: str) -> str:
+    return text[:1].lower() + text[1:]
+
+
+def _guard_descriptors() -> None:
+    """Occupy closed standard descriptors, or the next socket would be taken for our output.
+
+    Opened for reading only, so that printing to one that was closed still fails.
+    """
+    for fd in (1, 2):
+        try:
+            os.fstat(fd)
+        except OSError:
+            null = os.open(os.devnull, os.O_RDONLY)
+            if null != fd:
+                os.dup2(null, fd)
+                os.close(null)
+
+
+def main() -> NoReturn:
+    """The console entry point."""
+    # Nothing is written to the disk but what was asked for, byte code included.
+    sys.dont_write_bytecode = True
+    _guard_descriptors()
+    try:
+        program.main(prog_name="streamtos3")
+    except SystemExit as request:
+        status = request.code if isinstance(request.code, int) else 1
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (OSError, ValueError, AttributeError):  # closed, or never there
+            continue
+    # Not by way of the interpreter's own exit: a thread stuck in a dead connection, or a closed
+    # standard output, must not change the status.
+    os._exit(status)

@@ -1,0 +1,46 @@
+"""All talk of the program: lower case, `streamtos3:` first, no full stop, one line each.
+
+Standard output carries only data and receipts. What cannot be said because nobody listens is
+dropped: who reads our standard error must not decide what becomes of the upload.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+import unicodedata
+
+__all__ = ["escaped", "redacted", "say"]
+
+_USER_INFO = re.compile(r"(?<=://)[^/@\s]+(?=@)")
+
+
+def say(text: str) -> None:
+    """One line on standard error."""
+    write_line(f"streamtos3: {escaped(text)}")
+
+
+def write_line(line: str) -> None:
+    """`line` as it is on standard error."""
+    try:
+        sys.stderr.write(line + "\n")
+        sys.stderr.flush()
+    except (OSError, ValueError, AttributeError):  # closed, full, or never there
+        return
+
+
+def escaped(text: str) -> str:
+    """`text` with everything escaped by which a server could play with a terminal."""
+    return "".join(
+        character if unicodedata.category(character)[0] != "C" else _escape(character)
+        for character in text
+    )
+
+
+def _escape(character: str) -> str:
+    return character.encode("unicode_escape").decode("ascii")
+
+
+def redacted(argument: str) -> str:
+    """`argument` without the user and password that an URL in it may carry."""
+    return _USER_INFO.sub("***", argument)
