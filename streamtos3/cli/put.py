@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from ..errors import Interrupted, ReportError, UnprovedError, UsageError
-from ..model import Event, Options, Receipt, Retrying, Started, UploadCreated, Warned
+from ..model import Event, Options, Receipt, Resuming, Retrying, Started, UploadCreated, Warned
 from ..naming import is_s3_url, split_s3_url
 from ..parts import DEFAULT_CHUNK_BYTES
 from ..progress import BarProgress, LineProgress, Progress, SilentProgress
@@ -58,6 +58,11 @@ _DIGESTS = ("sha256", "md5", "sha1", "sha512", "blake2b", "none")
 @option("--size-hint", type=size, help="About how long the input is; only guides the part size.")
 @option("--expect-sha256", metavar="HEX", help="The input's SHA-256; any other stores nothing.")
 @option("--equal-parts", is_flag=True, help="Never let the part size grow.")
+@option(
+    "--resume",
+    is_flag=True,
+    help="Go on with this key's unfinished upload; keep the parts if this run fails.",
+)
 @option("--overwrite", is_flag=True, help="Replace an object that exists.")
 @option(
     "--digest",
@@ -97,7 +102,7 @@ def put(ctx: click.Context, /, **values: Any) -> None:
     latch = Latch()
     show = _Show(_progress(values), quiet=values["quiet"])
     with on_signals(lambda signum: _interrupt(latch, signum, show)):
-        from ..upload import upload
+        from ..engine import upload
 
         try:
             receipt = upload(source, bucket, key, options=options, on_event=show, latch=latch)
@@ -172,6 +177,7 @@ def _options(values: dict[str, Any], argv: list[str] | None) -> Options:
         size_hint_bytes=values["size_hint"],
         equal_parts=values["equal_parts"],
         overwrite=values["overwrite"],
+        resume=values["resume"],
         digests=tuple(dict.fromkeys(digests)),
         retries=retries_from(values),
         command_line=tuple(redacted(word) for word in argv) if argv else None,
@@ -209,6 +215,11 @@ class _Show:
         self._progress(event)
         if isinstance(event, UploadCreated):
             self.upload_id = event.upload_id
+        elif isinstance(event, Resuming) and not self._quiet:
+            size = format_size(event.size_bytes)
+            self._progress.write(
+                f"going on with upload {event.upload_id}: {event.parts} parts of {size} are there"
+            )
         elif isinstance(event, Warned):
             self._progress.write(f"warning: {event.message}")
         elif isinstance(event, Retrying) and not self._quiet:
