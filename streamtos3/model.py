@@ -109,7 +109,8 @@ class StoredPart:
     """One part whose ETag was compared. `md5` and `etag` are hex, without quotes.
 
     `etag_is_md5` is False where the service encrypts and its ETag is therefore no MD5.
-    `resumed`: stored by an earlier run and not sent again.
+    `resumed`: stored by an earlier run and not sent again. `checksum`: S3's additional
+    checksum in base64, where one was asked for.
     """
 
     number: int
@@ -120,6 +121,7 @@ class StoredPart:
     tries: int
     etag_is_md5: bool = True
     resumed: bool = False
+    checksum: str | None = None
 
 
 @dataclass(frozen=True)
