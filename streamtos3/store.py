@@ -121,7 +121,7 @@ class Store:
         """What is stored under `key`. AbsentError where nothing is."""
         version: dict[str, Any] = {"VersionId": version_id} if version_id else {}
         answer = self._request(f"look at {self._url(key)}", "head_object", Key=key, **version)
-        # Metadata names come back in the server's own capitals (s3-facts, section 1).
+        # Metadata names come back in the server's own capitals (docs/s3-facts.org, Limits).
         metadata = {name.lower(): value for name, value in answer.get("Metadata", {}).items()}
         return ObjectInfo(
             size_bytes=answer["ContentLength"],
