@@ -77,7 +77,7 @@ class ListedUpload:
 
 def object_info(answer: Mapping[str, Any], settings: ObjectSettings) -> ObjectInfo:
     """A HEAD's answer, as a value; `settings` are those that were asked for."""
-    # Metadata names come back in the server's own capitals (s3-facts, section 1).
+    # Metadata names come back in the server's own capitals (docs/s3-facts.org, Limits).
     metadata = {name.lower(): value for name, value in answer.get("Metadata", {}).items()}
     return ObjectInfo(
         size_bytes=answer.get("ContentLength", -1),
