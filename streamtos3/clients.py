@@ -22,8 +22,8 @@ __all__ = ["Clients", "Patience", "library_versions"]
 
 Patience = Literal["brisk", "parts", "patient"]
 # Seconds to connect and to wait for an answer. The first is also the time that one blocked
-# send may take (s3-facts 0.6), so it must suit slow uplinks; servers that copy data at
-# `complete` answer after minutes (s3-facts, section 6).
+# send may take (docs/s3-facts.org, Sending), so it must suit slow uplinks; servers that copy
+# data at `complete` answer after minutes.
 _TIMEOUTS_S: Mapping[Patience, tuple[float, float]] = {
     "brisk": (10, 20),
     "parts": (60, 120),
