@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
 from . import __version__
+from .body import PartBody
 from .credentials import read_keyfile
 from .model import Connection
 
@@ -112,7 +113,19 @@ class Clients:
         # A server that never sends "100 Continue" makes botocore take TLS session tickets for
         # an answer and fail every time (boto/botocore#3613).
         client.meta.events.unregister("before-call.s3", botocore.handlers.add_expect_header)
+        client.meta.events.register("before-sign.s3", _signing)
+        client.meta.events.register("before-send.s3", _sending)
         return client
+
+
+def _signing(request: Any, **_: Any) -> None:
+    if isinstance(request.data, PartBody):
+        request.data.sending = False
+
+
+def _sending(request: Any, **_: Any) -> None:
+    if isinstance(request.body, PartBody):
+        request.body.sending = True
 
 
 def library_versions() -> dict[str, str]:
