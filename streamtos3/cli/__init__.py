@@ -89,8 +89,8 @@ def _report_error(error: BaseException) -> int:
     if isinstance(error, KeyboardInterrupt | click.Abort):
         say("error: interrupted by SIGINT")
         return 130
-    if isinstance(error, BrokenPipeError):  # `--help | head`: nothing more to say to anybody
-        return 141
+    if isinstance(error, BrokenPipeError | SystemExit):
+        return 141  # `--help | head`, which click makes a SystemExit: nobody is left to talk to
     say(f"error: unexpected {type(error).__name__}: {error}")
     say("hint: this is a bug; please report it with the output of the same command and --debug")
     _trace(error)

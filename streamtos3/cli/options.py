@@ -6,8 +6,8 @@ commands; a repeatable option takes one value a line there.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, TypeVar
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
@@ -28,6 +28,11 @@ __all__ = [
 
 F = TypeVar("F", bound=Callable[..., object])
 
+if TYPE_CHECKING:
+    _Choice = click.Choice[str]
+else:  # not generic before click 8.2
+    _Choice = click.Choice
+
 
 def size(value: str | int) -> int:
     """A size with or without a unit, as click converts it; the name is what `--help` shows."""
@@ -45,10 +50,12 @@ def duration(value: str | float) -> float:
         raise click.BadParameter(str(error)) from error
 
 
-class Choice(click.Choice[str]):
+class Choice(_Choice):
     """A choice that, in an environment variable, is given one value a line."""
 
-    envvar_list_splitter = "\n"
+    def split_envvar_value(self, rv: str) -> Sequence[str]:
+        """Its lines; the last one may end as lines do."""
+        return rv.splitlines()
 
 
 def option(*names: str, **attributes: Any) -> Callable[[F], F]:

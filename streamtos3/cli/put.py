@@ -11,7 +11,6 @@ import click
 from ..errors import Interrupted, ReportError, UnprovedError, UsageError
 from ..model import Event, Options, Receipt, Retrying, Started, UploadCreated, Warned
 from ..naming import is_s3_url, split_s3_url
-from ..parts import DEFAULT_CHUNK_BYTES
 from ..progress import BarProgress, LineProgress, Progress, SilentProgress
 from ..units import format_duration, format_size
 from .options import (
@@ -163,7 +162,7 @@ def _options(values: dict[str, Any], argv: list[str] | None) -> Options:
         digests = (*digests, "sha256")
     return Options(
         connection=connection_from(values),
-        chunk_bytes=values["chunksize"] or DEFAULT_CHUNK_BYTES,
+        chunk_bytes=values["chunksize"],
         jobs=values["jobs"],
         memory_bytes=values["memory"],
         expect_size_bytes=values["expect_size"],
