@@ -10,10 +10,12 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal
+from urllib.parse import urlsplit
 
 from . import __version__
 from .body import PartBody
 from .credentials import read_keyfile
+from .errors import UsageError
 from .model import Connection
 
 if TYPE_CHECKING:
@@ -110,6 +112,11 @@ class Clients:
             config=config,
             **keys,
         )
+        if "@" in urlsplit(client.meta.endpoint_url).netloc:
+            raise UsageError(
+                "the endpoint's URL carries a user name or password, which S3 has no use for",
+                hint="give the keys where boto3 looks for them, or by --keyfile",
+            )
         # A server that never sends "100 Continue" makes botocore take TLS session tickets for
         # an answer and fail every time (boto/botocore#3613).
         client.meta.events.unregister("before-call.s3", botocore.handlers.add_expect_header)

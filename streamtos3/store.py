@@ -36,6 +36,7 @@ __all__ = [
     "requires_equal_parts",
 ]
 
+NO_SIZE = "no size"
 TOKEN_KEY = "streamtos3-token"
 PLAN_KEY = "streamtos3-plan"
 # Endpoints that refuse at `complete` parts of different sizes (opendal#2904).
@@ -120,7 +121,10 @@ class Store:
     def head(self, key: str, version_id: str | None = None) -> ObjectInfo:
         """What is stored under `key`. AbsentError where nothing is."""
         version: dict[str, Any] = {"VersionId": version_id} if version_id else {}
-        answer = self._request(f"look at {self._url(key)}", "head_object", Key=key, **version)
+        what = f"look at {self._url(key)}"
+        answer = self._request(what, "head_object", Key=key, **version)
+        if "ContentLength" not in answer:
+            raise TransientError(f"cannot {what}: the answer names no size", code=NO_SIZE)
         # Metadata names come back in the server's own capitals (s3-facts, section 1).
         metadata = {name.lower(): value for name, value in answer.get("Metadata", {}).items()}
         return ObjectInfo(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
+import warnings
 from importlib import import_module
 from typing import Any, NoReturn
 
@@ -129,6 +130,9 @@ def main() -> NoReturn:
     # Nothing is written to the disk but what was asked for, byte code included.
     sys.dont_write_bytecode = True
     _guard_descriptors()
+    # What libraries have to say to their programmers (urllib3, of each unverified request).
+    if not sys.warnoptions:
+        warnings.simplefilter("ignore")
     try:
         program.main(prog_name="streamtos3")
     except SystemExit as request:
