@@ -13,11 +13,15 @@ class PartBody:
     `read` returns slices of the memory itself and calls `check` before each, so that a stopped
     upload stops sending. One large `bytes` would cost a copy, one `bytearray` would be a single
     send that must finish within the time-out (docs/design.org).
+
+    `sending` is False while the body is only read for its signature: that may happen in C code
+    (awscrt), from which no exception finds its way out.
     """
 
     def __init__(self, data: memoryview, check: Callable[[], None]) -> None:
         self._data = data
         self._check = check
+        self.sending = True
         self._position = 0
 
     def __len__(self) -> int:
@@ -25,7 +29,8 @@ class PartBody:
 
     def read(self, size: int | None = -1) -> memoryview:
         """The next `size` bytes, or the rest."""
-        self._check()
+        if self.sending:
+            self._check()
         start = self._position
         end = len(self._data) if size is None or size < 0 else start + size
         piece = self._data[start:end]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
+import warnings
 from importlib import import_module
 from typing import Any, NoReturn
 
@@ -89,8 +90,8 @@ def _report_error(error: BaseException) -> int:
     if isinstance(error, KeyboardInterrupt | click.Abort):
         say("error: interrupted by SIGINT")
         return 130
-    if isinstance(error, BrokenPipeError):  # `--help | head`: nothing more to say to anybody
-        return 141
+    if isinstance(error, BrokenPipeError | SystemExit):
+        return 141  # `--help | head`, which click makes a SystemExit: nobody is left to talk to
     say(f"error: unexpected {type(error).__name__}: {error}")
     say("hint: this is a bug; please report it with the output of the same command and --debug")
     _trace(error)
@@ -129,6 +130,9 @@ def main() -> NoReturn:
     # Nothing is written to the disk but what was asked for, byte code included.
     sys.dont_write_bytecode = True
     _guard_descriptors()
+    # What libraries have to say to their programmers (urllib3, of each unverified request).
+    if not sys.warnoptions:
+        warnings.simplefilter("ignore")
     try:
         program.main(prog_name="streamtos3")
     except SystemExit as request:
