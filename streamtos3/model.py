@@ -19,6 +19,7 @@ __all__ = [
     "PartStored",
     "Proof",
     "Receipt",
+    "Resuming",
     "Retrying",
     "Retries",
     "Started",
@@ -81,8 +82,9 @@ class Options:
 
     Sizes are in bytes. `memory_bytes` bounds the part buffers (None: a quarter of what is free,
     at most 1 GiB). `expect_size_bytes` must be met exactly, `size_hint_bytes` only guides the
-    part plan. `digests` are names of `digest.STREAM_DIGESTS`. `command_line` is what the
-    receipt says about how the program was called, already without secrets.
+    part plan. With `resume`, an unfinished upload of the key goes on, and its parts are kept
+    when this run fails too. `digests` are names of `digest.STREAM_DIGESTS`. `command_line` is
+    what the receipt says about how the program was called, already without secrets.
     """
 
     connection: Connection = Connection()
@@ -107,7 +109,8 @@ class StoredPart:
     """One part whose ETag was compared. `md5` and `etag` are hex, without quotes.
 
     `etag_is_md5` is False where the service encrypts and its ETag is therefore no MD5.
-    `resumed`: stored by an earlier run and not sent again.
+    `resumed`: stored by an earlier run and not sent again. `checksum`: S3's additional
+    checksum in base64, where one was asked for.
     """
 
     number: int
@@ -118,6 +121,7 @@ class StoredPart:
     tries: int
     etag_is_md5: bool = True
     resumed: bool = False
+    checksum: str | None = None
 
 
 @dataclass(frozen=True)
@@ -142,7 +146,8 @@ class Receipt:
     """What was stored, and what proved it. Documented field by field in README.org.
 
     Times are UTC. `etag_expected` and `etag_found` are without quotes; `first_byte_at` is None
-    for an empty stream; `upload_id` is None for a stream that went as one request.
+    for an empty stream; `upload_id` is None for a stream that went as one request; `token` is
+    None where an earlier run began the upload (its parts that were kept are `resumed`).
     """
 
     bucket: str
@@ -159,7 +164,7 @@ class Receipt:
     proof: Proof
     retries: int
     upload_id: str | None
-    token: str
+    token: str | None
     started_at: datetime
     first_byte_at: datetime | None
     ended_at: datetime
@@ -190,6 +195,15 @@ class UploadCreated:
 
 
 @dataclass(frozen=True)
+class Resuming:
+    """An earlier run's unfinished upload goes on; `parts` of it hold `size_bytes`."""
+
+    upload_id: str
+    parts: int
+    size_bytes: int
+
+
+@dataclass(frozen=True)
 class PartStored:
     """A part (or the one request) is stored and its ETag was compared; others are in flight."""
 
@@ -214,4 +228,4 @@ class Warned:
     message: str
 
 
-Event = Started | UploadCreated | PartStored | Retrying | Warned
+Event = Started | UploadCreated | Resuming | PartStored | Retrying | Warned

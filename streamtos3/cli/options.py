@@ -11,8 +11,11 @@ from typing import Any, TypeVar
 
 import click
 
-from ..model import Connection, Retries
+from ..errors import UsageError
+from ..model import Connection, Options, Retries
+from ..parts import DEFAULT_CHUNK_BYTES
 from ..units import parse_duration, parse_size
+from .talk import redacted
 
 __all__ = [
     "Choice",
@@ -24,7 +27,12 @@ __all__ = [
     "retries_from",
     "retry_options",
     "size",
+    "together",
+    "upload_options",
+    "upload_options_from",
 ]
+
+_DIGESTS = ("sha256", "md5", "sha1", "sha512", "blake2b", "none")
 
 F = TypeVar("F", bound=Callable[..., object])
 
@@ -58,7 +66,7 @@ def option(*names: str, **attributes: Any) -> Callable[[F], F]:
     return click.option(*names, envvar=variable, **attributes)
 
 
-def _together(*decorators: Callable[[F], F]) -> Callable[[F], F]:
+def together(*decorators: Callable[[F], F]) -> Callable[[F], F]:
     """One decorator for several options, shown in `--help` in this order."""
 
     def decorate(function: F) -> F:
@@ -69,7 +77,7 @@ def _together(*decorators: Callable[[F], F]) -> Callable[[F], F]:
     return decorate
 
 
-connection_options = _together(
+connection_options = together(
     option(
         "-k",
         "--keyfile",
@@ -96,7 +104,7 @@ connection_options = _together(
     option("--proxy", metavar="URL", help="HTTP proxy, http://[USER:PASSWORD@]HOST:PORT."),
 )
 
-retry_options = _together(
+retry_options = together(
     option(
         "-s",
         "--secs-wait",
@@ -119,7 +127,7 @@ retry_options = _together(
     ),
 )
 
-report_options = _together(
+report_options = together(
     option("--json", "as_json", is_flag=True, help="Print the receipt to standard output."),
     option("--receipt", metavar="FILE", help="Write the receipt to FILE once all is proved."),
     option(
@@ -130,6 +138,83 @@ report_options = _together(
     option("-q", "--quiet", is_flag=True, help="Say nothing but errors."),
     option("-d", "--debug", is_flag=True, help="Add botocore's log and tracebacks."),
 )
+
+upload_options = together(
+    option("-b", "--bucket", metavar="NAME", help="Bucket, where no s3:// destination is given."),
+    option("-o", "--obj", metavar="KEY", help="Key, where no s3:// destination is given."),
+    option(
+        "-c",
+        "--chunksize",
+        type=size,
+        default="8MiB",
+        show_default=True,
+        help="Part size. A stream of unknown length doubles it every 1,000 parts.",
+    ),
+    option(
+        "-j",
+        "--jobs",
+        type=click.IntRange(1, 1000),
+        default=16,
+        show_default=True,
+        metavar="N",
+        help="Parts in flight, at most.",
+    ),
+    option(
+        "--memory", type=size, help="Part buffers, at most.  [default: 1/4 of what is free, 1GiB]"
+    ),
+    option("--expect-size", type=size, help="The input's exact size; any other stores nothing."),
+    option("--min-size", type=size, default=0, help="A shorter input stores nothing."),
+    option(
+        "--size-hint", type=size, help="About how long the input is; only guides the part size."
+    ),
+    option("--expect-sha256", metavar="HEX", help="The input's SHA-256; any other stores nothing."),
+    option("--equal-parts", is_flag=True, help="Never let the part size grow."),
+    option(
+        "--resume",
+        is_flag=True,
+        help="Go on with this key's unfinished upload; keep the parts if this run fails.",
+    ),
+    option("--overwrite", is_flag=True, help="Replace an object that exists."),
+    option(
+        "--digest",
+        type=Choice(_DIGESTS),
+        multiple=True,
+        help="Digest of the whole stream, for the receipt; repeatable.  [default: sha256]",
+    ),
+    connection_options,
+    retry_options,
+    report_options,
+)
+
+
+def upload_options_from(values: dict[str, Any], argv: list[str] | None) -> Options:
+    """What the command line tells the engine; UsageError where it contradicts itself."""
+    digests = values["digest"] or ("sha256",)
+    if "none" in digests:
+        if len(digests) > 1:
+            raise UsageError("--digest none allows no other --digest")
+        digests = ()
+    expect_sha256 = (values["expect_sha256"] or "").strip().lower() or None
+    if expect_sha256 and (len(expect_sha256) != 64 or set(expect_sha256) - set("0123456789abcdef")):
+        raise UsageError(f"{expect_sha256!r} is no SHA-256: 64 hexadecimal digits")
+    if expect_sha256 and "sha256" not in digests:
+        digests = (*digests, "sha256")
+    return Options(
+        connection=connection_from(values),
+        chunk_bytes=values["chunksize"] or DEFAULT_CHUNK_BYTES,
+        jobs=values["jobs"],
+        memory_bytes=values["memory"],
+        expect_size_bytes=values["expect_size"],
+        min_size_bytes=values["min_size"],
+        expect_sha256=expect_sha256,
+        size_hint_bytes=values["size_hint"],
+        equal_parts=values["equal_parts"],
+        overwrite=values["overwrite"],
+        resume=values["resume"],
+        digests=tuple(dict.fromkeys(digests)),
+        retries=retries_from(values),
+        command_line=tuple(redacted(word) for word in argv) if argv else None,
+    )
 
 
 def connection_from(values: dict[str, Any]) -> Connection:

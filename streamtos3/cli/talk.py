@@ -6,11 +6,12 @@ dropped: who reads our standard error must not decide what becomes of the upload
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 import unicodedata
 
-__all__ = ["escaped", "redacted", "say"]
+__all__ = ["escaped", "is_terminal", "redacted", "say", "write_line"]
 
 _USER_INFO = re.compile(r"(?<=://)[^/@\s]+(?=@)")
 
@@ -44,3 +45,11 @@ def _escape(character: str) -> str:
 def redacted(argument: str) -> str:
     """`argument` without the user and password that an URL in it may carry."""
     return _USER_INFO.sub("***", argument)
+
+
+def is_terminal(fd: int) -> bool:
+    """Whether `fd` is open and a terminal."""
+    try:
+        return os.isatty(fd)
+    except OSError:
+        return False
