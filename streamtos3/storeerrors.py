@@ -201,8 +201,8 @@ def _retry_after_s(meta: Mapping[str, Any]) -> float:
     headers = meta.get("HTTPHeaders", {})
     for name, unit_s in (("x-amz-retry-after", 0.001), ("retry-after", 1.0)):
         value = headers.get(name, "")
-        if value.isdigit():
-            return min(int(value) * unit_s, 300.0)
+        if value.isascii() and value.isdigit():
+            return min(float(value) * unit_s, 300.0)
     return 0.0
 
 
