@@ -11,8 +11,9 @@ class PartBody:
     """A request body over a part's memory, without a copy.
 
     `read` returns slices of the memory itself and calls `check` before each, so that a stopped
-    upload stops sending. One large `bytes` would cost a copy, one `bytearray` would be a single
-    send that must finish within the time-out (docs/design.org).
+    upload stops sending; never after the last one, when the request may count already. One large
+    `bytes` would cost a copy, one `bytearray` would be a single send that must finish within the
+    time-out (docs/design.org).
     """
 
     def __init__(self, data: memoryview, check: Callable[[], None]) -> None:
@@ -25,8 +26,9 @@ class PartBody:
 
     def read(self, size: int | None = -1) -> memoryview:
         """The next `size` bytes, or the rest."""
-        self._check()
         start = self._position
+        if start < len(self._data):
+            self._check()
         end = len(self._data) if size is None or size < 0 else start + size
         piece = self._data[start:end]
         self._position += len(piece)
