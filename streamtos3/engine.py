@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, BinaryIO
 from . import __version__
 from .body import PartBody
 from .buffers import BufferPool, default_memory_bytes
+from .checksums import CHECKSUMS
 from .clients import library_versions
 from .commit import Commit, Committed
 from .crew import Crew
@@ -98,10 +99,18 @@ def upload(
     """
     options = options or Options()
     check_destination_name(bucket, key)
+    options.settings.check()
     with latch or Latch() as own_latch:
         stream = as_source(source)
         try:
-            store = Store(bucket, options.connection, connections=options.jobs, client=client)
+            store = Store(
+                bucket,
+                options.connection,
+                settings=options.settings,
+                checksum=CHECKSUMS[options.checksum] if options.checksum else None,
+                connections=options.jobs,
+                client=client,
+            )
             return _Upload(stream, store, key, options, own_latch, _guarded(on_event)).run()
         finally:
             stream.close()
@@ -398,6 +407,8 @@ class _Upload:
             program=f"streamtos3 {__version__}",
             libraries=library_versions(),
             command=self._source.command_report() if isinstance(self._source, Reporting) else None,
+            key_template=self._options.key_template,
+            case=self._options.case,
         )
 
 

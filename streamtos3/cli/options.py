@@ -18,7 +18,10 @@ from ..units import parse_duration, parse_size
 from .talk import redacted
 
 __all__ = [
+    "DESTINATION_META",
+    "OPTION_NAMES",
     "Choice",
+    "Text",
     "connection_from",
     "connection_options",
     "duration",
@@ -34,6 +37,9 @@ __all__ = [
 ]
 
 _DIGESTS = ("sha256", "md5", "sha1", "sha512", "blake2b", "none")
+
+DESTINATION_META = "streamtos3.destination"
+"""Where click's context keeps the destination that -D named."""
 
 F = TypeVar("F", bound=Callable[..., object])
 
@@ -64,16 +70,28 @@ def duration(value: str | float) -> float:
         raise click.BadParameter(str(error)) from error
 
 
+class Text(click.types.StringParamType):
+    """Any text; in an environment variable, one value a line."""
+
+    envvar_list_splitter = "\n"
+
+
 class Choice(click.Choice[str]):
     """A choice that, in an environment variable, is given one value a line."""
 
     envvar_list_splitter = "\n"
 
 
+OPTION_NAMES: dict[str, str] = {}
+"""Long names of all options, as a configuration file writes them, to click's names."""
+
+
 def option(*names: str, **attributes: Any) -> Callable[[F], F]:
     """`click.option` with the environment variable of its long name."""
     long_name = next(name for name in names if name.startswith("--")).split("/")[0]
-    variable = "STREAMTOS3_" + long_name.removeprefix("--").replace("-", "_").upper()
+    plain = long_name.removeprefix("--").replace("-", "_")
+    OPTION_NAMES[plain] = next((name for name in names if name[0] != "-"), plain)
+    variable = "STREAMTOS3_" + plain.upper()
     return click.option(*names, envvar=variable, **attributes)
 
 
@@ -141,6 +159,8 @@ retry_options = together(
 report_options = together(
     option("--json", "as_json", is_flag=True, help="Print the receipt to standard output."),
     option("--receipt", metavar="FILE", help="Write the receipt to FILE once all is proved."),
+    option("--receipt-object", is_flag=True, help="Store it beside the object: KEY.receipt.json."),
+    option("--log", metavar="FILE", help="Append a readable acquisition log to FILE."),
     option(
         "--progress/--no-progress",
         default=None,
@@ -153,6 +173,7 @@ report_options = together(
 upload_options = together(
     option("-b", "--bucket", metavar="NAME", help="Bucket, where no s3:// destination is given."),
     option("-o", "--obj", metavar="KEY", help="Key, where no s3:// destination is given."),
+    option("--no-template", is_flag=True, help="Take the key as it is, braces and all."),
     option(
         "-c",
         "--chunksize",
@@ -238,7 +259,9 @@ def upload_options_from(values: dict[str, Any], argv: list[str] | None) -> Optio
 
 def connection_from(values: dict[str, Any]) -> Connection:
     """The connection that the command line describes."""
+    named = click.get_current_context().meta.get(DESTINATION_META)
     return Connection(
+        session_token=named.options.get("session_token") if named else None,
         endpoint_url=values["endpoint_url"],
         region=values["region"],
         profile=values["profile"],
