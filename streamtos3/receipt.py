@@ -29,9 +29,14 @@ def _json_value(value: object) -> str:
 
 def check_receipt_path(path: str) -> None:
     """UsageError where a receipt could not be written to `path` later; touches nothing."""
-    directory = os.path.dirname(path) or "."
+    directory = os.path.dirname(os.path.realpath(path))
     if os.path.isdir(path):
         raise UsageError(f"cannot write the receipt to {path}: it is a directory")
+    if os.path.exists(path) and not os.path.isfile(path):
+        raise UsageError(
+            f"cannot write the receipt to {path}: it is no regular file, and would be replaced",
+            hint="--json prints the receipt to standard output",
+        )
     if not os.path.isdir(directory):
         raise UsageError(f"cannot write the receipt to {path}: {directory} is no directory")
     if not os.access(directory, os.W_OK | os.X_OK):
@@ -41,9 +46,12 @@ def check_receipt_path(path: str) -> None:
 def write_receipt(receipt: Receipt, path: str) -> None:
     """Write `receipt` to `path`: temporary name, fsync, rename, fsync of the directory.
 
+    A symbolic link stays and what it points to is replaced.
+
     Raises ReportError when that fails; the temporary file is gone then.
     """
-    directory = os.path.dirname(path) or "."
+    path = os.path.realpath(path)
+    directory = os.path.dirname(path)
     temporary = None
     try:
         fd, temporary = tempfile.mkstemp(prefix=".streamtos3-", dir=directory)

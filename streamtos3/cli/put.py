@@ -103,7 +103,7 @@ def put(ctx: click.Context, /, **values: Any) -> None:
         except UnprovedError as error:
             show.close()
             if values["as_json"]:
-                _print_receipt(error.receipt)
+                _print_unproved(error.receipt)
             raise
         finally:
             show.close()
@@ -261,11 +261,22 @@ def _report(receipt: Receipt, values: dict[str, Any]) -> None:
 def _print_receipt(receipt: Receipt) -> None:
     from ..receipt import receipt_json
 
+    if sys.stdout is None:  # closed when the program began; click would drop the text
+        raise ReportError("cannot print the receipt: standard output is closed")
     try:
         click.echo(receipt_json(receipt))
         sys.stdout.flush()
-    except (OSError, ValueError, AttributeError) as error:
-        raise ReportError(f"cannot print the receipt: {error}") from error
+    except (OSError, ValueError) as error:
+        reason = (getattr(error, "strerror", None) or str(error)).lower()
+        raise ReportError(f"cannot print the receipt: {reason}") from error
+
+
+def _print_unproved(receipt: Receipt) -> None:
+    """A receipt that cannot be printed is the smaller trouble: the status stays 10."""
+    try:
+        _print_receipt(receipt)
+    except ReportError as error:
+        say(f"warning: {error.message}")
 
 
 def _summary(receipt: Receipt) -> str:

@@ -12,7 +12,8 @@ import unicodedata
 
 __all__ = ["escaped", "redacted", "say"]
 
-_USER_INFO = re.compile(r"(?<=://)[^/@\s]+(?=@)")
+# Behind `://`, or at the beginning of a word or of an option's value as `--proxy` takes it.
+_USER_INFO = re.compile(r"(?<=://)[^/\s]+(?=@)|(?:(?<==)|^)[^/@\s:=]+:[^/\s]+(?=@)")
 
 
 def say(text: str) -> None:
