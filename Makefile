@@ -16,6 +16,7 @@ help: ## list these targets
 	    "ARGS='-k name' is handed to pytest."
 
 venv: $(STAMP) ## install the program and what it is tested with into .venv
+	@echo "$(VENV) is ready"
 
 demo: $(STAMP) ## stream real data into a local S3 server and compare what was stored
 	@bash demo/demo.sh $(BIN)

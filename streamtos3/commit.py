@@ -1,7 +1,8 @@
 """The commit: the one request that makes the object appear, and the proof that follows.
 
 An answer that is lost is not a failure yet, and a success that is answered is not a proof yet
-(s3-facts 0.7 and 0.8): a HEAD, the token in the object's metadata, its size and its ETag decide.
+(docs/s3-facts.org, Lost answers): a HEAD, the token in the object's metadata, its size and its
+ETag decide.
 """
 
 from __future__ import annotations

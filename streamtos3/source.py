@@ -83,9 +83,8 @@ class FdSource:
             except BlockingIOError:  # another process left the descriptor non-blocking
                 continue
             except OSError as error:
-                reason = (error.strerror or str(error)).lower()
                 raise SourceError(
-                    f"cannot read {self.name} at byte {self._offset}: {reason}",
+                    f"cannot read {self.name} at byte {self._offset}: {_reason(error)}",
                     hint="nothing was stored: an object with a hole in it would look complete",
                 ) from error
             self._offset += count
@@ -110,8 +109,7 @@ class FdSource:
 class ObjectSource:
     """A binary file object, read by its own `readinto` or `read`; closed by whoever opened it.
 
-    `head`: bytes that were taken from it before. A blocking read cannot be woken when the
-    upload fails; pass a descriptor where that matters.
+    A blocking read cannot be woken when the upload fails; pass a descriptor where that matters.
     """
 
     waits_for_check = False
@@ -120,6 +118,7 @@ class ObjectSource:
         self.name = name
         self.length_bytes: int | None = None
         self._reader = reader
+        self._offset = 0
 
     def start(self) -> None:
         """Nothing to prepare."""
@@ -128,13 +127,24 @@ class ObjectSource:
         """See Source."""
         latch.check()
         try:
-            if hasattr(self._reader, "readinto"):
-                return self._reader.readinto(view) or 0
+            count = self._read_into(view)
+        except Exception as error:  # gzip, HTTP and the like raise what they please
+            raise SourceError(
+                f"cannot read {self.name} at byte {self._offset}: {_reason(error)}"
+            ) from error
+        self._offset += count
+        return count
+
+    def _read_into(self, view: memoryview) -> int:
+        if hasattr(self._reader, "readinto"):
+            count: int | None = self._reader.readinto(view)
+        else:
             data = self._reader.read(len(view))
-        except (OSError, ValueError) as error:
-            raise SourceError(f"cannot read {self.name}: {error}") from error
-        view[: len(data)] = data
-        return len(data)
+            count = None if data is None else len(data)
+            view[: count or 0] = data or b""
+        if count is None:  # never to be taken for the end of the input
+            raise BlockingIOError("it is non-blocking and has no data now")
+        return count
 
     def finish(self, latch: Latch) -> None:
         """The object's end of file is all that there is to know."""
@@ -148,8 +158,8 @@ def open_file(path: str | os.PathLike[str]) -> FdSource:
     name = os.fspath(path)
     try:
         fd = os.open(name, os.O_RDONLY | os.O_CLOEXEC)
-    except OSError as error:
-        raise SourceError(f"cannot read {name}: {(error.strerror or '').lower()}") from error
+    except (OSError, ValueError) as error:  # ValueError: a null byte in the name
+        raise SourceError(f"cannot read {name}: {_reason(error)}") from error
     if stat.S_ISDIR(os.fstat(fd).st_mode):
         os.close(fd)
         raise SourceError(
@@ -191,12 +201,21 @@ def as_source(source: Source | BinaryIO | int | str | os.PathLike[str]) -> Sourc
     if isinstance(source, int):
         if source == 0:
             return take_standard_input()
-        return FdSource(os.dup(source), f"descriptor {source}")
+        name = f"descriptor {source}"
+        try:
+            return FdSource(os.dup(source), name)
+        except OSError as error:
+            raise SourceError(f"cannot read {name}: {_reason(error)}") from error
     if isinstance(source, str | os.PathLike):
         return open_file(source)
     if isinstance(source, Source):
         return source
     return ObjectSource(source, str(getattr(source, "name", type(source).__name__)))
+
+
+def _reason(error: Exception) -> str:
+    text = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    return str(text).lower()
 
 
 def _length_bytes(fd: int) -> int | None:

@@ -62,7 +62,7 @@ def test_silence_shows_nothing_and_passes_lines_on() -> None:
 
 def test_the_bar_counts_retries_and_parts_in_flight() -> None:
     screen = io.StringIO()
-    progress = BarProgress(lambda line: None, screen)
+    progress = BarProgress(screen)
     progress(Started(10 * MIB, MIB, 10**9, False))
     progress(part_of(5 * MIB))
     progress(RETRYING)
@@ -73,10 +73,10 @@ def test_the_bar_counts_retries_and_parts_in_flight() -> None:
     assert "3 in flight, 1 retries" in screen.getvalue()
 
 
-def test_what_is_written_while_the_bar_is_up_goes_through_the_given_voice() -> None:
-    """The voice names the program and escapes what a server could play with a terminal."""
+def test_what_is_written_while_the_bar_is_up_is_said_as_a_line_of_the_program() -> None:
+    """Which names it, and escapes what a server could play with a terminal."""
     screen = io.StringIO()
-    progress = BarProgress(lambda line: print(f"voice: {line}", file=screen), screen)
+    progress = BarProgress(screen, "voice: {}".format)
     progress(Started(None, MIB, 10**9, True))
     progress.write("a warning")
     progress.close()
@@ -85,7 +85,7 @@ def test_what_is_written_while_the_bar_is_up_goes_through_the_given_voice() -> N
 
 def test_an_event_after_the_bar_is_closed_is_ignored() -> None:
     screen = io.StringIO()
-    progress = BarProgress(lambda line: None, screen)
+    progress = BarProgress(screen)
     progress(part_of(1))
     progress(Started(None, MIB, 10**9, True))
     progress.close()

@@ -87,7 +87,7 @@ def _report_error(error: BaseException) -> int:
             say(f"hint: {error.hint}")
         _trace(error)
         return error.exit_status
-    if isinstance(error, KeyboardInterrupt | click.Abort):
+    if isinstance(error, KeyboardInterrupt | click.Abort):  # where `main` has not been called
         say("error: interrupted by SIGINT")
         return 130
     if isinstance(error, BrokenPipeError | SystemExit):
@@ -111,15 +111,15 @@ def _first_lower(text: str) -> str:
 
 
 def _guard_descriptors() -> None:
-    """Occupy closed standard descriptors, or the next socket would be taken for our output.
+    """Occupy closed standard descriptors, or the next socket would be taken for one of them.
 
-    Opened for reading only, so that printing to one that was closed still fails.
+    Input is opened for writing and output for reading, so that using them still fails.
     """
-    for fd in (1, 2):
+    for fd, mode in ((0, os.O_WRONLY), (1, os.O_RDONLY), (2, os.O_RDONLY)):
         try:
             os.fstat(fd)
         except OSError:
-            null = os.open(os.devnull, os.O_RDONLY)
+            null = os.open(os.devnull, mode)
             if null != fd:
                 os.dup2(null, fd)
                 os.close(null)

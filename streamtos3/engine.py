@@ -19,13 +19,16 @@ from typing import TYPE_CHECKING, BinaryIO
 from . import __version__
 from .body import PartBody
 from .buffers import BufferPool, default_memory_bytes
+from .checksums import CHECKSUMS
 from .clients import library_versions
 from .commit import Commit, Committed
 from .crew import Crew
 from .digest import composite_etag, part_md5
 from .errors import (
+    ExistsError,
     IntegrityError,
     Interrupted,
+    StoreError,
     StreamToS3Error,
     TransientError,
     UndecidedError,
@@ -38,6 +41,7 @@ from .model import (
     PartStored,
     Proof,
     Receipt,
+    Resuming,
     Retrying,
     Started,
     StoredPart,
@@ -49,6 +53,7 @@ from .naming import check_destination_name
 from .parts import PartPlan, plan_parts
 from .preflight import check_destination
 from .reader import Part, Reader
+from .resume import Leftover, find_leftover, infer_plan
 from .retry import Retrier
 from .source import Source, as_source
 from .store import Store, new_token, object_metadata, requires_equal_parts
@@ -94,10 +99,18 @@ def upload(
     """
     options = options or Options()
     check_destination_name(bucket, key)
+    options.settings.check()
     with latch or Latch() as own_latch:
         stream = as_source(source)
         try:
-            store = Store(bucket, options.connection, connections=options.jobs, client=client)
+            store = Store(
+                bucket,
+                options.connection,
+                settings=options.settings,
+                checksum=CHECKSUMS[options.checksum] if options.checksum else None,
+                connections=options.jobs,
+                client=client,
+            )
             return _Upload(stream, store, key, options, own_latch, _guarded(on_event)).run()
         finally:
             stream.close()
@@ -121,15 +134,17 @@ class _Upload:
         self._options = options
         self._latch = latch
         self._emit = emit
-        self._plan = _plan(source, options)
+        self._length_bytes = options.expect_size_bytes or source.length_bytes
+        self._plan = _plan(self._length_bytes, options)
         self._crew = Crew(options.jobs, latch)
         memory_bytes = options.memory_bytes
         if memory_bytes is None:
             memory_bytes = default_memory_bytes()
         self._pool = BufferPool(memory_bytes, options.jobs + 1, latch)
         self._retrier = Retrier(options.retries, latch, self._note_retry)
-        self._reader = Reader(source, self._plan, self._pool, options, latch)
-        self._token = new_token()
+        self._reader = Reader(source, self._pool, options, latch)
+        self._token: str | None = new_token()
+        self._leftover: Leftover | None = None
         self._multipart: MultipartUpload | None = None
         self._commit: Commit | None = None
         self._stored: dict[int, StoredPart] = {}
@@ -154,23 +169,28 @@ class _Upload:
 
     def _check_and_start(self) -> None:
         """Check the destination before the first byte is needed, then let the input begin."""
-        self._crew.submit(
-            lambda: check_destination(
-                self._store,
-                self._retrier,
-                self._key,
-                overwrite=self._options.overwrite,
-                check_for_s=self._options.retries.check_for_s,
-            )
-        ).result()
+        self._crew.submit(self._check).result()
+        if self._leftover is not None:
+            self._plan = infer_plan(self._leftover.parts, self._plan, self._length_bytes)
         self._source.start()
         plan = self._plan
-        length_bytes = self._source.length_bytes or self._options.expect_size_bytes
-        self._emit(Started(length_bytes, plan.part_bytes, plan.capacity_bytes, plan.grows))
+        self._emit(Started(self._length_bytes, plan.part_bytes, plan.capacity_bytes, plan.grows))
+
+    def _check(self) -> None:
+        patience_s = self._options.retries.check_for_s
+        check_destination(
+            self._store,
+            self._retrier,
+            self._key,
+            overwrite=self._options.overwrite,
+            check_for_s=patience_s,
+        )
+        if self._options.resume:
+            self._leftover = find_leftover(self._store, self._retrier, self._key, patience_s)
 
     def _read_parts(self) -> Part | None:
         """Read to the end of input; the whole of it where it fits one part, else None."""
-        first, second = self._reader.first_parts()
+        first, second = self._reader.first_parts(self._plan)
         if second is None:
             return first
         self._begin_multipart()
@@ -182,8 +202,15 @@ class _Upload:
     def _begin_multipart(self) -> None:
         multipart = MultipartUpload(self._store, self._retrier, self._key)
         self._multipart = multipart
-        metadata = object_metadata(self._token, str(self._plan))
-        self._crew.submit(lambda: multipart.create(metadata)).result()
+        found = self._leftover
+        if found is not None:
+            multipart.adopt(found)
+            self._token = None  # only the run that began the upload knows it
+            count = len({part.number for part in found.parts})
+            self._emit(Resuming(found.upload_id, count, found.size_bytes))
+        else:
+            metadata = object_metadata(self._token or "", str(self._plan))
+            self._crew.submit(lambda: multipart.create(metadata)).result()
         self._emit(UploadCreated(multipart.upload_id))
 
     def _dispatch(self, part: Part) -> None:
@@ -196,8 +223,11 @@ class _Upload:
             part.number, part.offset_bytes, part.data, self._latch.check
         )
         with self._latch.condition:
+            is_first_sent = not any(each.tries for each in self._stored.values())
             self._stored[part.number] = stored
         self._pool.release(part.buffer)
+        if self._leftover is not None and is_first_sent and not stored.etag_is_md5:
+            self._emit(Warned("this endpoint's part ETags are no MD5s: no part can be skipped"))
         self._emit(PartStored(stored, in_flight=self._crew.unfinished - 1))
 
     def _commit_all(self, whole: Part | None) -> tuple[Committed, Expected]:
@@ -243,7 +273,7 @@ class _Upload:
         committed = self._commit.put(
             lambda: PartBody(part.data, self._latch.check),
             md5,
-            object_metadata(self._token, str(self._plan)),
+            object_metadata(self._token or "", str(self._plan)),
             expected,
         )
         self._stored[1] = StoredPart(
@@ -256,7 +286,18 @@ class _Upload:
             etag_is_md5=committed.proof is not None,
         )
         self._emit(PartStored(self._stored[1]))
+        if self._leftover is not None:
+            self._drop(self._leftover)
         return committed, expected
+
+    def _drop(self, leftover: Leftover) -> None:
+        """The stream fits one request now: the upload that was to be resumed has no use."""
+        multipart = MultipartUpload(self._store, self._retrier, self._key)
+        multipart.adopt(leftover)
+        try:
+            multipart.abort()
+        except StoreError as error:
+            self._emit(Warned(f"an unfinished upload of this key is left: {error.message}"))
 
     def _checked_parts(self) -> list[StoredPart]:
         """All parts in order. Never commit with a gap, whatever bug may have led here."""
@@ -302,6 +343,11 @@ class _Upload:
             return f"{url} is there and is not what was read"
         if self._multipart is None:
             return None
+        if self._options.resume and not isinstance(first, ExistsError):
+            return (
+                f"unfinished upload {self._multipart.upload_id} of {url}, kept for --resume; "
+                "its parts are billed until it is completed or aborted"
+            )
         return self._abort(self._multipart)
 
     def _abort(self, multipart: MultipartUpload) -> str | None:
@@ -343,13 +389,12 @@ class _Upload:
             command_line=self._options.command_line,
             program=f"streamtos3 {__version__}",
             libraries=library_versions(),
+            key_template=self._options.key_template,
+            case=self._options.case,
         )
 
 
-def _plan(source: Source, options: Options) -> PartPlan:
-    length_bytes = options.expect_size_bytes
-    if length_bytes is None:
-        length_bytes = source.length_bytes
+def _plan(length_bytes: int | None, options: Options) -> PartPlan:
     equal = options.equal_parts or requires_equal_parts(options.connection.endpoint_url)
     return plan_parts(
         options.chunk_bytes,
