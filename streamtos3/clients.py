@@ -127,16 +127,6 @@ class Clients:
         return client
 
 
-def _signing(request: Any, **_: Any) -> None:
-    if isinstance(request.data, PartBody):
-        request.data.sending = False
-
-
-def _sending(request: Any, **_: Any) -> None:
-    if isinstance(request.body, PartBody):
-        request.body.sending = True
-
-
 def _bundle(path: str | None) -> str | None:
     """A file with the certificates of `path`, which may be a directory.
 
@@ -150,6 +140,16 @@ def _bundle(path: str | None) -> str | None:
     fd = os.memfd_create("streamtos3-ca", os.MFD_CLOEXEC)
     os.write(fd, certificates)
     return f"/proc/self/fd/{fd}"
+
+
+def _signing(request: Any, **_: Any) -> None:
+    if isinstance(request.data, PartBody):
+        request.data.sending = False
+
+
+def _sending(request: Any, **_: Any) -> None:
+    if isinstance(request.body, PartBody):
+        request.body.sending = True
 
 
 def library_versions() -> dict[str, str]:

@@ -13,6 +13,7 @@ import click
 
 from ..errors import UsageError
 from ..model import Connection, Options, Retries
+from ..parts import DEFAULT_CHUNK_BYTES
 from ..units import parse_duration, parse_size
 from .talk import redacted
 
@@ -63,20 +64,20 @@ def duration(value: str | float) -> float:
         raise click.BadParameter(str(error)) from error
 
 
-class _Lines:
-    """A value that, in an environment variable, is given one a line."""
+class Text(click.types.StringParamType):
+    """Any text; in an environment variable, one value a line."""
 
     def split_envvar_value(self, rv: str) -> Sequence[str]:
         """Its lines; the last one may end as lines do."""
         return rv.splitlines()
 
 
-class Text(_Lines, click.types.StringParamType):
-    """Any text."""
+class Choice(_Choice):
+    """A choice that, in an environment variable, is given one value a line."""
 
-
-class Choice(_Lines, _Choice):
-    """One of several words."""
+    def split_envvar_value(self, rv: str) -> Sequence[str]:
+        """Its lines; the last one may end as lines do."""
+        return rv.splitlines()
 
 
 OPTION_NAMES: dict[str, str] = {}
@@ -230,7 +231,7 @@ def upload_options_from(values: dict[str, Any], argv: list[str] | None) -> Optio
         digests = (*digests, "sha256")
     return Options(
         connection=connection_from(values),
-        chunk_bytes=values["chunksize"],
+        chunk_bytes=values["chunksize"] or DEFAULT_CHUNK_BYTES,
         jobs=values["jobs"],
         memory_bytes=values["memory"],
         expect_size_bytes=values["expect_size"],
