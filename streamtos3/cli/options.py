@@ -6,8 +6,8 @@ commands; a repeatable option takes one value a line there.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, TypeVar
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
@@ -18,7 +18,10 @@ from ..units import parse_duration, parse_size
 from .talk import redacted
 
 __all__ = [
+    "DESTINATION_META",
+    "OPTION_NAMES",
     "Choice",
+    "Text",
     "connection_from",
     "connection_options",
     "duration",
@@ -27,6 +30,7 @@ __all__ = [
     "retries_from",
     "retry_options",
     "size",
+    "statuses",
     "together",
     "upload_options",
     "upload_options_from",
@@ -34,7 +38,15 @@ __all__ = [
 
 _DIGESTS = ("sha256", "md5", "sha1", "sha512", "blake2b", "none")
 
+DESTINATION_META = "streamtos3.destination"
+"""Where click's context keeps the destination that -D named."""
+
 F = TypeVar("F", bound=Callable[..., object])
+
+if TYPE_CHECKING:
+    _Choice = click.Choice[str]
+else:  # not generic before click 8.2
+    _Choice = click.Choice
 
 
 def size(value: str | int) -> int:
@@ -45,6 +57,16 @@ def size(value: str | int) -> int:
         raise click.BadParameter(str(error)) from error
 
 
+def statuses(value: str | frozenset[int]) -> frozenset[int]:
+    """Exit statuses, separated by commas, likewise."""
+    if isinstance(value, frozenset):
+        return value
+    words = [word.strip() for word in value.split(",")]
+    if not all(word.isdecimal() and int(word) < 256 for word in words):
+        raise click.BadParameter(f"{value!r} is no list of exit statuses such as 0,1")
+    return frozenset(int(word) for word in words)
+
+
 def duration(value: str | float) -> float:
     """A duration with or without a unit, likewise."""
     try:
@@ -53,16 +75,32 @@ def duration(value: str | float) -> float:
         raise click.BadParameter(str(error)) from error
 
 
-class Choice(click.Choice[str]):
+class Text(click.types.StringParamType):
+    """Any text; in an environment variable, one value a line."""
+
+    def split_envvar_value(self, rv: str) -> Sequence[str]:
+        """Its lines; the last one may end as lines do."""
+        return rv.splitlines()
+
+
+class Choice(_Choice):
     """A choice that, in an environment variable, is given one value a line."""
 
-    envvar_list_splitter = "\n"
+    def split_envvar_value(self, rv: str) -> Sequence[str]:
+        """Its lines; the last one may end as lines do."""
+        return rv.splitlines()
+
+
+OPTION_NAMES: dict[str, str] = {}
+"""Long names of all options, as a configuration file writes them, to click's names."""
 
 
 def option(*names: str, **attributes: Any) -> Callable[[F], F]:
     """`click.option` with the environment variable of its long name."""
     long_name = next(name for name in names if name.startswith("--")).split("/")[0]
-    variable = "STREAMTOS3_" + long_name.removeprefix("--").replace("-", "_").upper()
+    plain = long_name.removeprefix("--").replace("-", "_")
+    OPTION_NAMES[plain] = next((name for name in names if name[0] != "-"), plain)
+    variable = "STREAMTOS3_" + plain.upper()
     return click.option(*names, envvar=variable, **attributes)
 
 
@@ -130,6 +168,8 @@ retry_options = together(
 report_options = together(
     option("--json", "as_json", is_flag=True, help="Print the receipt to standard output."),
     option("--receipt", metavar="FILE", help="Write the receipt to FILE once all is proved."),
+    option("--receipt-object", is_flag=True, help="Store it beside the object: KEY.receipt.json."),
+    option("--log", metavar="FILE", help="Append a readable acquisition log to FILE."),
     option(
         "--progress/--no-progress",
         default=None,
@@ -142,6 +182,7 @@ report_options = together(
 upload_options = together(
     option("-b", "--bucket", metavar="NAME", help="Bucket, where no s3:// destination is given."),
     option("-o", "--obj", metavar="KEY", help="Key, where no s3:// destination is given."),
+    option("--no-template", is_flag=True, help="Take the key as it is, braces and all."),
     option(
         "-c",
         "--chunksize",
@@ -181,6 +222,14 @@ upload_options = together(
         multiple=True,
         help="Digest of the whole stream, for the receipt; repeatable.  [default: sha256]",
     ),
+    option(
+        "--on-interrupt",
+        type=Choice(["abort", "finish"]),
+        default="abort",
+        show_default=True,
+        help="What the first SIGINT or SIGTERM means: store nothing, or read on to the end of"
+        " the input and store it all.",
+    ),
     connection_options,
     retry_options,
     report_options,
@@ -219,7 +268,9 @@ def upload_options_from(values: dict[str, Any], argv: list[str] | None) -> Optio
 
 def connection_from(values: dict[str, Any]) -> Connection:
     """The connection that the command line describes."""
+    named = click.get_current_context().meta.get(DESTINATION_META)
     return Connection(
+        session_token=named.options.get("session_token") if named else None,
         endpoint_url=values["endpoint_url"],
         region=values["region"],
         profile=values["profile"],
