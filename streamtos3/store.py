@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
 
 __all__ = [
+    "NO_SIZE",
     "Answer",
     "ListedPart",
     "ListedUpload",
