@@ -137,7 +137,9 @@ class _Upload:
         self._length_bytes = options.expect_size_bytes or source.length_bytes
         self._plan = _plan(self._length_bytes, options)
         self._crew = Crew(options.jobs, latch)
-        memory_bytes = options.memory_bytes or default_memory_bytes()
+        memory_bytes = options.memory_bytes
+        if memory_bytes is None:
+            memory_bytes = default_memory_bytes()
         self._pool = BufferPool(memory_bytes, options.jobs + 1, latch)
         self._retrier = Retrier(options.retries, latch, self._note_retry)
         self._reader = Reader(source, self._pool, options, latch)

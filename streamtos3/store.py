@@ -49,6 +49,7 @@ __all__ = [
     "requires_equal_parts",
 ]
 
+NO_SIZE = "no size"
 # Endpoints that refuse at `complete` parts of different sizes (opendal#2904).
 _EQUAL_PARTS_HOSTS = (".r2.cloudflarestorage.com",)
 
@@ -110,6 +111,8 @@ class Store:
         answer = self._request(
             what, "head_object", Key=key, **self.settings.for_the_bytes(), **extra
         )
+        if "ContentLength" not in answer:
+            raise TransientError(f"cannot {what}: the answer names no size", code=NO_SIZE)
         return object_info(answer, self.settings)
 
     def head_bucket(self) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
+import warnings
 from importlib import import_module
 from typing import Any, NoReturn
 
@@ -92,8 +93,8 @@ def _report_error(error: BaseException) -> int:
     if isinstance(error, KeyboardInterrupt | click.Abort):  # where `main` has not been called
         say("error: interrupted by SIGINT")
         return 130
-    if isinstance(error, BrokenPipeError):  # `--help | head`: nothing more to say to anybody
-        return 141
+    if isinstance(error, BrokenPipeError | SystemExit):
+        return 141  # `--help | head`, which click makes a SystemExit: nobody is left to talk to
     say(f"error: unexpected {type(error).__name__}: {error}")
     say("hint: this is a bug; please report it with the output of the same command and --debug")
     _trace(error)
@@ -133,6 +134,9 @@ def main() -> NoReturn:
     sys.dont_write_bytecode = True
     at_other_times.install()
     _guard_descriptors()
+    # What libraries have to say to their programmers (urllib3, of each unverified request).
+    if not sys.warnoptions:
+        warnings.simplefilter("ignore")
     try:
         program.main(prog_name="streamtos3")
     except SystemExit as request:

@@ -6,8 +6,8 @@ commands; a repeatable option takes one value a line there.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, TypeVar
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
@@ -43,6 +43,11 @@ DESTINATION_META = "streamtos3.destination"
 
 F = TypeVar("F", bound=Callable[..., object])
 
+if TYPE_CHECKING:
+    _Choice = click.Choice[str]
+else:  # not generic before click 8.2
+    _Choice = click.Choice
+
 
 def size(value: str | int) -> int:
     """A size with or without a unit, as click converts it; the name is what `--help` shows."""
@@ -73,13 +78,17 @@ def duration(value: str | float) -> float:
 class Text(click.types.StringParamType):
     """Any text; in an environment variable, one value a line."""
 
-    envvar_list_splitter = "\n"
+    def split_envvar_value(self, rv: str) -> Sequence[str]:
+        """Its lines; the last one may end as lines do."""
+        return rv.splitlines()
 
 
-class Choice(click.Choice[str]):
+class Choice(_Choice):
     """A choice that, in an environment variable, is given one value a line."""
 
-    envvar_list_splitter = "\n"
+    def split_envvar_value(self, rv: str) -> Sequence[str]:
+        """Its lines; the last one may end as lines do."""
+        return rv.splitlines()
 
 
 OPTION_NAMES: dict[str, str] = {}
