@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -21,10 +20,10 @@ from streamtos3.cli.run import run as run_command
 from streamtos3.errors import SourceError, UsageError
 from streamtos3.latch import Latch, Stopped
 from streamtos3.producer import CommandSource
-from tests.process import Running, account, is_alive, is_zombie, wait_until
+from tests.process import Store, is_alive, is_zombie, wait_until
 from tests.proxy import Fault, FaultProxy
 from tests.seaweed import SeaweedFS
-from tests.support import MIB, assert_nothing_left, object_exists, payload
+from tests.support import MIB, object_exists, payload
 
 KEY = "dump"
 SIZE = 12 * MIB
@@ -38,63 +37,22 @@ def proxy(seaweed: SeaweedFS) -> Iterator[FaultProxy]:
         yield proxy
 
 
-class Store:
-    """One SeaweedFS bucket, and the program pointed at it."""
-
-    def __init__(self, seaweed: SeaweedFS, s3: S3Client, bucket: str) -> None:
-        self._seaweed = seaweed
-        self.s3 = s3
-        self.bucket = bucket
-
-    def run(
-        self,
-        script: str,
-        *options: object,
-        stdin: int | None = subprocess.DEVNULL,
-        proxy: FaultProxy | None = None,
-        **more: object,
-    ) -> Running:
-        """`streamtos3 run ... -- sh -c script`."""
-        return self.start("run", *self._words(options), "--", "sh", "-c", script, proxy=proxy,
-                          stdin=stdin, **more)  # fmt: skip
-
-    def start(self, *words: object, proxy: FaultProxy | None = None, **more: object) -> Running:
-        env = account(self._seaweed, proxy.endpoint_url if proxy else None)
-        return Running(*words, env=env, **more)  # type: ignore[arg-type]
-
-    def upload(
-        self,
-        script: str = "",
-        command: list[str] | None = None,
-        *,
-        ok_status: tuple[int, ...] = (0,),
-    ) -> Receipt:
-        """The same in this process."""
-        source = CommandSource(command or ["sh", "-c", script], ok_status=ok_status)
-        options = Options(chunk_bytes=5 * MIB)
-        return upload(source, self.bucket, KEY, options=options, client=self.s3)
-
-    def _words(self, options: tuple[object, ...]) -> list[object]:
-        return ["-c", "5MiB", *options, f"s3://{self.bucket}/{KEY}"]
-
-    def body(self) -> bytes:
-        return self.s3.get_object(Bucket=self.bucket, Key=KEY)["Body"].read()
-
-    def assert_nothing_left(self) -> None:
-        assert_nothing_left(self.s3, self.bucket, KEY)
-
-    def assert_failed(self, program: Running, status: int, *said: str) -> None:
-        """It ended with `status`, said so, and nothing is in the bucket."""
-        assert program.wait() == status, program.stderr
-        for text in said:
-            assert text in program.stderr
-        assert "Traceback" not in program.stderr
-        self.assert_nothing_left()
-
-
 @pytest.fixture
 def store(seaweed: SeaweedFS, s3: S3Client, bucket: str) -> Store:
     return Store(seaweed, s3, bucket)
+
+
+def upload_output(
+    store: Store,
+    script: str = "",
+    command: list[str] | None = None,
+    *,
+    ok_status: tuple[int, ...] = (0,),
+) -> Receipt:
+    """`run` as a library does it, in this process."""
+    source = CommandSource(command or ["sh", "-c", script], ok_status=ok_status)
+    options = Options(chunk_bytes=5 * MIB)
+    return upload(source, store.bucket, KEY, options=options, client=store.s3)
 
 
 def pids(path: Path, count: int = 1) -> list[int]:
@@ -147,7 +105,7 @@ def test_the_receipt_shows_no_password_of_an_address(store: Store) -> None:
 )
 def test_a_command_that_fails_stores_nothing(store: Store, script: str, said: str) -> None:
     with pytest.raises(SourceError, match=f"{said}, so its output is not known to be complete"):
-        store.upload(script)
+        upload_output(store, script)
     store.assert_nothing_left()
 
 
@@ -201,13 +159,13 @@ def test_ok_status_names_what_means_success(
     store: Store, ok: tuple[int, ...], script: str, stored: bool
 ) -> None:
     if stored:
-        receipt = store.upload(script, ok_status=ok)
+        receipt = upload_output(store, script, ok_status=ok)
         assert receipt.command is not None
         assert receipt.command.exit_status == ok[-1]
         assert store.body() == b"x\n"
     else:
         with pytest.raises(SourceError):
-            store.upload(script, ok_status=ok)
+            upload_output(store, script, ok_status=ok)
         store.assert_nothing_left()
 
 
@@ -234,7 +192,7 @@ def test_a_command_that_cannot_be_started_is_a_failed_input(
         command.write_text("neither a program nor a script")
         command.chmod(mode)
     with pytest.raises(SourceError) as caught:
-        store.upload(command=[str(command)])
+        upload_output(store, command=[str(command)])
     assert caught.value.message == f"cannot run {command}: {reason}"
     assert (caught.value.hint or "").startswith(hint)
     assert caught.value.exit_status == 7
