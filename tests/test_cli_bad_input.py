@@ -62,11 +62,11 @@ def infile(tmp_path: Path) -> Path:
         (["FILE", "FILE", "s3://bucket/a"], "too many arguments", None),
         (["FILE", "s3://bucket/a", "-b", "bucket"], "either s3://BUCKET/KEY or -b and -o", None),
         (["FILE", "s3://bucket/a", "-o", "b"], "either s3://BUCKET/KEY or -b and -o", None),
-        (["FILE", "s3://bucket/a", "-c", "5242879"], "chunk size 5242879 bytes is outside", None),
-        (["FILE", "s3://bucket/a", "-c", "0"], "chunk size 0 bytes is outside", None),
+        (["FILE", "s3://bucket/a", "-c", "5242879"], "(5242879 bytes) is outside", None),
+        (["FILE", "s3://bucket/a", "-c", "0"], "(0 bytes) is outside", None),
         (
             ["FILE", "s3://bucket/a", "-c", "5368709121"],
-            "chunk size 5368709121 bytes is outside",
+            "(5368709121 bytes) is outside",
             None,
         ),
         (["FILE", "s3://bucket/a", "-c", "8 elephants"], "is no size", "--help"),
@@ -80,7 +80,6 @@ def infile(tmp_path: Path) -> Path:
         (["FILE", "s3://bucket/a", "--endpoint-url", "nonsense"], "endpoint", None),
         (["FILE", "s3://bucket/a", "--receipt", "/nowhere/r"], "/nowhere is no directory", None),
         (["FILE", "s3://bucket/a", "--receipt", "/"], "it is a directory", None),
-        (["FILE", "s3://bucket/a", "--receipt", "/dev/null"], "no regular file", "--json"),
     ],
 )
 def test_a_wrong_command_line_is_status_2(
@@ -90,6 +89,16 @@ def test_a_wrong_command_line_is_status_2(
         spelled = [str(infile) if word == "FILE" else word for word in words]
         outcome = invoke(*spelled, env=anonymous(fake.endpoint_url))
         assert_refused(outcome, 2, error, hint)
+        assert fake.requests == []
+
+
+def test_a_receipt_never_replaces_what_is_no_file(infile: Path, tmp_path: Path) -> None:
+    """A FIFO here: with /dev/null, a failure of this test would be the end of the device."""
+    os.mkfifo(tmp_path / "fifo")
+    with FakeS3(buckets=["bucket"]) as fake:
+        words = (infile, "s3://bucket/k", "--receipt", tmp_path / "fifo")
+        outcome = invoke(*words, env=anonymous(fake.endpoint_url))
+        assert_refused(outcome, 2, "no regular file", "--json")
         assert fake.requests == []
 
 

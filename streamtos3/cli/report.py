@@ -93,11 +93,14 @@ def print_receipt(receipt: Receipt) -> None:
     """The receipt as one line on standard output. ReportError if nobody takes it."""
     from ..receipt import receipt_json
 
+    if sys.stdout is None:  # closed when the program began; click would drop the text
+        raise ReportError("cannot print the receipt: standard output is closed")
     try:
         click.echo(receipt_json(receipt))
         sys.stdout.flush()
-    except (OSError, ValueError, AttributeError) as error:
-        raise ReportError(f"cannot print the receipt: {error}") from error
+    except (OSError, ValueError) as error:
+        reason = (getattr(error, "strerror", None) or str(error)).lower()
+        raise ReportError(f"cannot print the receipt: {reason}") from error
 
 
 def _summary(receipt: Receipt) -> str:

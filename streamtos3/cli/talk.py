@@ -13,7 +13,8 @@ import unicodedata
 
 __all__ = ["escaped", "is_terminal", "line", "redacted", "say", "write_line"]
 
-_USER_INFO = re.compile(r"(?<=://)[^/@\s]+(?=@)")
+# Behind `://`, or at the beginning of a word or of an option's value as `--proxy` takes it.
+_USER_INFO = re.compile(r"(?<=://)[^/\s]+(?=@)|(?:(?<==)|^)[^/@\s:=]+:[^/\s]+(?=@)")
 
 
 def say(text: str) -> None:

@@ -11,8 +11,8 @@ from typing import Any
 
 import click
 
-from ..errors import UnprovedError, UsageError
-from ..model import Options
+from ..errors import ReportError, UnprovedError, UsageError
+from ..model import Options, Receipt
 from ..naming import split_s3_url
 from ..source import Source
 from ..units import format_size
@@ -72,12 +72,20 @@ def store_stream(
         except UnprovedError as error:
             show.close()
             if values["as_json"]:
-                print_receipt(error.receipt)
+                _print_unproved(error.receipt)
             raise
         finally:
             show.close()
         interrupts.stored = f"s3://{bucket}/{key}"
         report(receipt, values)
+
+
+def _print_unproved(receipt: Receipt) -> None:
+    """A receipt that cannot be printed is the smaller trouble: the status stays 10."""
+    try:
+        print_receipt(receipt)
+    except ReportError as error:
+        say(f"warning: {error.message}")
 
 
 def _warn_of(options: Options) -> None:
