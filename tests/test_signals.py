@@ -100,9 +100,10 @@ def test_a_signal_is_obeyed_in_time_whatever_hangs(
     store: Store, proxy: FaultProxy, verb: str, left_behind: str, forward: bool
 ) -> None:
     """`forward`: the server has heard the request, and only its answer never comes."""
+    data = payload(5 * MIB + 1)  # just enough for a second part to begin: all of it is read
     proxy.faults = [Fault(verb, "stop-answering", times=-1, forward=forward)]
     with store.put(proxy=proxy) as program:
-        program.write(payload(SIZE))
+        program.write(data)
         if verb == "complete":
             program.end_input()
         wait_until(lambda: proxy.count("put-part" if verb == "abort" else verb), lambda: verb)
@@ -114,7 +115,7 @@ def test_a_signal_is_obeyed_in_time_whatever_hangs(
             store.assert_nothing_left()
         elif forward:
             assert store.uploads() == []
-            assert store.body() == payload(SIZE)
+            assert store.body() == data
         else:
             assert not store.exists()
             (upload_id,) = store.uploads()
