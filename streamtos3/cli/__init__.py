@@ -77,6 +77,8 @@ def program() -> None:
 
 def _report_error(error: BaseException) -> int:
     """Say what went wrong, what it left behind and what to do next; return the exit status."""
+    if isinstance(error, click.Abort) and isinstance(error.__cause__, EOFError):
+        error = error.__cause__  # click takes any that comes by for a Ctrl-D at a prompt
     if isinstance(error, click.ClickException):
         say(f"error: {_first_lower(error.format_message()).rstrip('.')}")
         context = getattr(error, "ctx", None)
