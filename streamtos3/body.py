@@ -11,8 +11,9 @@ class PartBody:
     """A request body over a part's memory, without a copy.
 
     `read` returns slices of the memory itself and calls `check` before each, so that a stopped
-    upload stops sending. One large `bytes` would cost a copy, one `bytearray` would be a single
-    send that must finish within the time-out (docs/design.org).
+    upload stops sending; never after the last one, when the request may count already. One large
+    `bytes` would cost a copy, one `bytearray` would be a single send that must finish within the
+    time-out (docs/design.org).
 
     `sending` is False while the body is only read for its signature: that may happen in C code
     (awscrt), from which no exception finds its way out.
@@ -29,9 +30,9 @@ class PartBody:
 
     def read(self, size: int | None = -1) -> memoryview:
         """The next `size` bytes, or the rest."""
-        if self.sending:
-            self._check()
         start = self._position
+        if self.sending and start < len(self._data):
+            self._check()
         end = len(self._data) if size is None or size < 0 else start + size
         piece = self._data[start:end]
         self._position += len(piece)

@@ -16,11 +16,12 @@ import click
 
 from .. import __version__
 from ..errors import Interrupted, StreamToS3Error
+from .signals import at_other_times
 from .talk import say
 
 __all__ = ["main", "program"]
 
-_COMMANDS = {"put": "put"}
+_COMMANDS = {"put": "put", "run": "run"}
 _DEFAULT = "put"
 
 
@@ -52,6 +53,7 @@ class _Program(click.Group):
         except click.exceptions.Exit as request:
             status = request.exit_code
         except BaseException as error:  # noqa: BLE001 - the one place where errors end
+            at_other_times.decide(getattr(error, "exit_status", 1))
             status = _report_error(error)
         sys.exit(status if isinstance(status, int) else 0)
 
@@ -67,6 +69,7 @@ def program() -> None:
 
     \b
       producer | streamtos3 s3://BUCKET/KEY
+      streamtos3 run s3://BUCKET/KEY -- producer
 
     A first word that names no command belongs to `put`; its options: streamtos3 put --help
     """
@@ -129,6 +132,7 @@ def main() -> NoReturn:
     """The console entry point."""
     # Nothing is written to the disk but what was asked for, byte code included.
     sys.dont_write_bytecode = True
+    at_other_times.install()
     _guard_descriptors()
     # What libraries have to say to their programmers (urllib3, of each unverified request).
     if not sys.warnoptions:

@@ -30,6 +30,7 @@ __all__ = [
     "retries_from",
     "retry_options",
     "size",
+    "statuses",
     "together",
     "upload_options",
     "upload_options_from",
@@ -54,6 +55,16 @@ def size(value: str | int) -> int:
         return value if isinstance(value, int) else parse_size(value)
     except ValueError as error:
         raise click.BadParameter(str(error)) from error
+
+
+def statuses(value: str | frozenset[int]) -> frozenset[int]:
+    """Exit statuses, separated by commas, likewise."""
+    if isinstance(value, frozenset):
+        return value
+    words = [word.strip() for word in value.split(",")]
+    if not all(word.isdecimal() and int(word) < 256 for word in words):
+        raise click.BadParameter(f"{value!r} is no list of exit statuses such as 0,1")
+    return frozenset(int(word) for word in words)
 
 
 def duration(value: str | float) -> float:
@@ -210,6 +221,14 @@ upload_options = together(
         type=Choice(_DIGESTS),
         multiple=True,
         help="Digest of the whole stream, for the receipt; repeatable.  [default: sha256]",
+    ),
+    option(
+        "--on-interrupt",
+        type=Choice(["abort", "finish"]),
+        default="abort",
+        show_default=True,
+        help="What the first SIGINT or SIGTERM means: store nothing, or read on to the end of"
+        " the input and store it all.",
     ),
     connection_options,
     retry_options,

@@ -6,6 +6,7 @@ A command says what the source is; what happens to it is the same for all.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from typing import Any
 
 import click
@@ -61,11 +62,11 @@ def store_stream(
 
     latch = Latch()
     show = Show(values)
-    interrupts = Interrupts(latch, show)
-    with on_signals(interrupts):
+    interrupts = Interrupts(latch, show, finish=values["on_interrupt"] == "finish")
+    with on_signals(interrupts), closing(interrupts):
         from ..engine import upload
 
-        source = open_source()
+        source = interrupts.source = open_source()
         try:
             receipt = upload(source, bucket, key, options=options, on_event=show, latch=latch)
         except UnprovedError as error:
@@ -75,8 +76,8 @@ def store_stream(
             raise
         finally:
             show.close()
-            source.close()
-    report(receipt, values)
+        interrupts.stored = f"s3://{bucket}/{key}"
+        report(receipt, values)
 
 
 def _print_unproved(receipt: Receipt) -> None:
