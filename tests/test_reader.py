@@ -70,8 +70,7 @@ class Reading:
     ) -> None:
         self.source = TrickleSource(data, step_bytes, error_at)
         self.pool = BufferPool(1 << 20, 16, latch)
-        plan = plan or plan_parts(P, limits=LIMITS)
-        self.plan = plan
+        self.plan = plan or plan_parts(P, limits=LIMITS)
         self.reader = Reader(self.source, self.pool, Options(**options), latch)
         self.offsets: list[int] = []
 
