@@ -19,7 +19,7 @@ from .talk import say
 
 __all__ = ["main", "program"]
 
-_COMMANDS = {"put": "put"}
+_COMMANDS = {"put": "put", "uploads": "uploads"}
 _DEFAULT = "put"
 
 

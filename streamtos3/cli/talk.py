@@ -31,10 +31,13 @@ def write_line(line: str) -> None:
 
 def escaped(text: str) -> str:
     """`text` with everything escaped by which a server could play with a terminal."""
-    return "".join(
-        character if unicodedata.category(character)[0] != "C" else _escape(character)
-        for character in text
-    )
+    return "".join(_escape(each) if _is_control(each) else each for each in text)
+
+
+def _is_control(character: str) -> bool:
+    """Controls, formats such as a change of direction, surrogates, and what breaks a line."""
+    category = unicodedata.category(character)
+    return category[0] == "C" or category in ("Zl", "Zp")
 
 
 def _escape(character: str) -> str:
