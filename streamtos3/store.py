@@ -7,6 +7,7 @@ callers.
 
 from __future__ import annotations
 
+import re
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -109,8 +110,8 @@ class Store:
 
     @property
     def endpoint_url(self) -> str:
-        """Where requests go."""
-        return self._clients.get("brisk").meta.endpoint_url
+        """Where requests go, without the user and password that a gateway may want."""
+        return re.sub(r"(?<=://)[^/]+@", "", self._clients.get("brisk").meta.endpoint_url)
 
     @property
     def region(self) -> str | None:

@@ -6,6 +6,7 @@ run, so that `--help` and a mistyped option answer at once.
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from importlib import import_module
@@ -99,8 +100,6 @@ def _report_error(error: BaseException) -> int:
 
 def _trace(error: BaseException) -> None:
     """The traceback, where --debug asked for it."""
-    import logging
-
     if logging.getLogger().isEnabledFor(logging.DEBUG):
         logging.getLogger("streamtos3").debug("traceback", exc_info=error)
 
@@ -124,11 +123,17 @@ def _guard_descriptors() -> None:
                 os.close(null)
 
 
+def _silence_warnings_of_libraries() -> None:
+    """Leave the talk to us: logging would show them as they are, tracebacks and all."""
+    logging.getLogger().addHandler(logging.NullHandler())
+
+
 def main() -> NoReturn:
     """The console entry point."""
     # Nothing is written to the disk but what was asked for, byte code included.
     sys.dont_write_bytecode = True
     _guard_descriptors()
+    _silence_warnings_of_libraries()
     try:
         program.main(prog_name="streamtos3")
     except SystemExit as request:

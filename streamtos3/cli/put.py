@@ -199,7 +199,7 @@ def _progress(values: dict[str, Any]) -> Progress:
     if values["quiet"] or wanted is False:
         return SilentProgress(say)
     if _is_terminal(2):
-        return BarProgress(sys.stderr)
+        return BarProgress(sys.stderr, say)
     return LineProgress(say) if wanted else SilentProgress(say)
 
 

@@ -12,12 +12,14 @@ import unicodedata
 
 __all__ = ["escaped", "redacted", "say"]
 
-_USER_INFO = re.compile(r"(?<=://)[^/@\s]+(?=@)")
+# To the last @ before the path, because people forget to encode one in a password.
+_USER_INFO = re.compile(r"(?<=://)[^/\s]+(?=@)")
+_BARE_USER_INFO = re.compile(r"^(--?[\w-]+=)?[^/@\s:]+:[^/\s]+(?=@[\w.\[\]:-]+/?$)")
 
 
 def say(text: str) -> None:
-    """One line on standard error."""
-    write_line(f"streamtos3: {escaped(text)}")
+    """One line on standard error, with nothing in it that a terminal obeys or nobody should see."""
+    write_line(f"streamtos3: {escaped(_USER_INFO.sub('***', text))}")
 
 
 def write_line(line: str) -> None:
@@ -45,5 +47,8 @@ def _escape(character: str) -> str:
 
 
 def redacted(argument: str) -> str:
-    """`argument` without the user and password that an URL in it may carry."""
-    return _USER_INFO.sub("***", argument)
+    """`argument` without the user and password that an URL in it may carry.
+
+    Also without a scheme, USER:PASSWORD@HOST:PORT, as a proxy may be given.
+    """
+    return _BARE_USER_INFO.sub(r"\1***", _USER_INFO.sub("***", argument))
