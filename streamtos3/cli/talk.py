@@ -6,26 +6,32 @@ dropped: who reads our standard error must not decide what becomes of the upload
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 import unicodedata
 
-__all__ = ["escaped", "redacted", "say"]
+__all__ = ["escaped", "is_terminal", "line", "redacted", "say", "write_line"]
 
-# To the last @ before the path, because people forget to encode one in a password.
-_USER_INFO = re.compile(r"(?<=://)[^/\s]+(?=@)")
-_BARE_USER_INFO = re.compile(r"^(--?[\w-]+=)?[^/@\s:]+:[^/\s]+(?=@[\w.\[\]:-]+/?$)")
+# Behind `://`, or at the beginning of a word or of an option's value as `--proxy` takes it.
+_IN_ADDRESS = r"(?<=://)[^/\s]+(?=@)"
+_USER_INFO = re.compile(_IN_ADDRESS + r"|(?:(?<==)|^)[^/@\s:=]+:[^/\s]+(?=@)")
 
 
 def say(text: str) -> None:
-    """One line on standard error, with nothing in it that a terminal obeys or nobody should see."""
-    write_line(f"streamtos3: {escaped(_USER_INFO.sub('***', text))}")
+    """One line on standard error."""
+    write_line(line(text))
 
 
-def write_line(line: str) -> None:
-    """`line` as it is on standard error."""
+def line(text: str) -> str:
+    """`text` as this program says it: without passwords in addresses, and escaped."""
+    return "streamtos3: " + escaped(re.sub(_IN_ADDRESS, "***", text))
+
+
+def write_line(text: str) -> None:
+    """`text` as it is on standard error."""
     try:
-        sys.stderr.write(line + "\n")
+        sys.stderr.write(text + "\n")
         sys.stderr.flush()
     except (OSError, ValueError, AttributeError):  # closed, full, or never there
         return
@@ -47,8 +53,13 @@ def _escape(character: str) -> str:
 
 
 def redacted(argument: str) -> str:
-    """`argument` without the user and password that an URL in it may carry.
+    """`argument` without the user and password that an URL in it may carry."""
+    return _USER_INFO.sub("***", argument)
 
-    Also without a scheme, USER:PASSWORD@HOST:PORT, as a proxy may be given.
-    """
-    return _BARE_USER_INFO.sub(r"\1***", _USER_INFO.sub("***", argument))
+
+def is_terminal(fd: int) -> bool:
+    """Whether `fd` is open and a terminal."""
+    try:
+        return os.isatty(fd)
+    except OSError:
+        return False

@@ -6,7 +6,6 @@ The table and the JSON lines are data and go to standard output; the talk about 
 from __future__ import annotations
 
 import json
-import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -27,7 +26,7 @@ from .options import (
     retries_from,
     retry_options,
 )
-from .talk import escaped, say, write_line
+from .talk import escaped, is_terminal, say, write_line
 
 if TYPE_CHECKING:
     from ..leftovers import Listing, UnfinishedUpload
@@ -232,10 +231,7 @@ def _confirmed(chosen: Sequence[UnfinishedUpload]) -> bool:
 
 
 def _on_terminal() -> bool:
-    try:
-        return os.isatty(0) and os.isatty(2)
-    except OSError:
-        return False
+    return is_terminal(0) and is_terminal(2)
 
 
 def _summary(found: Sequence[UnfinishedUpload]) -> str:
