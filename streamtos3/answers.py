@@ -80,7 +80,7 @@ def object_info(answer: Mapping[str, Any], settings: ObjectSettings) -> ObjectIn
     # Metadata names come back in the server's own capitals (docs/s3-facts.org, Limits).
     metadata = {name.lower(): value for name, value in answer.get("Metadata", {}).items()}
     return ObjectInfo(
-        size_bytes=answer.get("ContentLength", -1),
+        size_bytes=answer["ContentLength"],
         etag=_unquoted_etag(answer),
         version_id=answer.get("VersionId"),
         token=metadata.get(TOKEN_KEY),

@@ -12,9 +12,12 @@ import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
+from urllib.parse import urlsplit
 
 from . import __version__
+from .body import PartBody
 from .credentials import read_keyfile
+from .errors import UsageError
 from .model import Connection
 
 if TYPE_CHECKING:
@@ -111,9 +114,16 @@ class Clients:
             config=config,
             **keys,
         )
+        if "@" in urlsplit(client.meta.endpoint_url).netloc:
+            raise UsageError(
+                "the endpoint's URL carries a user name or password, which S3 has no use for",
+                hint="give the keys where boto3 looks for them, or by --keyfile",
+            )
         # A server that never sends "100 Continue" makes botocore take TLS session tickets for
         # an answer and fail every time (boto/botocore#3613).
         client.meta.events.unregister("before-call.s3", botocore.handlers.add_expect_header)
+        client.meta.events.register("before-sign.s3", _signing)
+        client.meta.events.register("before-send.s3", _sending)
         return client
 
 
@@ -130,6 +140,16 @@ def _bundle(path: str | None) -> str | None:
     fd = os.memfd_create("streamtos3-ca", os.MFD_CLOEXEC)
     os.write(fd, certificates)
     return f"/proc/self/fd/{fd}"
+
+
+def _signing(request: Any, **_: Any) -> None:
+    if isinstance(request.data, PartBody):
+        request.data.sending = False
+
+
+def _sending(request: Any, **_: Any) -> None:
+    if isinstance(request.body, PartBody):
+        request.body.sending = True
 
 
 def library_versions() -> dict[str, str]:

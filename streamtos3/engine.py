@@ -55,7 +55,7 @@ from .preflight import check_destination
 from .reader import Part, Reader
 from .resume import Leftover, find_leftover, infer_plan
 from .retry import Retrier
-from .source import Source, as_source
+from .source import Reporting, Source, as_source
 from .store import Store, new_token, object_metadata, requires_equal_parts
 from .verify import Expected
 
@@ -137,7 +137,9 @@ class _Upload:
         self._length_bytes = options.expect_size_bytes or source.length_bytes
         self._plan = _plan(self._length_bytes, options)
         self._crew = Crew(options.jobs, latch)
-        memory_bytes = options.memory_bytes or default_memory_bytes()
+        memory_bytes = options.memory_bytes
+        if memory_bytes is None:
+            memory_bytes = default_memory_bytes()
         self._pool = BufferPool(memory_bytes, options.jobs + 1, latch)
         self._retrier = Retrier(options.retries, latch, self._note_retry)
         self._reader = Reader(source, self._pool, options, latch)
@@ -170,6 +172,7 @@ class _Upload:
         self._crew.submit(self._check).result()
         if self._leftover is not None:
             self._plan = infer_plan(self._leftover.parts, self._plan, self._length_bytes)
+        self._latch.check()
         self._source.start()
         plan = self._plan
         self._emit(Started(self._length_bytes, plan.part_bytes, plan.capacity_bytes, plan.grows))
@@ -323,7 +326,9 @@ class _Upload:
         first = self._latch.error
         assert first is not None and not isinstance(first, Stopped)
         self._source.close()
-        settled = self._crew.settle(_SETTLE_S, _HURRIED_SETTLE_S)
+        # Before anything was sent that changes the bucket, nobody need be waited for.
+        settled = self._multipart is None and self._commit is None
+        settled = settled or self._crew.settle(_SETTLE_S, _HURRIED_SETTLE_S)
         left_behind = self._left_behind(first, settled)
         if isinstance(first, StreamToS3Error | Interrupted) and left_behind:
             first.left_behind = left_behind
@@ -333,7 +338,7 @@ class _Upload:
         """Abort where that is safe; say what remains, or None if nothing does."""
         sent = self._commit is not None and self._commit.sent
         url = f"s3://{self._store.bucket}/{self._key}"
-        if isinstance(first, UndecidedError) or (sent and not settled):
+        if isinstance(first, UndecidedError) or (sent and not self._is_decided(first, settled)):
             upload_id = self._multipart.upload_id if self._multipart else None
             upload = f"; the upload id is {upload_id}" if upload_id else ""
             return f"the request that makes {url} was sent, its answer is unknown{upload}"
@@ -341,6 +346,8 @@ class _Upload:
             return f"{url} is there and is not what was read"
         if self._multipart is None:
             return None
+        if not self._multipart.upload_id:
+            return self._forget_unheard(self._multipart, url, settled)
         if self._options.resume and not isinstance(first, ExistsError):
             return (
                 f"unfinished upload {self._multipart.upload_id} of {url}, kept for --resume; "
@@ -348,12 +355,26 @@ class _Upload:
             )
         return self._abort(self._multipart)
 
-    def _abort(self, multipart: MultipartUpload) -> str | None:
+    def _is_decided(self, first: BaseException, settled: bool) -> bool:
+        """Whether the commit has told what became of it, itself or by its error."""
+        assert self._commit is not None
+        return settled and (self._commit.is_decided or not isinstance(first, Interrupted))
+
+    def _forget_unheard(self, multipart: MultipartUpload, url: str, settled: bool) -> str | None:
+        """Abort what an unanswered `create` may have begun."""
+        if self._has_aborted(multipart) and settled:
+            return None
+        return f"an upload of {url} may have been begun; the answer that names it never came"
+
+    def _has_aborted(self, multipart: MultipartUpload) -> bool:
         crew = Crew(1, self._latch)
         task = crew.submit(multipart.abort, regardless=True)
         crew.settle(_ABORT_S, 2 * _HURRIED_SETTLE_S)
         crew.dismiss()
-        if task.has_value:
+        return task.has_value
+
+    def _abort(self, multipart: MultipartUpload) -> str | None:
+        if self._has_aborted(multipart):
             return None
         return (
             f"unfinished upload {multipart.upload_id} of s3://{self._store.bucket}/{self._key} "
@@ -387,6 +408,7 @@ class _Upload:
             command_line=self._options.command_line,
             program=f"streamtos3 {__version__}",
             libraries=library_versions(),
+            command=self._source.command_report() if isinstance(self._source, Reporting) else None,
             key_template=self._options.key_template,
             case=self._options.case,
         )

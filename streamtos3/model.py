@@ -146,7 +146,10 @@ class Proof:
 
 @dataclass(frozen=True)
 class CommandReport:
-    """The producer that `run` started: its words, exit status and run time."""
+    """The producer that `run` started: its words, exit status and run time.
+
+    `exit_status` is what a shell would say: 128+n where signal n ended it.
+    """
 
     command: tuple[str, ...]
     exit_status: int

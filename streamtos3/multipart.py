@@ -47,13 +47,22 @@ class MultipartUpload:
     def create(self, metadata: Mapping[str, str]) -> None:
         """Begin the upload."""
         before = self._store.server_time
+        lost = False
 
         def attempt() -> tuple[str, bool]:
+            nonlocal lost
+            # Set before it is sent: a signal may end the upload while the answer is awaited.
+            self._unheard_since = before
             try:
-                return self._store.create(self._key, metadata)
+                answer = self._store.create(self._key, metadata)
             except TransientError:
-                self._unheard_since = before
+                lost = True
                 raise
+            except StoreError:
+                self._unheard_since = before if lost else None
+                raise
+            self._unheard_since = before if lost else None
+            return answer
 
         what = f"begin the upload of s3://{self._store.bucket}/{self._key}"
         self.upload_id, self._etags_are_md5 = self._retrier.call(what, attempt).value

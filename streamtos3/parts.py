@@ -82,8 +82,7 @@ def plan_parts(
     """
     if not limits.min_part_bytes <= chunk_bytes <= limits.max_part_bytes:
         raise UsageError(
-            f"chunk size {format_size(chunk_bytes)} ({chunk_bytes} bytes) "
-            "is outside S3's limits for a part, "
+            f"chunk size {chunk_bytes} bytes is outside S3's limits for a part, "
             f"{format_size(limits.min_part_bytes)} to {format_size(limits.max_part_bytes)}"
         )
     if length_bytes is not None:

@@ -12,12 +12,23 @@ import fcntl
 import os
 import select
 import stat
+import sys
 from typing import BinaryIO, Protocol, runtime_checkable
 
 from .errors import SourceError
 from .latch import Latch
+from .model import CommandReport
 
-__all__ = ["FdSource", "ObjectSource", "Source", "as_source", "open_file", "take_standard_input"]
+__all__ = [
+    "FdSource",
+    "ObjectSource",
+    "Reporting",
+    "Source",
+    "as_source",
+    "detach_standard_input",
+    "open_file",
+    "take_standard_input",
+]
 
 _F_SETPIPE_SZ = 1031  # Linux; `fcntl` names it only from Python 3.10 on some builds
 _PIPE_BYTES = 1 << 20
@@ -48,7 +59,19 @@ class Source(Protocol):
         """Called after the end of input: SourceError if it was not a true end."""
 
     def close(self) -> None:
-        """Let go of the input, whatever happened; a second call does nothing."""
+        """Let go of the input, whatever happened.
+
+        The first call never waits, because an upload that failed is to be aborted at once; a
+        second one may wait for what the first began, such as the end of a producer.
+        """
+
+
+@runtime_checkable
+class Reporting(Protocol):
+    """A source that may have something to say for the receipt, because it ran a command."""
+
+    def command_report(self) -> CommandReport | None:
+        """What became of the command, None without one; asked for after `finish`."""
 
 
 class FdSource:
@@ -154,10 +177,13 @@ class ObjectSource:
 
 
 def open_file(path: str | os.PathLike[str]) -> FdSource:
-    """The file at `path`, opened. SourceError if it is missing, unreadable or a directory."""
+    """The file at `path`, opened. SourceError if it is missing, unreadable or a directory.
+
+    A FIFO is opened at once, and not when its writer comes: until then it is simply silent.
+    """
     name = os.fspath(path)
     try:
-        fd = os.open(name, os.O_RDONLY | os.O_CLOEXEC)
+        fd = os.open(name, os.O_RDONLY | os.O_CLOEXEC | _without_waiting(name))
     except (OSError, ValueError) as error:  # ValueError: a null byte in the name
         raise SourceError(f"cannot read {name}: {_reason(error)}") from error
     if stat.S_ISDIR(os.fstat(fd).st_mode):
@@ -168,25 +194,45 @@ def open_file(path: str | os.PathLike[str]) -> FdSource:
     return FdSource(fd, name)
 
 
-def take_standard_input() -> FdSource:
-    """Standard input, for us alone: descriptor 0 becomes the null device for everybody else.
+def _without_waiting(path: str) -> int:
+    """The flag that opens a FIFO without waiting for its writer, 0 for all else.
 
-    Must come before the first boto3 session. A `credential_process` and botocore's MFA prompt
-    inherit descriptor 0 and were measured to swallow thousands of bytes of the stream
-    (docs/design.org, invariant 12). SourceError when standard input is closed.
+    On Linux alone: elsewhere a FIFO that nobody has opened yet may look like one that ended.
     """
     try:
-        fd = os.dup(0)
+        is_fifo = stat.S_ISFIFO(os.stat(path).st_mode)
+    except (OSError, ValueError):  # the reason is what `open` says
+        return 0
+    return os.O_NONBLOCK if is_fifo and sys.platform == "linux" else 0
+
+
+def detach_standard_input() -> int | None:
+    """A duplicate of descriptor 0, which becomes the null device for everybody else.
+
+    None where standard input is closed, or open for writing only. Must come before the first
+    boto3 session. A `credential_process` and botocore's MFA prompt inherit descriptor 0 and were
+    measured to swallow thousands of bytes of the stream (docs/design.org, invariant 12).
+    """
+    try:
+        can_be_read = fcntl.fcntl(0, fcntl.F_GETFL) & os.O_ACCMODE != os.O_WRONLY
     except OSError as error:
         if error.errno != errno.EBADF:
             raise
-        raise SourceError("cannot read standard input: it is closed") from error
-    if fd < 3:  # a closed standard output or error left its number free
-        fd, low = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 3), fd
-        os.close(low)
+        can_be_read = False
+    # Above the standard ones, of which a closed one may have left its number free.
+    fd = fcntl.fcntl(0, fcntl.F_DUPFD_CLOEXEC, 3) if can_be_read else None
     null = os.open(os.devnull, os.O_RDONLY)
-    os.dup2(null, 0)
-    os.close(null)
+    if null != 0:
+        os.dup2(null, 0)
+        os.close(null)
+    return fd
+
+
+def take_standard_input() -> FdSource:
+    """Standard input, for us alone, see `detach_standard_input`. SourceError if it is closed."""
+    fd = detach_standard_input()
+    if fd is None:
+        raise SourceError("cannot read standard input: it is closed")
     if stat.S_ISDIR(os.fstat(fd).st_mode):
         os.close(fd)
         raise SourceError("cannot read standard input: it is a directory")

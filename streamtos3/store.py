@@ -8,9 +8,10 @@ callers.
 from __future__ import annotations
 
 import secrets
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import datetime
+from datetime import datetime, timedelta
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -48,6 +49,7 @@ __all__ = [
     "requires_equal_parts",
 ]
 
+NO_SIZE = "no size"
 # Endpoints that refuse at `complete` parts of different sizes (opendal#2904).
 _EQUAL_PARTS_HOSTS = (".r2.cloudflarestorage.com",)
 
@@ -58,8 +60,7 @@ class Store:
     `client`: a boto3 S3 client to use as it is, instead of clients of our own; its retries
     should be off (`total_max_attempts=1`) and `request_checksum_calculation` `when_required`.
     `settings` apply to all objects stored through this Store; `checksum` is S3's additional
-    checksum that every part will carry. `server_time` is the service's clock at its last
-    answer, None before the first.
+    checksum that every part will carry.
     """
 
     def __init__(
@@ -73,12 +74,23 @@ class Store:
         client: S3Client | None = None,
     ) -> None:
         self.bucket = bucket
-        self.server_time: datetime | None = None
         self.settings = settings or ObjectSettings()
         self._checksum = checksum
+        self._clock: tuple[datetime, float] | None = None
         self._connection = connection
         self._clients = Clients(connection, connections, given=client)
         self._accepted = False
+
+    @property
+    def server_time(self) -> datetime | None:
+        """What the service's clock says now; None before its first answer.
+
+        What it lists is dated by that clock and not by ours.
+        """
+        if self._clock is None:
+            return None
+        said, at_s = self._clock
+        return said + timedelta(seconds=time.monotonic() - at_s)
 
     @property
     def endpoint_url(self) -> str:
@@ -99,6 +111,8 @@ class Store:
         answer = self._request(
             what, "head_object", Key=key, **self.settings.for_the_bytes(), **extra
         )
+        if "ContentLength" not in answer:
+            raise TransientError(f"cannot {what}: the answer names no size", code=NO_SIZE)
         return object_info(answer, self.settings)
 
     def head_bucket(self) -> None:
@@ -276,10 +290,10 @@ class Store:
             self._accepted = True
 
     def _note_time(self, answer: Any) -> None:
-        """Keep the service's clock: what it lists later is dated by it and not by ours."""
+        """Keep what the service's clock says."""
         try:
             date = answer["ResponseMetadata"]["HTTPHeaders"]["date"]
-            self.server_time = parsedate_to_datetime(date)
+            self._clock = parsedate_to_datetime(date), time.monotonic()
         except (KeyError, TypeError, ValueError):  # no answer, no Date, or one that is none
             return
 

@@ -11,7 +11,8 @@ import select
 
 from .errors import ReportError
 from .latch import Latch
-from .source import Source
+from .model import CommandReport
+from .source import Reporting, Source
 
 __all__ = ["TeeSource"]
 
@@ -48,6 +49,10 @@ class TeeSource:
     def finish(self, latch: Latch) -> None:
         """See Source."""
         self._source.finish(latch)
+
+    def command_report(self) -> CommandReport | None:
+        """See Reporting."""
+        return self._source.command_report() if isinstance(self._source, Reporting) else None
 
     def close(self) -> None:
         """See Source."""

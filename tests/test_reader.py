@@ -70,13 +70,13 @@ class Reading:
     ) -> None:
         self.source = TrickleSource(data, step_bytes, error_at)
         self.pool = BufferPool(1 << 20, 16, latch)
-        plan = plan or plan_parts(P, limits=LIMITS)
-        self.reader = Reader(self.source, plan, self.pool, Options(**options), latch)
+        self.plan = plan or plan_parts(P, limits=LIMITS)
+        self.reader = Reader(self.source, self.pool, Options(**options), latch)
         self.offsets: list[int] = []
 
     def parts(self) -> Iterator[Part]:
         """The parts as the engine takes them."""
-        first, second = self.reader.first_parts()
+        first, second = self.reader.first_parts(self.plan)
         yield first
         if second is not None:
             yield from self.reader.rest(second)
@@ -144,14 +144,14 @@ def test_a_part_larger_than_a_read_is_filled_by_several(latch: Latch) -> None:
 @pytest.mark.parametrize("length", [0, 1, P - 1, P])
 def test_a_stream_that_fits_one_part_gives_no_second(latch: Latch, length: int) -> None:
     reading = Reading(latch, payload(length))
-    first, second = reading.reader.first_parts()
+    first, second = reading.reader.first_parts(reading.plan)
     assert second is None
     assert bytes(first.data) == payload(length)
 
 
 def test_a_full_first_part_is_held_until_a_second_begins(latch: Latch) -> None:
     reading = Reading(latch, payload(P + 1), P)
-    first, second = reading.reader.first_parts()
+    first, second = reading.reader.first_parts(reading.plan)
     assert second is not None
     assert (first.filled_bytes, second.filled_bytes) == (P, 1)
     assert reading.source.taken_bytes == P + 1
@@ -159,7 +159,7 @@ def test_a_full_first_part_is_held_until_a_second_begins(latch: Latch) -> None:
 
 def test_a_second_part_that_never_begins_gives_its_buffer_back(latch: Latch) -> None:
     reading = Reading(latch, payload(P))
-    reading.reader.first_parts()
+    reading.reader.first_parts(reading.plan)
     held = [reading.pool.acquire(P) for _ in range(3)]
     assert len(held) == 3
     assert reading.pool.peak_bytes == 4 * P

@@ -6,8 +6,8 @@ commands; a repeatable option takes one value a line there.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, TypeVar
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
@@ -30,6 +30,7 @@ __all__ = [
     "retries_from",
     "retry_options",
     "size",
+    "statuses",
     "together",
     "upload_options",
     "upload_options_from",
@@ -42,6 +43,11 @@ DESTINATION_META = "streamtos3.destination"
 
 F = TypeVar("F", bound=Callable[..., object])
 
+if TYPE_CHECKING:
+    _Choice = click.Choice[str]
+else:  # not generic before click 8.2
+    _Choice = click.Choice
+
 
 def size(value: str | int) -> int:
     """A size with or without a unit, as click converts it; the name is what `--help` shows."""
@@ -49,6 +55,16 @@ def size(value: str | int) -> int:
         return value if isinstance(value, int) else parse_size(value)
     except ValueError as error:
         raise click.BadParameter(str(error)) from error
+
+
+def statuses(value: str | frozenset[int]) -> frozenset[int]:
+    """Exit statuses, separated by commas, likewise."""
+    if isinstance(value, frozenset):
+        return value
+    words = [word.strip() for word in value.split(",")]
+    if not all(word.isdecimal() and int(word) < 256 for word in words):
+        raise click.BadParameter(f"{value!r} is no list of exit statuses such as 0,1")
+    return frozenset(int(word) for word in words)
 
 
 def duration(value: str | float) -> float:
@@ -62,13 +78,17 @@ def duration(value: str | float) -> float:
 class Text(click.types.StringParamType):
     """Any text; in an environment variable, one value a line."""
 
-    envvar_list_splitter = "\n"
+    def split_envvar_value(self, rv: str) -> Sequence[str]:
+        """Its lines; the last one may end as lines do."""
+        return rv.splitlines()
 
 
-class Choice(click.Choice[str]):
+class Choice(_Choice):
     """A choice that, in an environment variable, is given one value a line."""
 
-    envvar_list_splitter = "\n"
+    def split_envvar_value(self, rv: str) -> Sequence[str]:
+        """Its lines; the last one may end as lines do."""
+        return rv.splitlines()
 
 
 OPTION_NAMES: dict[str, str] = {}
@@ -201,6 +221,14 @@ upload_options = together(
         type=Choice(_DIGESTS),
         multiple=True,
         help="Digest of the whole stream, for the receipt; repeatable.  [default: sha256]",
+    ),
+    option(
+        "--on-interrupt",
+        type=Choice(["abort", "finish"]),
+        default="abort",
+        show_default=True,
+        help="What the first SIGINT or SIGTERM means: store nothing, or read on to the end of"
+        " the input and store it all.",
     ),
     connection_options,
     retry_options,

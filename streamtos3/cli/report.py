@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import suppress
 from typing import Any
 
 import click
@@ -11,7 +12,7 @@ from ..errors import ReportError
 from ..model import Event, Receipt, Resuming, Retrying, Started, UploadCreated, Warned
 from ..progress import BarProgress, LineProgress, Progress, SilentProgress
 from ..units import format_duration, format_size
-from .talk import is_terminal, say
+from .talk import is_terminal, line, say
 
 __all__ = ["Show", "print_receipt", "report"]
 
@@ -40,13 +41,14 @@ class Show:
         elif isinstance(event, Started) and not self._quiet:
             self._say_ceiling(event)
 
-    def write(self, line: str) -> None:
-        """Print `line` without disturbing the progress."""
-        self._progress.write(line)
+    def write(self, text: str) -> None:
+        """One line that does not disturb the progress."""
+        self._progress.write(text)
 
     def close(self) -> None:
-        """Remove the progress."""
-        self._progress.close()
+        """Remove the progress; who does not listen any more changes nothing."""
+        with suppress(OSError, ValueError):
+            self._progress.close()
 
     def _say_ceiling(self, event: Started) -> None:
         if event.length_bytes is None and not event.parts_grow:
@@ -61,7 +63,7 @@ def _progress(values: dict[str, Any]) -> Progress:
     if values["quiet"] or wanted is False:
         return SilentProgress(say)
     if is_terminal(2):
-        return BarProgress(sys.stderr)
+        return BarProgress(sys.stderr, line)
     return LineProgress(say) if wanted else SilentProgress(say)
 
 
@@ -91,11 +93,14 @@ def print_receipt(receipt: Receipt) -> None:
     """The receipt as one line on standard output. ReportError if nobody takes it."""
     from ..receipt import receipt_json
 
+    if sys.stdout is None:  # closed when the program began; click would drop the text
+        raise ReportError("cannot print the receipt: standard output is closed")
     try:
         click.echo(receipt_json(receipt))
         sys.stdout.flush()
-    except (OSError, ValueError, AttributeError) as error:
-        raise ReportError(f"cannot print the receipt: {error}") from error
+    except (OSError, ValueError) as error:
+        reason = (getattr(error, "strerror", None) or str(error)).lower()
+        raise ReportError(f"cannot print the receipt: {reason}") from error
 
 
 def _summary(receipt: Receipt) -> str:

@@ -11,20 +11,26 @@ import re
 import sys
 import unicodedata
 
-__all__ = ["escaped", "is_terminal", "redacted", "say", "write_line"]
+__all__ = ["escaped", "is_terminal", "line", "redacted", "say", "write_line"]
 
-_USER_INFO = re.compile(r"(?<=://)[^/@\s]+(?=@)")
+# Behind `://`, or at the beginning of a word or of an option's value as `--proxy` takes it.
+_USER_INFO = re.compile(r"(?<=://)[^/\s]+(?=@)|(?:(?<==)|^)[^/@\s:=]+:[^/\s]+(?=@)")
 
 
 def say(text: str) -> None:
     """One line on standard error."""
-    write_line(f"streamtos3: {escaped(text)}")
+    write_line(line(text))
 
 
-def write_line(line: str) -> None:
-    """`line` as it is on standard error."""
+def line(text: str) -> str:
+    """`text` as this program says it."""
+    return f"streamtos3: {escaped(text)}"
+
+
+def write_line(text: str) -> None:
+    """`text` as it is on standard error."""
     try:
-        sys.stderr.write(line + "\n")
+        sys.stderr.write(text + "\n")
         sys.stderr.flush()
     except (OSError, ValueError, AttributeError):  # closed, full, or never there
         return

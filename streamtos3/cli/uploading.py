@@ -6,12 +6,13 @@ A command says what the source is; what happens to it is the same for all.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from typing import Any
 
 import click
 
-from ..errors import UnprovedError, UsageError
-from ..model import Options
+from ..errors import ReportError, UnprovedError, UsageError
+from ..model import Options, Receipt
 from ..naming import split_s3_url
 from ..source import Source
 from ..units import format_size
@@ -61,22 +62,30 @@ def store_stream(
 
     latch = Latch()
     show = Show(values)
-    interrupts = Interrupts(latch, show)
-    with on_signals(interrupts):
+    interrupts = Interrupts(latch, show, finish=values["on_interrupt"] == "finish")
+    with on_signals(interrupts), closing(interrupts):
         from ..engine import upload
 
-        source = open_source()
+        source = interrupts.source = open_source()
         try:
             receipt = upload(source, bucket, key, options=options, on_event=show, latch=latch)
         except UnprovedError as error:
             show.close()
             if values["as_json"]:
-                print_receipt(error.receipt)
+                _print_unproved(error.receipt)
             raise
         finally:
             show.close()
-            source.close()
-    report(receipt, values)
+        interrupts.stored = f"s3://{bucket}/{key}"
+        report(receipt, values)
+
+
+def _print_unproved(receipt: Receipt) -> None:
+    """A receipt that cannot be printed is the smaller trouble: the status stays 10."""
+    try:
+        print_receipt(receipt)
+    except ReportError as error:
+        say(f"warning: {error.message}")
 
 
 def _warn_of(options: Options) -> None:
