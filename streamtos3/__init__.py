@@ -9,10 +9,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from .engine import upload
     from .errors import StreamToS3Error
     from .latch import Latch
     from .model import Connection, Credentials, Options, Receipt, Retries, StoredPart
-    from .upload import upload
 
 __version__ = "0.1.0"
 
@@ -38,12 +38,15 @@ _HOMES = {
     "Retries": "model",
     "StoredPart": "model",
     "StreamToS3Error": "errors",
-    "upload": "upload",
+    "upload": "engine",
 }
 
 
 def __getattr__(name: str) -> object:
-    """Load the public names when they are first used: `--help` needs none of them (PEP 562)."""
+    """Load the public names when they are first used: `--help` needs none of them (PEP 562).
+
+    No module may have the name of a public function: importing it would put the module there.
+    """
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module

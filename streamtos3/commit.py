@@ -1,7 +1,8 @@
 """The commit: the one request that makes the object appear, and the proof that follows.
 
 An answer that is lost is not a failure yet, and a success that is answered is not a proof yet
-(s3-facts 0.7 and 0.8): a HEAD, the token in the object's metadata, its size and its ETag decide.
+(docs/s3-facts.org, Lost answers): a HEAD, the token in the object's metadata, its size and its
+ETag decide.
 """
 
 from __future__ import annotations
@@ -46,7 +47,8 @@ class Commit:
     """One commit of one object.
 
     `token` is None where an earlier run began the upload; size and ETag decide then. With
-    `overwrite` False the request is conditional (`If-None-Match: *`).
+    `overwrite` False the request is conditional (`If-None-Match: *`). `sent`: a request that
+    may have made the object is on its way, or was.
     """
 
     def __init__(
@@ -109,7 +111,7 @@ class Commit:
                     return ours
                 # Only damage of our own making may be replaced, and only that very damage.
                 replaced = ours.etag if ours is not None else None
-            self.sent = True
+            sent_before, self.sent = self.sent, True
             try:
                 answer = self._store.put_object(
                     self._key,
@@ -120,6 +122,9 @@ class Commit:
                     if_match=replaced if self._conditional else None,
                 )
                 part_is_proved(self._what, md5.hex(), answer, etags_are_md5=True)
+            except Stopped:  # while the body was being sent: nothing can come of half a body
+                self.sent = sent_before
+                raise
             except TransientError as error:
                 self._failed, self._looked = error, False
                 raise
@@ -137,7 +142,7 @@ class Commit:
         try:
             outcome = self._retrier.call(what, attempt)
         except RetriesUsedUpError as error:
-            if self._is_decided():
+            if self.is_decided:
                 raise
             raise UndecidedError(
                 f"{error.message}; whether the object was stored is not known",
@@ -148,7 +153,8 @@ class Commit:
             ) from error
         return outcome.value, outcome.tries
 
-    def _is_decided(self) -> bool:
+    @property
+    def is_decided(self) -> bool:
         """Whether the last try was surely not applied: it was answered, and nothing is there."""
         failed = self._failed
         answered = not isinstance(failed, TransientError) or failed.answered

@@ -15,6 +15,7 @@ from .digest import part_md5
 from .errors import AbsentError, RefusedError, StoreError, TransientError
 from .latch import Latch
 from .model import Retries, StoredPart
+from .resume import Leftover
 from .retry import Retrier
 from .store import Answer, Store
 from .verify import part_is_proved
@@ -36,17 +37,32 @@ class MultipartUpload:
         self._etags_are_md5 = True
         self._unheard_since: datetime | None = None
         self._created_at: datetime | None = None
+        self._leftover: Leftover | None = None
+
+    def adopt(self, leftover: Leftover) -> None:
+        """Go on with an upload that an earlier run began; `create` is not called then."""
+        self.upload_id = leftover.upload_id
+        self._leftover = leftover
 
     def create(self, metadata: Mapping[str, str]) -> None:
         """Begin the upload."""
         before = self._store.server_time
+        lost = False
 
         def attempt() -> tuple[str, bool]:
+            nonlocal lost
+            # Set before it is sent: a signal may end the upload while the answer is awaited.
+            self._unheard_since = before
             try:
-                return self._store.create(self._key, metadata)
+                answer = self._store.create(self._key, metadata)
             except TransientError:
-                self._unheard_since = before
+                lost = True
                 raise
+            except StoreError:
+                self._unheard_since = before if lost else None
+                raise
+            self._unheard_since = before if lost else None
+            return answer
 
         what = f"begin the upload of s3://{self._store.bucket}/{self._key}"
         self.upload_id, self._etags_are_md5 = self._retrier.call(what, attempt).value
@@ -60,6 +76,10 @@ class MultipartUpload:
         The comparison is inside the retried call: a part whose ETag differs is not stored.
         """
         md5 = part_md5(data)
+        if self._leftover is not None and self._leftover.holds(number, len(data), md5.hex()):
+            return StoredPart(
+                number, offset_bytes, len(data), md5.hex(), md5.hex(), tries=0, resumed=True
+            )
         what = f"part {number}"
         earlier_etag: str | None = None
 

@@ -53,24 +53,25 @@ class Part:
 class Reader:
     """Reads one source to its end. `size_bytes` and `digests` cover everything read so far."""
 
-    def __init__(
-        self, source: Source, plan: PartPlan, pool: BufferPool, options: Options, latch: Latch
-    ) -> None:
+    def __init__(self, source: Source, pool: BufferPool, options: Options, latch: Latch) -> None:
         self.size_bytes = 0
         self.first_byte_at: datetime | None = None
-        self.digests = StreamDigests(options.digests)
+        # A digest that is only expected must be computed too; a dict keeps order, and each once.
+        names = [*options.digests, "sha256"] if options.expect_sha256 else options.digests
+        self.digests = StreamDigests(dict.fromkeys(names))
         self._source = source
-        self._plan = plan
+        self._plan: PartPlan
         self._pool = pool
         self._options = options
         self._latch = latch
 
-    def first_parts(self) -> tuple[Part, Part | None]:
+    def first_parts(self, plan: PartPlan) -> tuple[Part, Part | None]:
         """The first part, and the second, begun; None where the first is all there is.
 
-        A full first part is held until a second begins, because a stream that fits one part
-        goes as one request.
+        All parts are cut by `plan`. A full first part is held until a second begins, because a
+        stream that fits one part goes as one request.
         """
+        self._plan = plan
         first = self._filled(self._new_part(1))
         if not first.is_full:
             return first, None
@@ -101,7 +102,7 @@ class Reader:
                 f"the input ended after {size} bytes; at least {wanted.min_size_bytes} were asked"
             )
         sha256 = self.digests.hexdigests().get("sha256")
-        if wanted.expect_sha256 not in (None, sha256):
+        if wanted.expect_sha256 and wanted.expect_sha256.lower() != sha256:
             raise SourceError(
                 f"the input's SHA-256 is {sha256}, but {wanted.expect_sha256} was expected"
             )

@@ -19,13 +19,16 @@ from typing import TYPE_CHECKING, BinaryIO
 from . import __version__
 from .body import PartBody
 from .buffers import BufferPool, default_memory_bytes
+from .checksums import CHECKSUMS
 from .clients import library_versions
 from .commit import Commit, Committed
 from .crew import Crew
 from .digest import composite_etag, part_md5
 from .errors import (
+    ExistsError,
     IntegrityError,
     Interrupted,
+    StoreError,
     StreamToS3Error,
     TransientError,
     UndecidedError,
@@ -38,6 +41,7 @@ from .model import (
     PartStored,
     Proof,
     Receipt,
+    Resuming,
     Retrying,
     Started,
     StoredPart,
@@ -49,8 +53,9 @@ from .naming import check_destination_name
 from .parts import PartPlan, plan_parts
 from .preflight import check_destination
 from .reader import Part, Reader
+from .resume import Leftover, find_leftover, infer_plan
 from .retry import Retrier
-from .source import Source, as_source
+from .source import Reporting, Source, as_source
 from .store import Store, new_token, object_metadata, requires_equal_parts
 from .verify import Expected
 
@@ -94,10 +99,18 @@ def upload(
     """
     options = options or Options()
     check_destination_name(bucket, key)
+    options.settings.check()
     with latch or Latch() as own_latch:
         stream = as_source(source)
         try:
-            store = Store(bucket, options.connection, connections=options.jobs, client=client)
+            store = Store(
+                bucket,
+                options.connection,
+                settings=options.settings,
+                checksum=CHECKSUMS[options.checksum] if options.checksum else None,
+                connections=options.jobs,
+                client=client,
+            )
             return _Upload(stream, store, key, options, own_latch, _guarded(on_event)).run()
         finally:
             stream.close()
@@ -121,13 +134,17 @@ class _Upload:
         self._options = options
         self._latch = latch
         self._emit = emit
-        self._plan = _plan(source, options)
+        self._length_bytes = options.expect_size_bytes or source.length_bytes
+        self._plan = _plan(self._length_bytes, options)
         self._crew = Crew(options.jobs, latch)
-        memory_bytes = options.memory_bytes or default_memory_bytes()
+        memory_bytes = options.memory_bytes
+        if memory_bytes is None:
+            memory_bytes = default_memory_bytes()
         self._pool = BufferPool(memory_bytes, options.jobs + 1, latch)
         self._retrier = Retrier(options.retries, latch, self._note_retry)
-        self._reader = Reader(source, self._plan, self._pool, options, latch)
-        self._token = new_token()
+        self._reader = Reader(source, self._pool, options, latch)
+        self._token: str | None = new_token()
+        self._leftover: Leftover | None = None
         self._multipart: MultipartUpload | None = None
         self._commit: Commit | None = None
         self._stored: dict[int, StoredPart] = {}
@@ -152,23 +169,29 @@ class _Upload:
 
     def _check_and_start(self) -> None:
         """Check the destination before the first byte is needed, then let the input begin."""
-        self._crew.submit(
-            lambda: check_destination(
-                self._store,
-                self._retrier,
-                self._key,
-                overwrite=self._options.overwrite,
-                check_for_s=self._options.retries.check_for_s,
-            )
-        ).result()
+        self._crew.submit(self._check).result()
+        if self._leftover is not None:
+            self._plan = infer_plan(self._leftover.parts, self._plan, self._length_bytes)
+        self._latch.check()
         self._source.start()
         plan = self._plan
-        length_bytes = self._source.length_bytes or self._options.expect_size_bytes
-        self._emit(Started(length_bytes, plan.part_bytes, plan.capacity_bytes, plan.grows))
+        self._emit(Started(self._length_bytes, plan.part_bytes, plan.capacity_bytes, plan.grows))
+
+    def _check(self) -> None:
+        patience_s = self._options.retries.check_for_s
+        check_destination(
+            self._store,
+            self._retrier,
+            self._key,
+            overwrite=self._options.overwrite,
+            check_for_s=patience_s,
+        )
+        if self._options.resume:
+            self._leftover = find_leftover(self._store, self._retrier, self._key, patience_s)
 
     def _read_parts(self) -> Part | None:
         """Read to the end of input; the whole of it where it fits one part, else None."""
-        first, second = self._reader.first_parts()
+        first, second = self._reader.first_parts(self._plan)
         if second is None:
             return first
         self._begin_multipart()
@@ -180,8 +203,15 @@ class _Upload:
     def _begin_multipart(self) -> None:
         multipart = MultipartUpload(self._store, self._retrier, self._key)
         self._multipart = multipart
-        metadata = object_metadata(self._token, str(self._plan))
-        self._crew.submit(lambda: multipart.create(metadata)).result()
+        found = self._leftover
+        if found is not None:
+            multipart.adopt(found)
+            self._token = None  # only the run that began the upload knows it
+            count = len({part.number for part in found.parts})
+            self._emit(Resuming(found.upload_id, count, found.size_bytes))
+        else:
+            metadata = object_metadata(self._token or "", str(self._plan))
+            self._crew.submit(lambda: multipart.create(metadata)).result()
         self._emit(UploadCreated(multipart.upload_id))
 
     def _dispatch(self, part: Part) -> None:
@@ -194,8 +224,11 @@ class _Upload:
             part.number, part.offset_bytes, part.data, self._latch.check
         )
         with self._latch.condition:
+            is_first_sent = not any(each.tries for each in self._stored.values())
             self._stored[part.number] = stored
         self._pool.release(part.buffer)
+        if self._leftover is not None and is_first_sent and not stored.etag_is_md5:
+            self._emit(Warned("this endpoint's part ETags are no MD5s: no part can be skipped"))
         self._emit(PartStored(stored, in_flight=self._crew.unfinished - 1))
 
     def _commit_all(self, whole: Part | None) -> tuple[Committed, Expected]:
@@ -241,7 +274,7 @@ class _Upload:
         committed = self._commit.put(
             lambda: PartBody(part.data, self._latch.check),
             md5,
-            object_metadata(self._token, str(self._plan)),
+            object_metadata(self._token or "", str(self._plan)),
             expected,
         )
         self._stored[1] = StoredPart(
@@ -254,7 +287,18 @@ class _Upload:
             etag_is_md5=committed.proof is not None,
         )
         self._emit(PartStored(self._stored[1]))
+        if self._leftover is not None:
+            self._drop(self._leftover)
         return committed, expected
+
+    def _drop(self, leftover: Leftover) -> None:
+        """The stream fits one request now: the upload that was to be resumed has no use."""
+        multipart = MultipartUpload(self._store, self._retrier, self._key)
+        multipart.adopt(leftover)
+        try:
+            multipart.abort()
+        except StoreError as error:
+            self._emit(Warned(f"an unfinished upload of this key is left: {error.message}"))
 
     def _checked_parts(self) -> list[StoredPart]:
         """All parts in order. Never commit with a gap, whatever bug may have led here."""
@@ -282,7 +326,9 @@ class _Upload:
         first = self._latch.error
         assert first is not None and not isinstance(first, Stopped)
         self._source.close()
-        settled = self._crew.settle(_SETTLE_S, _HURRIED_SETTLE_S)
+        # Before anything was sent that changes the bucket, nobody need be waited for.
+        settled = self._multipart is None and self._commit is None
+        settled = settled or self._crew.settle(_SETTLE_S, _HURRIED_SETTLE_S)
         left_behind = self._left_behind(first, settled)
         if isinstance(first, StreamToS3Error | Interrupted) and left_behind:
             first.left_behind = left_behind
@@ -292,7 +338,7 @@ class _Upload:
         """Abort where that is safe; say what remains, or None if nothing does."""
         sent = self._commit is not None and self._commit.sent
         url = f"s3://{self._store.bucket}/{self._key}"
-        if isinstance(first, UndecidedError) or (sent and not settled):
+        if isinstance(first, UndecidedError) or (sent and not self._is_decided(first, settled)):
             upload_id = self._multipart.upload_id if self._multipart else None
             upload = f"; the upload id is {upload_id}" if upload_id else ""
             return f"the request that makes {url} was sent, its answer is unknown{upload}"
@@ -300,14 +346,35 @@ class _Upload:
             return f"{url} is there and is not what was read"
         if self._multipart is None:
             return None
+        if not self._multipart.upload_id:
+            return self._forget_unheard(self._multipart, url, settled)
+        if self._options.resume and not isinstance(first, ExistsError):
+            return (
+                f"unfinished upload {self._multipart.upload_id} of {url}, kept for --resume; "
+                "its parts are billed until it is completed or aborted"
+            )
         return self._abort(self._multipart)
 
-    def _abort(self, multipart: MultipartUpload) -> str | None:
+    def _is_decided(self, first: BaseException, settled: bool) -> bool:
+        """Whether the commit has told what became of it, itself or by its error."""
+        assert self._commit is not None
+        return settled and (self._commit.is_decided or not isinstance(first, Interrupted))
+
+    def _forget_unheard(self, multipart: MultipartUpload, url: str, settled: bool) -> str | None:
+        """Abort what an unanswered `create` may have begun."""
+        if self._has_aborted(multipart) and settled:
+            return None
+        return f"an upload of {url} may have been begun; the answer that names it never came"
+
+    def _has_aborted(self, multipart: MultipartUpload) -> bool:
         crew = Crew(1, self._latch)
         task = crew.submit(multipart.abort, regardless=True)
         crew.settle(_ABORT_S, 2 * _HURRIED_SETTLE_S)
         crew.dismiss()
-        if task.has_value:
+        return task.has_value
+
+    def _abort(self, multipart: MultipartUpload) -> str | None:
+        if self._has_aborted(multipart):
             return None
         return (
             f"unfinished upload {multipart.upload_id} of s3://{self._store.bucket}/{self._key} "
@@ -341,13 +408,13 @@ class _Upload:
             command_line=self._options.command_line,
             program=f"streamtos3 {__version__}",
             libraries=library_versions(),
+            command=self._source.command_report() if isinstance(self._source, Reporting) else None,
+            key_template=self._options.key_template,
+            case=self._options.case,
         )
 
 
-def _plan(source: Source, options: Options) -> PartPlan:
-    length_bytes = options.expect_size_bytes
-    if length_bytes is None:
-        length_bytes = source.length_bytes
+def _plan(length_bytes: int | None, options: Options) -> PartPlan:
     equal = options.equal_parts or requires_equal_parts(options.connection.endpoint_url)
     return plan_parts(
         options.chunk_bytes,
