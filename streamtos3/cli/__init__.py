@@ -23,7 +23,7 @@ from .talk import say
 
 __all__ = ["main", "program"]
 
-_COMMANDS = {"put": "put", "run": "run", "uploads": "uploads"}
+_COMMANDS = {"put": "put", "run": "run", "destinations": "destinations", "uploads": "uploads"}
 _DEFAULT = "put"
 
 

@@ -167,8 +167,6 @@ retry_options = together(
 report_options = together(
     option("--json", "as_json", is_flag=True, help="Print the receipt to standard output."),
     option("--receipt", metavar="FILE", help="Write the receipt to FILE once all is proved."),
-    option("--receipt-object", is_flag=True, help="Store it beside the object: KEY.receipt.json."),
-    option("--log", metavar="FILE", help="Append a readable acquisition log to FILE."),
     option(
         "--progress/--no-progress",
         default=None,
@@ -221,6 +219,9 @@ upload_options = together(
         multiple=True,
         help="Digest of the whole stream, for the receipt; repeatable.  [default: sha256]",
     ),
+    option("--tee", is_flag=True, help="Pass what is read on to standard output as well."),
+    option("--receipt-object", is_flag=True, help="Store the receipt, too, as KEY.receipt.json."),
+    option("--log", metavar="FILE", help="Append a readable acquisition log to FILE."),
     option(
         "--on-interrupt",
         type=Choice(["abort", "finish"]),
