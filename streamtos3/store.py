@@ -8,10 +8,11 @@ callers.
 from __future__ import annotations
 
 import secrets
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -19,7 +20,7 @@ from urllib.parse import urlsplit
 from .body import PartBody
 from .clients import Clients, Patience
 from .digest import content_md5
-from .errors import StreamToS3Error, TransientError
+from .errors import CredentialsError, StreamToS3Error, TransientError
 from .model import Connection, StoredPart
 
 if TYPE_CHECKING:
@@ -106,6 +107,7 @@ class Store:
         self._connection = connection
         self._clients = Clients(connection, connections, given=client)
         self._accepted = False
+        self._server_time_noted_s = 0.0
 
     @property
     def endpoint_url(self) -> str:
@@ -117,10 +119,20 @@ class Store:
         """The region that requests are signed for."""
         return self._clients.get("brisk").meta.region_name
 
+    @property
+    def server_now(self) -> datetime | None:
+        """What the service's clock shows now, as far as its last answer tells."""
+        if self.server_time is None:
+            return None
+        return self.server_time + timedelta(seconds=time.monotonic() - self._server_time_noted_s)
+
     def head(self, key: str, version_id: str | None = None) -> ObjectInfo:
         """What is stored under `key`. AbsentError where nothing is."""
         version: dict[str, Any] = {"VersionId": version_id} if version_id else {}
-        answer = self._request(f"look at {self._url(key)}", "head_object", Key=key, **version)
+        what = f"look at {self._url(key)}"
+        answer = self._request(what, "head_object", Key=key, **version)
+        if "ContentLength" not in answer or _is_cut(answer):
+            raise TransientError(f"cannot {what}: the answer was cut short", damaged=True)
         # Metadata names come back in the server's own capitals (s3-facts, section 1).
         metadata = {name.lower(): value for name, value in answer.get("Metadata", {}).items()}
         return ObjectInfo(
@@ -248,6 +260,13 @@ class Store:
         """Map what leaves botocore; every error inside becomes one of our own."""
         try:
             yield
+        except CredentialsError as error:  # a keyfile that is being rewritten just now
+            if not self._accepted:
+                raise
+            self._clients.forget_session()
+            raise TransientError(
+                f"cannot {what}: {error.message}", hint=error.hint, expired=True, sent=False
+            ) from error
         except StreamToS3Error:
             raise
         except Exception as error:
@@ -267,6 +286,7 @@ class Store:
         try:
             date = answer["ResponseMetadata"]["HTTPHeaders"]["date"]
             self.server_time = parsedate_to_datetime(date)
+            self._server_time_noted_s = time.monotonic()
         except (KeyError, TypeError, ValueError):  # no answer, no Date, or one that is none
             return
 
@@ -291,7 +311,18 @@ def requires_equal_parts(endpoint_url: str | None) -> bool:
 
 
 def _unquoted(answer: Mapping[str, Any]) -> str | None:
-    return str(answer.get("ETag") or "").removeprefix("W/").strip('"') or None
+    """The ETag; None where there is none, or not the whole of it."""
+    return None if _is_cut(answer) else _etag(answer).strip('"') or None
+
+
+def _is_cut(answer: Mapping[str, Any]) -> bool:
+    """Whether the connection broke inside the ETag, which Python's HTTP client does not tell."""
+    etag = _etag(answer)
+    return etag.startswith('"') and not (len(etag) > 1 and etag.endswith('"'))
+
+
+def _etag(answer: Mapping[str, Any]) -> str:
+    return str(answer.get("ETag") or "").removeprefix("W/")
 
 
 def _etag_is_md5(answer: Mapping[str, Any]) -> bool:
