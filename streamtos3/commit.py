@@ -160,7 +160,7 @@ class Commit:
             if self._has_failed:
                 found = self._look(expected)
                 if isinstance(found, ObjectInfo):
-                    if not expected.is_contradicted_by(found.etag or ""):
+                    if not _contradicts(found, expected):
                         return found
                     damage_etag = found.etag
             return self._sent(send, expected)
@@ -209,7 +209,10 @@ class Commit:
             return found
         no_conditions = error.http_status == 501 and self._conditional
         if isinstance(error, ConditionError) or (no_conditions and found is _NotOurs.FOREIGN):
-            if found is not _NotOurs.UNKNOWN:
+            if found is _NotOurs.ABSENT and self._may_come:
+                # What the condition sees, though a look does not yet, may well be ours.
+                raise TransientError(error.message, code=error.code) from error
+            if found is _NotOurs.FOREIGN:
                 self._may_come = False  # whatever comes later meets the same condition
             raise ExistsError(
                 f"{self._what} was created by someone else meanwhile",
@@ -285,7 +288,7 @@ class Commit:
         """Whether this run made the object; None where nothing tells."""
         if info.token is not None and self._token is not None:
             return info.token == self._token
-        if info.size_bytes != expected.size_bytes or expected.is_contradicted_by(info.etag or ""):
+        if info.size_bytes != expected.size_bytes or _contradicts(info, expected):
             return False
         return True if info.etag == expected.etag else None
 
@@ -360,8 +363,13 @@ class Commit:
         found = f"{self._what} is not what was read:"
         if info.size_bytes != expected.size_bytes:
             reason = f"it has {info.size_bytes} bytes, but {expected.size_bytes} were read"
-        elif expected.is_contradicted_by(info.etag or ""):
+        elif _contradicts(info, expected):
             reason = f"its ETag is {info.etag}, the one computed here {expected.etag}"
         else:
             return None
         return TransientError(f"{found} {reason}", damaged=True)
+
+
+def _contradicts(info: ObjectInfo, expected: Expected) -> bool:
+    """Whether the object's ETag shows that it is not what was read."""
+    return info.etag_is_md5 and expected.is_contradicted_by(info.etag or "")

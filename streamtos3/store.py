@@ -138,7 +138,7 @@ class Store:
         return ObjectInfo(
             size_bytes=answer["ContentLength"],
             etag=_unquoted(answer),
-            version_id=answer.get("VersionId"),
+            version_id=_version_id(answer),
             token=metadata.get(TOKEN_KEY),
             part_plan=metadata.get(PLAN_KEY),
             etag_is_md5=_etag_is_md5(answer),
@@ -335,4 +335,13 @@ def _etag_is_md5(answer: Mapping[str, Any]) -> bool:
 
 
 def _answer(answer: Mapping[str, Any]) -> Answer:
-    return Answer(_unquoted(answer), answer.get("VersionId"), _etag_is_md5(answer))
+    return Answer(_unquoted(answer), _version_id(answer), _etag_is_md5(answer))
+
+
+def _version_id(answer: Mapping[str, Any]) -> str | None:
+    """None also for `null`, the version of what was written without versioning.
+
+    It names nothing that the key alone does not, and moto, which answers so, refuses it in a HEAD.
+    """
+    version_id = answer.get("VersionId")
+    return None if version_id in (None, "null") else str(version_id)

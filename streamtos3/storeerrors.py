@@ -296,5 +296,7 @@ def _root_reason(error: BaseException) -> str:
             return each.strerror.lower() if each.errno and each.errno > 0 else each.strerror
         if isinstance(each, TimeoutError | botocore_errors.ReadTimeoutError):
             return "timed out"
+    if isinstance(error, botocore_errors.ConnectionClosedError):
+        return "connection closed"
     text = " ".join(str(error).split()) or type(error).__name__
     return text.rstrip(".")

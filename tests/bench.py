@@ -41,6 +41,7 @@ class Bench:
     s3: S3Client
     bucket: str
     part_bytes: int
+    fake: FakeS3 | None = None
     events: list[Event] = field(default_factory=list)
 
     @property
@@ -132,7 +133,7 @@ def fake_bench(monkeypatch: pytest.MonkeyPatch, quirks: Quirks | None = None) ->
         FaultProxy(fake.endpoint_url) as proxy,
     ):
         client = s3_client(fake.endpoint_url, "key", "secret")
-        yield Bench(proxy, client, "bucket", part_bytes=TAIL_BYTES + 1)
+        yield Bench(proxy, client, "bucket", TAIL_BYTES + 1, fake)
         client.close()
 
 
@@ -143,12 +144,15 @@ def real_bench(
     """A bench on a server that wants parts of 5 MiB as S3 does."""
     use_keys(monkeypatch, *keys)
     with FaultProxy(url, credentials=keys) as proxy:
-        yield Bench(proxy, s3, bucket, part_bytes=5 * MIB)
+        yield Bench(proxy, s3, bucket, 5 * MIB)
 
 
 def use_keys(monkeypatch: pytest.MonkeyPatch, access_key: str, secret_key: str) -> None:
+    """Let the program find these keys, and clean up in a hurry."""
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", access_key)
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", secret_key)
+    hasty = Retries(first_wait_s=0.01, retry_for_s=2.0)
+    monkeypatch.setattr("streamtos3.multipart._ABORT_RETRIES", hasty)
 
 
 def interrupting(latch: Latch) -> Callable[[object], None]:
