@@ -124,10 +124,13 @@ class Commit:
                     return found
             answer = self._sent(send, expected)
             # Ceph 16 names none, nor does a page that asks to sign in.
-            if answer.etag is None and not isinstance(self._look(expected), ObjectInfo):
-                self._has_failed = True
-                raise TransientError(f"cannot complete {self._what}: the answer names no ETag")
-            return answer
+            if answer.etag is not None:
+                return answer
+            self._has_failed = True
+            found = self._look(expected)
+            if isinstance(found, ObjectInfo):
+                return found
+            raise TransientError(f"cannot complete {self._what}: the answer names no ETag")
 
         return self._committed(f"complete the upload of {self._what}", attempt, expected)
 

@@ -20,6 +20,7 @@ from streamtos3.errors import (
     RetriesUsedUpError,
     StreamToS3Error,
     UndecidedError,
+    UnprovedError,
     UnreachableError,
 )
 from tests.bench import KEY, Bench, fake_bench
@@ -48,6 +49,7 @@ DOCUMENTED = (
     IntegrityError,
     RefusedError,
     RetriesUsedUpError,
+    UnprovedError,
     UnreachableError,
 )
 
@@ -55,9 +57,12 @@ DOCUMENTED = (
 def some_faults(dice: random.Random) -> Iterator[Fault]:
     for _ in range(dice.randint(1, 7)):
         verb = dice.choice(VERBS)
+        action = dice.choice(PASSING if dice.random() < 0.95 else FINAL)
+        if (verb, action) == ("create", "duplicate-late"):
+            continue  # what nobody asked for and nobody heard of cannot be known to be ours
         yield Fault(
             verb,
-            dice.choice(PASSING if dice.random() < 0.95 else FINAL),
+            action,
             part=dice.choice([None, 1, 2, 3, 5]) if verb == "put-part" else None,
             times=dice.choice([1, 1, 1, 2, 3, -1 if dice.random() < 0.15 else 1]),
             skip=dice.choice([0, 0, 0, 1, 2]),
@@ -89,17 +94,24 @@ def play(bench: Bench, dice: random.Random, largest_stream: int) -> None:
     old = b"old" if overwrite and dice.random() < 0.5 else None
     if old is not None:
         bench.s3.put_object(Bucket=bench.bucket, Key=KEY, Body=old)
+    tries = dice.choice([1, 3, 6, 10])
+    faults = list(some_faults(dice))
     outcome: Receipt | StreamToS3Error
     try:
         outcome = bench.run(
-            *some_faults(dice),
+            *faults,
             parts=parts,
             overwrite=overwrite,
             jobs=dice.randint(1, 4),
-            retries=Retries(first_wait_s=0.002, tries=dice.choice([1, 3, 6, 10]), check_for_s=1),
+            retries=Retries(first_wait_s=0.002, tries=tries, check_for_s=1),
         )
     except StreamToS3Error as error:
         outcome = error
+    # What pytest shows of a failure.
+    print(f"{parts} parts, {tries} tries, {overwrite=}, {getattr(bench.fake, 'quirks', None)}")
+    print(*faults, sep="\n")
+    print(*((seen.verb, seen.part, seen.status, seen.fault) for seen in bench.proxy.seen))
+    print(repr(outcome))
     bench.proxy.faults.clear()
     if bench.fake is not None:  # or the judge could not look either
         bench.fake.quirks = Quirks(min_part_bytes=1)
@@ -120,6 +132,8 @@ def judge(bench: Bench, outcome: Receipt | StreamToS3Error, parts: int, old: byt
         assert f"makes {place} was sent" in left_behind
         assert found in (old, bench.data(parts))
         assert all(upload_id in left_behind for _, upload_id in bench.open_uploads)
+    elif isinstance(outcome, UnprovedError):
+        assert found == bench.data(parts)
     elif f"{place} is there and is not what was read" in left_behind:
         assert isinstance(outcome, IntegrityError)
         assert found not in (old, None)
