@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 MAKEFLAGS += --no-print-directory
 .DELETE_ON_ERROR:
-.PHONY: help venv demo test test-slow check format dist clean
+.PHONY: help venv demo test test-slow check format readme dist clean
 
 help: ## list these targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1|\2/p' $(firstword $(MAKEFILE_LIST)) \
@@ -35,6 +35,9 @@ check: $(STAMP) ## ruff and mypy --strict
 format: $(STAMP) ## let ruff format the code and sort the imports
 	@$(BIN)/ruff check --fix-only --quiet .
 	@$(BIN)/ruff format .
+
+readme: $(STAMP) ## write the --help of all commands into README.org anew
+	@$(BIN)/python -m tests.test_readme
 
 dist: $(STAMP) ## build the source archive and the wheel into dist/
 	@$(BIN)/python -m build --outdir dist .

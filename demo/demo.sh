@@ -57,11 +57,16 @@ cd -- "$work"
 tar -cf disk.img --exclude=__pycache__ -C "$packages" .
 run "ls -lh disk.img | awk '{print \$5, \$9}'"
 
-say "Stream it into the bucket, and see what proves that it is there:"
-run "dd if=disk.img bs=1M | streamtos3 --json -c 32MiB s3://demo/disk.img > receipt.json"
+say "Stream it into the bucket:"
+run 'dd if=disk.img bs=1M status=none | streamtos3 --json -c 64MiB s3://demo/disk.img > receipt.json; echo "exit status $?"'
+
+say "The receipt: what was read, where it is, and what proved each part and the object:"
 run "python -m json.tool receipt.json"
 
-say "Fetch it with another program, and compare:"
+say "What is there is not replaced unasked:"
+run 'echo something else | streamtos3 s3://demo/disk.img || echo "exit status $?"'
+
+say "Fetch it with another program, boto3, and compare:"
 cat >fetch.py <<'PYTHON'
 import boto3
 boto3.client("s3").download_file("demo", "disk.img", "fetched.img")
@@ -69,5 +74,5 @@ PYTHON
 run "cat fetch.py"
 run "python fetch.py"
 run "sha256sum disk.img fetched.img"
-run "cmp disk.img fetched.img"
-say "what is stored is what was sent"
+run 'cmp disk.img fetched.img && echo "no difference"'
+say "What is stored is what was sent. The server and all files of this demo are removed now."

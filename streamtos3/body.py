@@ -11,13 +11,18 @@ class PartBody:
     """A request body over a part's memory, without a copy.
 
     `read` returns slices of the memory itself and calls `check` before each, so that a stopped
-    upload stops sending. One large `bytes` would cost a copy, one `bytearray` would be a single
-    send that must finish within the time-out (docs/design.org).
+    upload stops sending; never after the last one, when the request may count already. One large
+    `bytes` would cost a copy, one `bytearray` would be a single send that must finish within the
+    time-out (docs/design.org).
+
+    `sending` is False while the body is only read for its signature: that may happen in C code
+    (awscrt), from which no exception finds its way out.
     """
 
     def __init__(self, data: memoryview, check: Callable[[], None]) -> None:
         self._data = data
         self._check = check
+        self.sending = True
         self._position = 0
 
     def __len__(self) -> int:
@@ -25,10 +30,9 @@ class PartBody:
 
     def read(self, size: int | None = -1) -> memoryview:
         """The next `size` bytes, or the rest."""
-        # Not at the end: stopped there, a request that has left whole would be taken for torn.
-        if self._position < len(self._data):
-            self._check()
         start = self._position
+        if self.sending and start < len(self._data):
+            self._check()
         end = len(self._data) if size is None or size < 0 else start + size
         piece = self._data[start:end]
         self._position += len(piece)

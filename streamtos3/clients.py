@@ -7,12 +7,17 @@ rest on; each says why.
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
+from urllib.parse import urlsplit
 
 from . import __version__
+from .body import PartBody
 from .credentials import read_keyfile
+from .errors import UsageError
 from .model import Connection
 
 if TYPE_CHECKING:
@@ -22,8 +27,8 @@ __all__ = ["Clients", "Patience", "library_versions"]
 
 Patience = Literal["brisk", "parts", "patient"]
 # Seconds to connect and to wait for an answer. The first is also the time that one blocked
-# send may take (s3-facts 0.6), so it must suit slow uplinks; servers that copy data at
-# `complete` answer after minutes (s3-facts, section 6).
+# send may take (docs/s3-facts.org, Sending), so it must suit slow uplinks; servers that copy
+# data at `complete` answer after minutes.
 _TIMEOUTS_S: Mapping[Patience, tuple[float, float]] = {
     "brisk": (10, 20),
     "parts": (60, 120),
@@ -99,20 +104,52 @@ class Clients:
             keys = {
                 "aws_access_key_id": credentials.access_key,
                 "aws_secret_access_key": credentials.secret_key,
-                "aws_session_token": credentials.session_token,
+                "aws_session_token": credentials.session_token or how.session_token,
             }
         client: S3Client = self._session.create_client(
             "s3",
             region_name=how.region,
             endpoint_url=how.endpoint_url,
-            verify=how.ca_bundle if how.verify_tls else False,
+            verify=_bundle(how.ca_bundle) if how.verify_tls else False,
             config=config,
             **keys,
         )
+        if "@" in urlsplit(client.meta.endpoint_url).netloc:
+            raise UsageError(
+                "the endpoint's URL carries a user name or password, which S3 has no use for",
+                hint="give the keys where boto3 looks for them, or by --keyfile",
+            )
         # A server that never sends "100 Continue" makes botocore take TLS session tickets for
         # an answer and fail every time (boto/botocore#3613).
         client.meta.events.unregister("before-call.s3", botocore.handlers.add_expect_header)
+        client.meta.events.register("before-sign.s3", _signing)
+        client.meta.events.register("before-send.s3", _sending)
         return client
+
+
+def _bundle(path: str | None) -> str | None:
+    """A file with the certificates of `path`, which may be a directory.
+
+    botocore takes only a file. One in memory, because nothing is written to the disk.
+    """
+    if path is None or not os.path.isdir(path):
+        return path
+    certificates = b"\n".join(
+        each.read_bytes() for each in sorted(Path(path).iterdir()) if each.is_file()
+    )
+    fd = os.memfd_create("streamtos3-ca", os.MFD_CLOEXEC)
+    os.write(fd, certificates)
+    return f"/proc/self/fd/{fd}"
+
+
+def _signing(request: Any, **_: Any) -> None:
+    if isinstance(request.data, PartBody):
+        request.data.sending = False
+
+
+def _sending(request: Any, **_: Any) -> None:
+    if isinstance(request.body, PartBody):
+        request.body.sending = True
 
 
 def library_versions() -> dict[str, str]:

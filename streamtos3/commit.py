@@ -1,7 +1,7 @@
 """The commit: the one request that makes the object appear, and the proof that follows.
 
 An answer that is lost is not a failure yet, and a success that is answered is not a proof yet
-(docs/design.org, invariant 8): a HEAD, the token in the object's metadata, its size and its ETag
+(docs/s3-facts.org, Lost answers): a HEAD, the token in the object's metadata, its size and its ETag
 decide. Until they have, the commit is undecided, and nobody may abort the upload.
 """
 
@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
+from .answers import Answer, ObjectInfo
 from .body import PartBody
 from .errors import (
     AbsentError,
@@ -26,7 +27,7 @@ from .errors import (
 from .latch import Stopped
 from .model import StoredPart
 from .retry import Retrier
-from .store import Answer, ObjectInfo, Store
+from .store import Store
 from .verify import Expected, judge_object, part_is_proved
 
 __all__ = ["Commit", "Committed"]

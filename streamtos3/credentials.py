@@ -25,7 +25,7 @@ def read_keyfile(path: str, *, allow_insecure: bool = False) -> Credentials:
     try:
         with open(path, "rb") as keyfile:
             mode = os.fstat(keyfile.fileno()).st_mode
-            content = keyfile.read(_LARGEST_BYTES)
+            content = keyfile.read(_LARGEST_BYTES + 1)
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
         raise CredentialsError(f"cannot read the keyfile {path}: {reason}") from error
@@ -34,11 +34,9 @@ def read_keyfile(path: str, *, allow_insecure: bool = False) -> Credentials:
             f"the keyfile {path} can be read by others (mode {stat.S_IMODE(mode):04o})",
             hint=f"chmod 600 {path}, or --insecure-keyfile if that is meant",
         )
-    try:
-        fields = content.decode("utf-8").strip().split(":")
-    except UnicodeDecodeError:
-        fields = []
-    if len(fields) not in (2, 3) or not all(fields) or any(_has_space(each) for each in fields):
+    fields = content.decode("ascii", "replace").strip().split(":")
+    well_formed = len(fields) in (2, 3) and all(map(_can_be_sent, fields))
+    if not well_formed or len(content) > _LARGEST_BYTES:
         raise CredentialsError(
             f"the keyfile {path} is malformed",
             hint="it holds one line, KEY:SECRET or KEY:SECRET:SESSION_TOKEN",
@@ -46,5 +44,5 @@ def read_keyfile(path: str, *, allow_insecure: bool = False) -> Credentials:
     return Credentials(*fields)
 
 
-def _has_space(field: str) -> bool:
-    return any(character.isspace() for character in field)
+def _can_be_sent(field: str) -> bool:
+    return bool(field) and all("!" <= character <= "~" for character in field)

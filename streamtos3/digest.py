@@ -6,10 +6,12 @@ import base64
 import hashlib
 from collections.abc import Iterable
 
+from .errors import UsageError
+
 __all__ = ["STREAM_DIGESTS", "StreamDigests", "composite_etag", "content_md5", "part_md5"]
 
 STREAM_DIGESTS = ("sha256", "md5", "sha1", "sha512", "blake2b")
-"""Names accepted for a whole-stream digest; `hashlib`'s own."""
+"""Names accepted for a whole-stream digest; `hashlib`'s own, all of a fixed length."""
 
 
 def part_md5(data: bytes | memoryview) -> bytes:
@@ -29,10 +31,15 @@ def composite_etag(part_md5s: Iterable[bytes]) -> str:
 
 
 class StreamDigests:
-    """Digests of everything that was read, in order."""
+    """Digests of everything that was read, in order. UsageError for a name that is not known."""
 
     def __init__(self, names: Iterable[str]) -> None:
-        self._hashes = {name: hashlib.new(name, usedforsecurity=False) for name in names}
+        wanted = list(names)
+        for name in wanted:
+            if name not in STREAM_DIGESTS:
+                known = ", ".join(STREAM_DIGESTS)
+                raise UsageError(f"unknown digest {name!r}: one of {known}")
+        self._hashes = {name: hashlib.new(name, usedforsecurity=False) for name in wanted}
 
     def update(self, data: bytes | memoryview) -> None:
         """Take in the next bytes of the stream."""

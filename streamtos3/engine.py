@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, BinaryIO
 from . import __version__
 from .body import PartBody
 from .buffers import BufferPool, default_memory_bytes
+from .checksums import CHECKSUMS
 from .clients import library_versions
 from .commit import Commit, Committed
 from .crew import Crew
@@ -53,7 +54,7 @@ from .preflight import check_destination
 from .reader import Part, Reader
 from .resume import Leftover, find_leftover, infer_plan
 from .retry import Retrier
-from .source import Source, as_source
+from .source import Reporting, Source, as_source
 from .store import Store, new_token, object_metadata, requires_equal_parts
 from .verify import Expected
 
@@ -97,10 +98,18 @@ def upload(
     """
     options = options or Options()
     check_destination_name(bucket, key)
+    options.settings.check()
     with latch or Latch() as own_latch:
         stream = as_source(source)
         try:
-            store = Store(bucket, options.connection, connections=options.jobs, client=client)
+            store = Store(
+                bucket,
+                options.connection,
+                settings=options.settings,
+                checksum=CHECKSUMS[options.checksum] if options.checksum else None,
+                connections=options.jobs,
+                client=client,
+            )
             return _Upload(stream, store, key, options, own_latch, _guarded(on_event)).run()
         finally:
             stream.close()
@@ -127,7 +136,9 @@ class _Upload:
         self._length_bytes = options.expect_size_bytes or source.length_bytes
         self._plan = _plan(self._length_bytes, options)
         self._crew = Crew(options.jobs, latch)
-        memory_bytes = options.memory_bytes or default_memory_bytes()
+        memory_bytes = options.memory_bytes
+        if memory_bytes is None:
+            memory_bytes = default_memory_bytes()
         self._pool = BufferPool(memory_bytes, options.jobs + 1, latch)
         self._retrier = Retrier(options.retries, latch, self._note_retry)
         self._reader = Reader(source, self._pool, options, latch)
@@ -161,6 +172,7 @@ class _Upload:
         self._crew.submit(self._check).result()
         if self._leftover is not None:
             self._plan = infer_plan(self._leftover.parts, self._plan, self._length_bytes)
+        self._latch.check()
         self._source.start()
         plan = self._plan
         self._emit(Started(self._length_bytes, plan.part_bytes, plan.capacity_bytes, plan.grows))
@@ -313,13 +325,15 @@ class _Upload:
         first = self._latch.error
         assert first is not None and not isinstance(first, Stopped)
         self._source.close()
-        self._crew.settle(_SETTLE_S, _HURRIED_SETTLE_S)
-        left_behind = self._left_behind(first)
+        # Before anything was sent that changes the bucket, nobody need be waited for.
+        settled = self._multipart is None and self._commit is None
+        settled = settled or self._crew.settle(_SETTLE_S, _HURRIED_SETTLE_S)
+        left_behind = self._left_behind(first, settled)
         if isinstance(first, StreamToS3Error | Interrupted) and left_behind:
             first.left_behind = left_behind
         return first
 
-    def _left_behind(self, first: BaseException) -> str | None:
+    def _left_behind(self, first: BaseException, settled: bool) -> str | None:
         """Abort where that is safe; say what remains, or None if nothing does."""
         url = f"s3://{self._store.bucket}/{self._key}"
         if self._commit is not None and self._commit.left_behind:
@@ -330,12 +344,20 @@ class _Upload:
             return f"{self._commit.left_behind}{upload}"
         if self._multipart is None:
             return None
+        if not self._multipart.upload_id:
+            return self._forget_unheard(self._multipart, url, settled)
         if self._options.resume and not isinstance(first, ExistsError):
             return (
                 f"unfinished upload {self._multipart.upload_id} of {url}, kept for --resume; "
                 "its parts are billed until it is completed or aborted"
             )
         return self._abort(self._multipart)
+
+    def _forget_unheard(self, multipart: MultipartUpload, url: str, settled: bool) -> str | None:
+        """Abort what an unanswered `create` may have begun."""
+        if self._regardless(multipart.abort) and settled:
+            return None
+        return f"an upload of {url} may have been begun; the answer that names it never came"
 
     def _abort(self, multipart: MultipartUpload) -> str | None:
         if self._regardless(multipart.abort):
@@ -384,6 +406,9 @@ class _Upload:
             command_line=self._options.command_line,
             program=f"streamtos3 {__version__}",
             libraries=library_versions(),
+            command=self._source.command_report() if isinstance(self._source, Reporting) else None,
+            key_template=self._options.key_template,
+            case=self._options.case,
         )
 
 

@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Literal
 
 from .parts import DEFAULT_CHUNK_BYTES, S3_LIMITS, Limits
+from .settings import ObjectSettings
 
 __all__ = [
     "Addressing",
@@ -25,10 +26,12 @@ __all__ = [
     "Started",
     "StoredPart",
     "UploadCreated",
+    "Verify",
     "Warned",
 ]
 
 Addressing = Literal["auto", "path", "virtual"]
+Verify = Literal["auto", "etag", "checksum", "readback", "none"]
 
 
 @dataclass(frozen=True)
@@ -45,7 +48,8 @@ class Connection:
     """How the service is reached. Everything unset is left to boto3's usual chain.
 
     `keyfile` (`KEY:SECRET` or `KEY:SECRET:TOKEN`) replaces that chain and is read again when
-    the service calls the credentials expired. `proxy` may carry a password.
+    the service calls the credentials expired. `proxy` may carry a password. `session_token`
+    goes with a keyfile that has none. `ca_bundle` is a file, or a directory of such files.
     """
 
     endpoint_url: str | None = None
@@ -57,6 +61,7 @@ class Connection:
     ca_bundle: str | None = None
     verify_tls: bool = True
     proxy: str | None = field(default=None, repr=False)
+    session_token: str | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True)
@@ -83,8 +88,10 @@ class Options:
     Sizes are in bytes. `memory_bytes` bounds the part buffers (None: a quarter of what is free,
     at most 1 GiB). `expect_size_bytes` must be met exactly, `size_hint_bytes` only guides the
     part plan. With `resume`, an unfinished upload of the key goes on, and its parts are kept
-    when this run fails too. `digests` are names of `digest.STREAM_DIGESTS`. `command_line` is
-    what the receipt says about how the program was called, already without secrets.
+    when this run fails too. `digests` are names of `digest.STREAM_DIGESTS`; `checksum` one of
+    `checksums.CHECKSUMS`, sent with every part; `verify` says what must prove the object.
+    For the receipt alone: `command_line`, already without secrets, `key_template`, from which
+    the key was made, and the forensic `case`.
     """
 
     connection: Connection = Connection()
@@ -99,9 +106,14 @@ class Options:
     overwrite: bool = False
     resume: bool = False
     digests: tuple[str, ...] = ("sha256",)
+    verify: Verify = "auto"
+    checksum: str | None = None
+    settings: ObjectSettings = ObjectSettings()
     retries: Retries = Retries()
     limits: Limits = S3_LIMITS
     command_line: tuple[str, ...] | None = None
+    key_template: str | None = None
+    case: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -109,7 +121,8 @@ class StoredPart:
     """One part whose ETag was compared. `md5` and `etag` are hex, without quotes.
 
     `etag_is_md5` is False where the service encrypts and its ETag is therefore no MD5.
-    `resumed`: stored by an earlier run and not sent again.
+    `resumed`: stored by an earlier run and not sent again. `checksum`: S3's additional
+    checksum in base64, where one was asked for.
     """
 
     number: int
@@ -120,6 +133,7 @@ class StoredPart:
     tries: int
     etag_is_md5: bool = True
     resumed: bool = False
+    checksum: str | None = None
 
 
 @dataclass(frozen=True)
@@ -132,7 +146,10 @@ class Proof:
 
 @dataclass(frozen=True)
 class CommandReport:
-    """The producer that `run` started: its words, exit status and run time."""
+    """The producer that `run` started: its words, exit status and run time.
+
+    `exit_status` is what a shell would say: 128+n where signal n ended it.
+    """
 
     command: tuple[str, ...]
     exit_status: int
@@ -172,6 +189,8 @@ class Receipt:
     program: str
     libraries: Mapping[str, str]
     command: CommandReport | None = None
+    key_template: str | None = None
+    case: Mapping[str, str] = field(default_factory=dict)
     schema: int = 1
 
 

@@ -14,7 +14,7 @@ from functools import partial
 
 from .body import PartBody
 from .digest import part_md5
-from .errors import AbsentError, RefusedError, StreamToS3Error, TransientError
+from .errors import AbsentError, RefusedError, StoreError, StreamToS3Error, TransientError
 from .latch import Latch
 from .model import Retries, StoredPart
 from .resume import Leftover
@@ -48,18 +48,27 @@ class MultipartUpload:
 
     def create(self, metadata: Mapping[str, str]) -> None:
         """Begin the upload."""
-        before = self._store.server_now or datetime.now(timezone.utc)
+        before = self._store.server_time or datetime.now(timezone.utc)
+        lost = False
 
         def attempt() -> tuple[str, bool]:
+            nonlocal lost
+            # Set before it is sent: a signal may end the upload while the answer is awaited.
+            self._unheard_since = before
             try:
-                return self._store.create(self._key, metadata)
+                answer = self._store.create(self._key, metadata)
             except TransientError:
-                self._unheard_since = before
+                lost = True
                 raise
+            except StoreError:
+                self._unheard_since = before if lost else None
+                raise
+            self._unheard_since = before if lost else None
+            return answer
 
         what = f"begin the upload of s3://{self._store.bucket}/{self._key}"
         self.upload_id, self._etags_are_md5 = self._retrier.call(what, attempt).value
-        self._created_at = self._store.server_now
+        self._created_at = self._store.server_time
 
     def store_part(
         self, number: int, offset_bytes: int, data: memoryview, check: Callable[[], None]
@@ -154,7 +163,7 @@ class MultipartUpload:
         assert self._unheard_since is not None
         # The service's dates have a resolution of one second.
         since = self._unheard_since - timedelta(seconds=1)
-        until = (self._created_at or self._store.server_now or since) + timedelta(seconds=1)
+        until = (self._created_at or self._store.server_time or since) + timedelta(seconds=1)
         return [
             upload.upload_id
             for upload in self._store.list_uploads(self._key)

@@ -82,7 +82,7 @@ def plan_parts(
     """
     if not limits.min_part_bytes <= chunk_bytes <= limits.max_part_bytes:
         raise UsageError(
-            f"chunk size {format_size(chunk_bytes)} is outside S3's limits for a part, "
+            f"chunk size {chunk_bytes} bytes is outside S3's limits for a part, "
             f"{format_size(limits.min_part_bytes)} to {format_size(limits.max_part_bytes)}"
         )
     if length_bytes is not None:
@@ -91,15 +91,17 @@ def plan_parts(
         size = _fit(chunk_bytes, size_hint_bytes or 0, limits.max_parts)
         plan = PartPlan(size, limits.max_parts, limits)
     elif size_hint_bytes is not None:
-        half = limits.max_parts // 2
-        plan = PartPlan(_fit(chunk_bytes, size_hint_bytes, half), half, limits)
+        half = max(1, limits.max_parts // 2)
+        size = min(_fit(chunk_bytes, size_hint_bytes, half), limits.max_part_bytes)
+        plan = PartPlan(size, half, limits)
     else:
         plan = PartPlan(chunk_bytes, limits.growth_every_parts, limits)
-    if plan.part_bytes > limits.max_part_bytes or plan.capacity_bytes < (length_bytes or 0):
-        ceiling = limits.max_parts * limits.max_part_bytes
-        length = format_size(length_bytes or size_hint_bytes or 0)
+    wanted_bytes = (size_hint_bytes or 0) if length_bytes is None else length_bytes
+    if plan.part_bytes > limits.max_part_bytes or plan.capacity_bytes < wanted_bytes:
+        ceiling = format_size(limits.max_parts * limits.max_part_bytes)
         raise SourceError(
-            f"the input of {length} does not fit one S3 object of at most {format_size(ceiling)}"
+            f"the input of {format_size(wanted_bytes)} does not fit one S3 object "
+            f"of at most {ceiling}"
         )
     return plan
 

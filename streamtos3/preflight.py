@@ -61,16 +61,23 @@ def _exists_by_peeking(store: Store, key: str) -> bool:
     except AbsentError as error:
         if error.code == "NoSuchKey":
             return False
-        if error.code is None or error.code.isdigit():
+        if _has_no_code(error):
             raise _not_s3(store) from error
         raise
     except RefusedError as error:
+        if _has_no_code(error) and error.http_status != 403:
+            raise _not_s3(store) from error
         if error.code == "AccessDenied":
             return False
         if error.code == "InvalidRange":  # an empty object has no first byte
             return True
         raise
     return True
+
+
+def _has_no_code(error: RefusedError) -> bool:
+    """Whether the answer's body holds none of S3's error codes; a number is the HTTP status."""
+    return error.code is None or error.code.isdigit()
 
 
 def _not_s3(store: Store) -> UnreachableError:

@@ -92,13 +92,14 @@ class LineProgress(SilentProgress):
 class BarProgress:
     """tqdm's bar: bytes stored, rate, total and time left where the length is known."""
 
-    def __init__(self, stream: TextIO) -> None:
+    def __init__(self, stream: TextIO, as_line: Callable[[str], str] = str) -> None:
         import tqdm
 
         # tqdm's own lock is shared between processes and would create a file for it.
         tqdm.tqdm.set_lock(threading.RLock())
         self._tqdm = tqdm.tqdm
         self._stream = stream
+        self._as_line = as_line
         self._bar: Any = None  # tqdm is generic over what it iterates, and this one does not
         self._retries = 0
         self._in_flight = 0
@@ -128,7 +129,7 @@ class BarProgress:
 
     def write(self, line: str) -> None:
         """Print `line` above the bar."""
-        self._tqdm.write(line, file=self._stream)
+        self._tqdm.write(self._as_line(line), file=self._stream)
 
     def close(self) -> None:
         """Remove the bar."""

@@ -56,7 +56,9 @@ class Reader:
     def __init__(self, source: Source, pool: BufferPool, options: Options, latch: Latch) -> None:
         self.size_bytes = 0
         self.first_byte_at: datetime | None = None
-        self.digests = StreamDigests(options.digests)
+        # A digest that is only expected must be computed too; a dict keeps order, and each once.
+        names = [*options.digests, "sha256"] if options.expect_sha256 else options.digests
+        self.digests = StreamDigests(dict.fromkeys(names))
         self._source = source
         self._plan: PartPlan
         self._pool = pool
@@ -100,7 +102,7 @@ class Reader:
                 f"the input ended after {size} bytes; at least {wanted.min_size_bytes} were asked"
             )
         sha256 = self.digests.hexdigests().get("sha256")
-        if wanted.expect_sha256 not in (None, sha256):
+        if wanted.expect_sha256 and wanted.expect_sha256.lower() != sha256:
             raise SourceError(
                 f"the input's SHA-256 is {sha256}, but {wanted.expect_sha256} was expected"
             )

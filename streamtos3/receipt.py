@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import os
@@ -29,9 +30,17 @@ def _json_value(value: object) -> str:
 
 def check_receipt_path(path: str) -> None:
     """UsageError where a receipt could not be written to `path` later; touches nothing."""
-    directory = os.path.dirname(path) or "."
+    directory = os.path.dirname(os.path.realpath(path))
+    if not path:
+        raise UsageError("cannot write the receipt to a file without a name")
     if os.path.isdir(path):
         raise UsageError(f"cannot write the receipt to {path}: it is a directory")
+    # As root, the rename would put a plain file in the place of /dev/null.
+    if os.path.exists(path) and not os.path.isfile(path):
+        raise UsageError(
+            f"cannot write the receipt to {path}: it is no regular file",
+            hint="--json prints the receipt to standard output",
+        )
     if not os.path.isdir(directory):
         raise UsageError(f"cannot write the receipt to {path}: {directory} is no directory")
     if not os.access(directory, os.W_OK | os.X_OK):
@@ -43,23 +52,27 @@ def write_receipt(receipt: Receipt, path: str) -> None:
 
     Raises ReportError when that fails; the temporary file is gone then.
     """
-    directory = os.path.dirname(path) or "."
+    target = os.path.realpath(path)  # what a link points to is replaced, and not the link
+    directory = os.path.dirname(target)
+    text = receipt_json(receipt, indent=2) + "\n"
     temporary = None
     try:
         fd, temporary = tempfile.mkstemp(prefix=".streamtos3-", dir=directory)
         with os.fdopen(fd, "w", encoding="utf-8") as file:
-            file.write(receipt_json(receipt, indent=2) + "\n")
+            file.write(text)
             file.flush()
             os.fchmod(fd, _file_mode())
             os.fsync(fd)
-        os.rename(temporary, path)
+        os.rename(temporary, target)
         temporary = None
         _sync_directory(directory)
     except OSError as error:
-        if temporary is not None:
-            os.unlink(temporary)
         reason = (error.strerror or str(error)).lower()
         raise ReportError(f"cannot write the receipt to {path}: {reason}") from error
+    finally:
+        if temporary is not None:
+            with contextlib.suppress(OSError):  # the first error is the one that matters
+                os.unlink(temporary)
 
 
 def _file_mode() -> int:

@@ -124,11 +124,6 @@ class _Budget:
 
     def is_spent(self, state: tenacity.RetryCallState) -> bool:
         """Whether the call must not be tried again."""
-        now_s = self._clock()
-        # Counted from the first failure: a slow part must not have used up its patience
-        # before anything went wrong.
-        if self._first_failure_s is None:
-            self._first_failure_s = now_s
         self._tries = state.attempt_number
         self._damaged += _error_of(state).damaged
         if self._damaged >= self._damage_tries:
@@ -139,15 +134,24 @@ class _Budget:
 
     def left_s(self) -> float:
         """Seconds until the time is over; infinite where only tries count."""
-        if self._retry_for_s is None or self._first_failure_s is None:
-            return math.inf
-        return self._retry_for_s - (self._clock() - self._first_failure_s)
+        failing_s = self._failing_s()
+        return math.inf if self._retry_for_s is None else self._retry_for_s - failing_s
+
+    def _failing_s(self) -> float:
+        """Seconds since the first failure, which is now if there was none before.
+
+        A slow part must not have used up its patience before anything went wrong. tenacity asks
+        for the wait before it asks whether to stop, so either may be the first to come here.
+        """
+        now_s = self._clock()
+        if self._first_failure_s is None:
+            self._first_failure_s = now_s
+        return now_s - self._first_failure_s
 
     def verdict(self, error: TransientError) -> StreamToS3Error:
         """The error that ends the upload, for the last one that was tried again."""
-        elapsed_s = self._clock() - (self._first_failure_s or self._clock())
         tries = "1 try" if self._tries == 1 else f"{self._tries} tries"
-        given_up = f"{error.message}; gave up after {tries} in {format_duration(elapsed_s)}"
+        given_up = f"{error.message}; gave up after {tries} in {format_duration(self._failing_s())}"
         if error.damaged:
             return IntegrityError(given_up, hint=error.hint)
         kind: type[CredentialsError | UnreachableError | RetriesUsedUpError] = RetriesUsedUpError

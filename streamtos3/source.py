@@ -12,12 +12,23 @@ import fcntl
 import os
 import select
 import stat
+import sys
 from typing import BinaryIO, Protocol, runtime_checkable
 
 from .errors import SourceError
 from .latch import Latch
+from .model import CommandReport
 
-__all__ = ["FdSource", "ObjectSource", "Source", "as_source", "open_file", "take_standard_input"]
+__all__ = [
+    "FdSource",
+    "ObjectSource",
+    "Reporting",
+    "Source",
+    "as_source",
+    "detach_standard_input",
+    "open_file",
+    "take_standard_input",
+]
 
 _F_SETPIPE_SZ = 1031  # Linux; `fcntl` names it only from Python 3.10 on some builds
 _PIPE_BYTES = 1 << 20
@@ -48,7 +59,19 @@ class Source(Protocol):
         """Called after the end of input: SourceError if it was not a true end."""
 
     def close(self) -> None:
-        """Let go of the input, whatever happened; a second call does nothing."""
+        """Let go of the input, whatever happened.
+
+        The first call never waits, because an upload that failed is to be aborted at once; a
+        second one may wait for what the first began, such as the end of a producer.
+        """
+
+
+@runtime_checkable
+class Reporting(Protocol):
+    """A source that may have something to say for the receipt, because it ran a command."""
+
+    def command_report(self) -> CommandReport | None:
+        """What became of the command, None without one; asked for after `finish`."""
 
 
 class FdSource:
@@ -83,9 +106,8 @@ class FdSource:
             except BlockingIOError:  # another process left the descriptor non-blocking
                 continue
             except OSError as error:
-                reason = (error.strerror or str(error)).lower()
                 raise SourceError(
-                    f"cannot read {self.name} at byte {self._offset}: {reason}",
+                    f"cannot read {self.name} at byte {self._offset}: {_reason(error)}",
                     hint="nothing was stored: an object with a hole in it would look complete",
                 ) from error
             self._offset += count
@@ -110,8 +132,7 @@ class FdSource:
 class ObjectSource:
     """A binary file object, read by its own `readinto` or `read`; closed by whoever opened it.
 
-    `head`: bytes that were taken from it before. A blocking read cannot be woken when the
-    upload fails; pass a descriptor where that matters.
+    A blocking read cannot be woken when the upload fails; pass a descriptor where that matters.
     """
 
     waits_for_check = False
@@ -120,6 +141,7 @@ class ObjectSource:
         self.name = name
         self.length_bytes: int | None = None
         self._reader = reader
+        self._offset = 0
 
     def start(self) -> None:
         """Nothing to prepare."""
@@ -128,13 +150,24 @@ class ObjectSource:
         """See Source."""
         latch.check()
         try:
-            if hasattr(self._reader, "readinto"):
-                return self._reader.readinto(view) or 0
+            count = self._read_into(view)
+        except Exception as error:  # gzip, HTTP and the like raise what they please
+            raise SourceError(
+                f"cannot read {self.name} at byte {self._offset}: {_reason(error)}"
+            ) from error
+        self._offset += count
+        return count
+
+    def _read_into(self, view: memoryview) -> int:
+        if hasattr(self._reader, "readinto"):
+            count: int | None = self._reader.readinto(view)
+        else:
             data = self._reader.read(len(view))
-        except (OSError, ValueError) as error:
-            raise SourceError(f"cannot read {self.name}: {error}") from error
-        view[: len(data)] = data
-        return len(data)
+            count = None if data is None else len(data)
+            view[: count or 0] = data or b""
+        if count is None:  # never to be taken for the end of the input
+            raise BlockingIOError("it is non-blocking and has no data now")
+        return count
 
     def finish(self, latch: Latch) -> None:
         """The object's end of file is all that there is to know."""
@@ -144,12 +177,15 @@ class ObjectSource:
 
 
 def open_file(path: str | os.PathLike[str]) -> FdSource:
-    """The file at `path`, opened. SourceError if it is missing, unreadable or a directory."""
+    """The file at `path`, opened. SourceError if it is missing, unreadable or a directory.
+
+    A FIFO is opened at once, and not when its writer comes: until then it is simply silent.
+    """
     name = os.fspath(path)
     try:
-        fd = os.open(name, os.O_RDONLY | os.O_CLOEXEC)
-    except OSError as error:
-        raise SourceError(f"cannot read {name}: {(error.strerror or '').lower()}") from error
+        fd = os.open(name, os.O_RDONLY | os.O_CLOEXEC | _without_waiting(name))
+    except (OSError, ValueError) as error:  # ValueError: a null byte in the name
+        raise SourceError(f"cannot read {name}: {_reason(error)}") from error
     if stat.S_ISDIR(os.fstat(fd).st_mode):
         os.close(fd)
         raise SourceError(
@@ -158,25 +194,45 @@ def open_file(path: str | os.PathLike[str]) -> FdSource:
     return FdSource(fd, name)
 
 
-def take_standard_input() -> FdSource:
-    """Standard input, for us alone: descriptor 0 becomes the null device for everybody else.
+def _without_waiting(path: str) -> int:
+    """The flag that opens a FIFO without waiting for its writer, 0 for all else.
 
-    Must come before the first boto3 session. A `credential_process` and botocore's MFA prompt
-    inherit descriptor 0 and were measured to swallow thousands of bytes of the stream
-    (docs/design.org, invariant 12). SourceError when standard input is closed.
+    On Linux alone: elsewhere a FIFO that nobody has opened yet may look like one that ended.
     """
     try:
-        fd = os.dup(0)
+        is_fifo = stat.S_ISFIFO(os.stat(path).st_mode)
+    except (OSError, ValueError):  # the reason is what `open` says
+        return 0
+    return os.O_NONBLOCK if is_fifo and sys.platform == "linux" else 0
+
+
+def detach_standard_input() -> int | None:
+    """A duplicate of descriptor 0, which becomes the null device for everybody else.
+
+    None where standard input is closed, or open for writing only. Must come before the first
+    boto3 session. A `credential_process` and botocore's MFA prompt inherit descriptor 0 and were
+    measured to swallow thousands of bytes of the stream (docs/design.org, invariant 12).
+    """
+    try:
+        can_be_read = fcntl.fcntl(0, fcntl.F_GETFL) & os.O_ACCMODE != os.O_WRONLY
     except OSError as error:
         if error.errno != errno.EBADF:
             raise
-        raise SourceError("cannot read standard input: it is closed") from error
-    if fd < 3:  # a closed standard output or error left its number free
-        fd, low = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 3), fd
-        os.close(low)
+        can_be_read = False
+    # Above the standard ones, of which a closed one may have left its number free.
+    fd = fcntl.fcntl(0, fcntl.F_DUPFD_CLOEXEC, 3) if can_be_read else None
     null = os.open(os.devnull, os.O_RDONLY)
-    os.dup2(null, 0)
-    os.close(null)
+    if null != 0:
+        os.dup2(null, 0)
+        os.close(null)
+    return fd
+
+
+def take_standard_input() -> FdSource:
+    """Standard input, for us alone, see `detach_standard_input`. SourceError if it is closed."""
+    fd = detach_standard_input()
+    if fd is None:
+        raise SourceError("cannot read standard input: it is closed")
     if stat.S_ISDIR(os.fstat(fd).st_mode):
         os.close(fd)
         raise SourceError("cannot read standard input: it is a directory")
@@ -191,12 +247,21 @@ def as_source(source: Source | BinaryIO | int | str | os.PathLike[str]) -> Sourc
     if isinstance(source, int):
         if source == 0:
             return take_standard_input()
-        return FdSource(os.dup(source), f"descriptor {source}")
+        name = f"descriptor {source}"
+        try:
+            return FdSource(os.dup(source), name)
+        except OSError as error:
+            raise SourceError(f"cannot read {name}: {_reason(error)}") from error
     if isinstance(source, str | os.PathLike):
         return open_file(source)
     if isinstance(source, Source):
         return source
     return ObjectSource(source, str(getattr(source, "name", type(source).__name__)))
+
+
+def _reason(error: Exception) -> str:
+    text = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    return str(text).lower()
 
 
 def _length_bytes(fd: int) -> int | None:

@@ -11,17 +11,30 @@ import secrets
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from .answers import (
+    PLAN_KEY,
+    TOKEN_KEY,
+    Answer,
+    ListedPart,
+    ListedUpload,
+    ObjectInfo,
+    etag_is_md5,
+    is_cut,
+    object_info,
+    write_answer,
+)
 from .body import PartBody
+from .checksums import Checksum
 from .clients import Clients, Patience
 from .digest import content_md5
 from .errors import CredentialsError, StreamToS3Error, TransientError
 from .model import Connection, StoredPart
+from .settings import ObjectSettings
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
@@ -37,53 +50,9 @@ __all__ = [
     "requires_equal_parts",
 ]
 
-TOKEN_KEY = "streamtos3-token"
-PLAN_KEY = "streamtos3-plan"
+NO_SIZE = "no size"
 # Endpoints that refuse at `complete` parts of different sizes (opendal#2904).
 _EQUAL_PARTS_HOSTS = (".r2.cloudflarestorage.com",)
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What a write was answered with.
-
-    `etag` is without quotes and None where the answer has none; `etag_is_md5` is False where
-    the answer names an encryption under which S3's ETags are no MD5.
-    """
-
-    etag: str | None
-    version_id: str | None = None
-    etag_is_md5: bool = True
-
-
-@dataclass(frozen=True)
-class ObjectInfo:
-    """What HEAD says of an object. `token` and `part_plan` are None where it is not ours."""
-
-    size_bytes: int
-    etag: str | None
-    version_id: str | None
-    token: str | None
-    part_plan: str | None
-    etag_is_md5: bool
-
-
-@dataclass(frozen=True)
-class ListedPart:
-    """A part of an unfinished upload, as the server lists it."""
-
-    number: int
-    size_bytes: int
-    etag: str
-
-
-@dataclass(frozen=True)
-class ListedUpload:
-    """An unfinished multipart upload."""
-
-    key: str
-    upload_id: str
-    initiated: datetime
 
 
 class Store:
@@ -91,7 +60,8 @@ class Store:
 
     `client`: a boto3 S3 client to use as it is, instead of clients of our own; its retries
     should be off (`total_max_attempts=1`) and `request_checksum_calculation` `when_required`.
-    `server_time` is the service's clock at its last answer, None before the first.
+    `settings` apply to all objects stored through this Store; `checksum` is S3's additional
+    checksum that every part will carry.
     """
 
     def __init__(
@@ -99,15 +69,29 @@ class Store:
         bucket: str,
         connection: Connection,
         *,
+        settings: ObjectSettings | None = None,
+        checksum: Checksum | None = None,
         connections: int = 16,
         client: S3Client | None = None,
     ) -> None:
         self.bucket = bucket
-        self.server_time: datetime | None = None
+        self.settings = settings or ObjectSettings()
+        self._checksum = checksum
+        self._clock: tuple[datetime, float] | None = None
         self._connection = connection
         self._clients = Clients(connection, connections, given=client)
         self._accepted = False
-        self._server_time_noted_s = 0.0
+
+    @property
+    def server_time(self) -> datetime | None:
+        """What the service's clock says now; None before its first answer.
+
+        What it lists is dated by that clock and not by ours.
+        """
+        if self._clock is None:
+            return None
+        said, at_s = self._clock
+        return said + timedelta(seconds=time.monotonic() - at_s)
 
     @property
     def endpoint_url(self) -> str:
@@ -119,30 +103,20 @@ class Store:
         """The region that requests are signed for."""
         return self._clients.get("brisk").meta.region_name
 
-    @property
-    def server_now(self) -> datetime | None:
-        """What the service's clock shows now, as far as its last answer tells."""
-        if self.server_time is None:
-            return None
-        return self.server_time + timedelta(seconds=time.monotonic() - self._server_time_noted_s)
-
     def head(self, key: str, version_id: str | None = None) -> ObjectInfo:
         """What is stored under `key`. AbsentError where nothing is."""
-        version: dict[str, Any] = {"VersionId": version_id} if version_id else {}
+        extra: dict[str, Any] = {"VersionId": version_id} if version_id else {}
+        if self._checksum is not None:  # under KMS reading it takes one more right: only if needed
+            extra["ChecksumMode"] = "ENABLED"
         what = f"look at {self._url(key)}"
-        answer = self._request(what, "head_object", Key=key, **version)
-        if "ContentLength" not in answer or _is_cut(answer):
-            raise TransientError(f"cannot {what}: the answer was cut short", damaged=True)
-        # Metadata names come back in the server's own capitals (s3-facts, section 1).
-        metadata = {name.lower(): value for name, value in answer.get("Metadata", {}).items()}
-        return ObjectInfo(
-            size_bytes=answer["ContentLength"],
-            etag=_unquoted(answer),
-            version_id=_version_id(answer),
-            token=metadata.get(TOKEN_KEY),
-            part_plan=metadata.get(PLAN_KEY),
-            etag_is_md5=_etag_is_md5(answer),
+        answer = self._request(
+            what, "head_object", Key=key, **self.settings.for_the_bytes(), **extra
         )
+        if "ContentLength" not in answer:
+            raise TransientError(f"cannot {what}: the answer names no size", code=NO_SIZE)
+        if is_cut(answer):
+            raise TransientError(f"cannot {what}: the answer was cut short", damaged=True)
+        return object_info(answer, self.settings)
 
     def head_bucket(self) -> None:
         """AbsentError where the bucket does not exist."""
@@ -151,7 +125,8 @@ class Store:
     def peek(self, key: str) -> None:
         """Ask for one byte of `key`, for the error code that a HEAD's answer cannot carry."""
         what = f"look at {self._url(key)}"
-        self._request(what, "get_object", Key=key, Range="bytes=0-0")["Body"].close()
+        with_key = self.settings.for_the_bytes()
+        self._request(what, "get_object", Key=key, Range="bytes=0-0", **with_key)["Body"].close()
 
     def put_object(
         self,
@@ -162,6 +137,7 @@ class Store:
         *,
         if_none_match: bool,
         if_match: str | None = None,
+        checksum: str | None = None,
     ) -> Answer:
         """Store a whole object in one request."""
         condition: dict[str, Any] = {"IfNoneMatch": "*"} if if_none_match else {}
@@ -175,20 +151,39 @@ class Store:
             Body=body,
             ContentLength=len(body),
             ContentMD5=content_md5(md5),
-            Metadata=metadata,
+            Metadata={**self.settings.metadata, **metadata},
+            **self.settings.for_a_new_object(),
+            **self._checksum_of(checksum),
             **condition,
         )
-        return _answer(answer)
+        return write_answer(answer)
 
     def create(self, key: str, metadata: Mapping[str, str]) -> tuple[str, bool]:
         """Begin a multipart upload: its id, and whether part ETags may be MD5s."""
         what = f"begin the upload of {self._url(key)}"
-        answer = self._request(what, "create_multipart_upload", "parts", Key=key, Metadata=metadata)
+        answer = self._request(
+            what,
+            "create_multipart_upload",
+            "parts",
+            Key=key,
+            Metadata={**self.settings.metadata, **metadata},
+            **self.settings.for_a_new_object(),
+            **self._declared_checksum(),
+        )
         if not answer.get("UploadId"):
             raise TransientError(f"cannot {what}: the answer names no upload id")
-        return answer["UploadId"], _etag_is_md5(answer)
+        return answer["UploadId"], etag_is_md5(answer)
 
-    def put_part(self, key: str, upload_id: str, number: int, body: PartBody, md5: bytes) -> Answer:
+    def put_part(
+        self,
+        key: str,
+        upload_id: str,
+        number: int,
+        body: PartBody,
+        md5: bytes,
+        *,
+        checksum: str | None = None,
+    ) -> Answer:
         """Store one part."""
         answer = self._request(
             f"store part {number} of {self._url(key)}",
@@ -200,15 +195,34 @@ class Store:
             Body=body,
             ContentLength=len(body),
             ContentMD5=content_md5(md5),
+            **self.settings.for_the_bytes(),
+            **self._checksum_of(checksum),
         )
-        return _answer(answer)
+        return write_answer(answer)
 
     def complete(
-        self, key: str, upload_id: str, parts: Sequence[StoredPart], *, if_none_match: bool
+        self,
+        key: str,
+        upload_id: str,
+        parts: Sequence[StoredPart],
+        *,
+        if_none_match: bool,
+        checksum: str | None = None,
     ) -> Answer:
-        """Make the object of the parts."""
+        """Make the object of the parts.
+
+        `checksum` is that of the whole object, where parts carry one: the service itself then
+        refuses to complete a stream that differs.
+        """
         condition: dict[str, Any] = {"IfNoneMatch": "*"} if if_none_match else {}
-        listed = [{"PartNumber": each.number, "ETag": each.etag} for each in parts]
+        whole = self._declared_checksum()
+        whole.pop("ChecksumAlgorithm", None)
+        if self._checksum is not None and self._checksum.is_full_object:
+            whole |= self._checksum_of(checksum)
+        listed = [
+            {"PartNumber": each.number, "ETag": each.etag, **self._checksum_of(each.checksum)}
+            for each in parts
+        ]
         answer = self._request(
             f"complete the upload of {self._url(key)}",
             "complete_multipart_upload",
@@ -216,9 +230,11 @@ class Store:
             Key=key,
             UploadId=upload_id,
             MultipartUpload={"Parts": listed},
+            **self.settings.for_the_bytes(),
+            **whole,
             **condition,
         )
-        return _answer(answer)
+        return write_answer(answer)
 
     def abort(self, key: str, upload_id: str) -> None:
         """Drop an unfinished upload and its parts. AbsentError where there is none."""
@@ -245,7 +261,8 @@ class Store:
         """One request; `what` it is for begins an error's message after "cannot"."""
         with self._border(what):
             call = getattr(self._clients.get(patience), operation)
-            answer: dict[str, Any] = call(Bucket=self.bucket, **parameters)
+            common = {"Bucket": self.bucket, **self.settings.for_every_request()}
+            answer: dict[str, Any] = call(**common, **parameters)
             self._note_time(answer)
         return answer
 
@@ -253,7 +270,8 @@ class Store:
         """The pages of a listing, 1,000 entries each."""
         with self._border(what):
             paginator: Any = self._clients.get("brisk").get_paginator(operation)  # type: ignore[call-overload]
-            yield from paginator.paginate(Bucket=self.bucket, **parameters)
+            common = {"Bucket": self.bucket, **self.settings.for_every_request()}
+            yield from paginator.paginate(**common, **parameters)
 
     @contextmanager
     def _border(self, what: str) -> Iterator[None]:
@@ -282,13 +300,22 @@ class Store:
             self._accepted = True
 
     def _note_time(self, answer: Any) -> None:
-        """Keep the service's clock: what it lists later is dated by it and not by ours."""
+        """Keep what the service's clock says."""
         try:
             date = answer["ResponseMetadata"]["HTTPHeaders"]["date"]
-            self.server_time = parsedate_to_datetime(date)
-            self._server_time_noted_s = time.monotonic()
+            self._clock = parsedate_to_datetime(date), time.monotonic()
         except (KeyError, TypeError, ValueError):  # no answer, no Date, or one that is none
             return
+
+    def _declared_checksum(self) -> dict[str, str]:
+        """S3 refuses parts with a checksum that `create` did not declare (opendal#4533)."""
+        if self._checksum is None:
+            return {}
+        kind = "FULL_OBJECT" if self._checksum.is_full_object else "COMPOSITE"
+        return {"ChecksumAlgorithm": self._checksum.algorithm, "ChecksumType": kind}
+
+    def _checksum_of(self, value: str | None) -> dict[str, str]:
+        return {self._checksum.member: value} if self._checksum and value else {}
 
     def _url(self, key: str) -> str:
         return f"s3://{self.bucket}/{key}"
@@ -308,40 +335,3 @@ def requires_equal_parts(endpoint_url: str | None) -> bool:
     """Whether this endpoint is known to refuse parts of growing size."""
     host = urlsplit(endpoint_url or "").hostname or ""
     return host.endswith(_EQUAL_PARTS_HOSTS)
-
-
-def _unquoted(answer: Mapping[str, Any]) -> str | None:
-    """The ETag; None where there is none, or not the whole of it."""
-    return None if _is_cut(answer) else _etag(answer).strip('"') or None
-
-
-def _is_cut(answer: Mapping[str, Any]) -> bool:
-    """Whether the connection broke inside the ETag, which Python's HTTP client does not tell."""
-    etag = _etag(answer)
-    return etag.startswith('"') and not (len(etag) > 1 and etag.endswith('"'))
-
-
-def _etag(answer: Mapping[str, Any]) -> str:
-    return str(answer.get("ETag") or "").removeprefix("W/")
-
-
-def _etag_is_md5(answer: Mapping[str, Any]) -> bool:
-    """False under KMS and customer keys, where S3's ETags are no MD5.
-
-    Read from the answer, because a bucket's default encryption shows nowhere else.
-    """
-    kms = str(answer.get("ServerSideEncryption", "")).startswith("aws:kms")
-    return not kms and not answer.get("SSECustomerAlgorithm")
-
-
-def _answer(answer: Mapping[str, Any]) -> Answer:
-    return Answer(_unquoted(answer), _version_id(answer), _etag_is_md5(answer))
-
-
-def _version_id(answer: Mapping[str, Any]) -> str | None:
-    """None also for `null`, the version of what was written without versioning.
-
-    It names nothing that the key alone does not, and moto, which answers so, refuses it in a HEAD.
-    """
-    version_id = answer.get("VersionId")
-    return None if version_id in (None, "null") else str(version_id)

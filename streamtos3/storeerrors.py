@@ -26,7 +26,8 @@ from .errors import (
 
 __all__ = ["CLASS_MEANINGS", "translate"]
 
-# s3-facts: botocore's `standard` mode retries few of these, so the codes are ours to know.
+# botocore's `standard` mode retries few of these, so the codes are ours to know
+# (docs/s3-facts.org, Errors).
 _TRANSIENT_CODES = frozenset(
     "BandwidthLimitExceeded ConditionalRequestConflict InternalError InternalServerError"
     " KMS.ThrottlingException OperationAborted PriorRequestNotComplete"
@@ -164,7 +165,8 @@ def translate(error: Exception, what: str, *, endpoint: str, accepted_before: bo
             sent=False,
             answered=False,
         )
-    # A body that the server cuts off can surface as any of urllib3's errors.
+    # A body that the server cuts off can surface as any of urllib3's errors
+    # (docs/s3-facts.org, Answers that do not mean what they say).
     if meaning == "connection" or _is_network(error):
         return TransientError(
             f"cannot {what}: no answer from {endpoint} ({reason})",
@@ -241,8 +243,8 @@ def _retry_after_s(meta: Mapping[str, Any]) -> float:
     headers = meta.get("HTTPHeaders", {})
     for name, unit_s in (("x-amz-retry-after", 0.001), ("retry-after", 1.0)):
         value = headers.get(name, "")
-        if value.isdigit():
-            return min(int(value) * unit_s, 300.0)
+        if value.isascii() and value.isdigit():
+            return min(float(value) * unit_s, 300.0)
     return 0.0
 
 

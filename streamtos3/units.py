@@ -7,6 +7,8 @@ of 1000. Case does not matter, except that a bare number is bytes or seconds.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from fractions import Fraction
 
 __all__ = [
     "GIB",
@@ -24,7 +26,7 @@ MIB = 1024 * KIB
 GIB = 1024 * MIB
 TIB = 1024 * GIB
 
-_NUMBER_AND_UNIT = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([a-z]*)\s*", re.IGNORECASE)
+_NUMBER_AND_UNIT = re.compile(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([a-z]*)\s*", re.IGNORECASE)
 _PREFIXES = "kmgt"
 _SIZE_UNITS = {
     "": 1,
@@ -35,33 +37,43 @@ _SIZE_UNITS = {
         for suffix, base in (("", KIB), ("ib", KIB), ("b", 1000))
     },
 }
-_DURATION_UNITS_S = {"": 1, "ms": 0.001, "s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400}
+_DURATION_UNITS_S = {
+    "": Fraction(1),
+    "ms": Fraction(1, 1000),
+    "s": Fraction(1),
+    "m": Fraction(60),
+    "min": Fraction(60),
+    "h": Fraction(3600),
+    "d": Fraction(86400),
+}
+_LONGEST_TEXT = 40
 
 
-def _parse(text: str, units: dict[str, int] | dict[str, float], what: str) -> float:
+def _parse(text: str, units: Mapping[str, int | Fraction], what: str) -> Fraction:
+    """The exact value: a float would round large sizes, and overflow on absurd ones."""
     match = _NUMBER_AND_UNIT.fullmatch(text)
     if match is None or match[2].lower() not in units:
         known = ", ".join(unit for unit in units if unit)
         raise ValueError(f"{text!r} is no {what}: a number with one of {known}, or none")
-    return float(match[1]) * units[match[2].lower()]
+    if len(text) > _LONGEST_TEXT:
+        raise ValueError(f"{text[:10]}... is too long for a {what}")
+    return Fraction(match[1]) * units[match[2].lower()]
 
 
 def parse_size(text: str) -> int:
     """Bytes that `text` stands for (`8MiB`, `64M`, `1g`, `4096`). ValueError if it is no size."""
-    if text.strip().isdigit():
-        return int(text)
     return int(_parse(text, _SIZE_UNITS, "size"))
 
 
 def parse_duration(text: str) -> float:
     """Seconds that `text` stands for (`90s`, `15m`, `2h`, `7d`, `30`). ValueError if it is none."""
-    return _parse(text, _DURATION_UNITS_S, "duration")
+    return float(_parse(text, _DURATION_UNITS_S, "duration"))
 
 
 def format_size(size_bytes: float) -> str:
     """`size_bytes` for people: `0 B`, `1.5 KiB`, `7.8 TiB`."""
     for unit, factor in (("TiB", TIB), ("GiB", GIB), ("MiB", MIB), ("KiB", KIB)):
-        if size_bytes >= factor:
+        if size_bytes >= factor - factor / 2048:  # what rounds to 1024 of the next smaller unit
             number = f"{size_bytes / factor:.1f}".removesuffix(".0")
             return f"{number} {unit}"
     return f"{size_bytes:.0f} B"
@@ -69,7 +81,7 @@ def format_size(size_bytes: float) -> str:
 
 def format_duration(seconds: float) -> str:
     """`seconds` for people: `0.4 s`, `12 s`, `3 min 05 s`, `2 h 07 min`."""
-    if seconds < 10:
+    if seconds < 9.95:
         return f"{seconds:.1f} s"
     whole = round(seconds)
     if whole < 60:

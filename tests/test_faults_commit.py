@@ -12,6 +12,7 @@ from collections.abc import Callable
 import pytest
 
 from streamtos3 import Retries
+from streamtos3.answers import TOKEN_KEY
 from streamtos3.errors import (
     AbsentError,
     CredentialsError,
@@ -26,7 +27,6 @@ from streamtos3.errors import (
 )
 from streamtos3.latch import Latch
 from streamtos3.model import Warned
-from streamtos3.store import TOKEN_KEY
 from tests.bench import KEY, Bench, fake_bench, interrupting
 from tests.fake_s3 import Quirks
 from tests.proxy import Fault, FaultProxy

@@ -30,7 +30,8 @@ from streamtos3.retry import Retrier
 from tests.bench import KEY, Bench
 from tests.fake_s3 import FakeS3, Quirks
 from tests.proxy import Fault, FaultProxy
-from tests.tls import TlsFront, write_certificate
+from tests.tls import new_certificate
+from tests.tls_front import TlsFront
 
 _SPEED = 500  # seconds of the injected clock in one real second
 
@@ -191,7 +192,7 @@ def test_names_that_do_not_resolve_for_a_while_are_survived(
 def front(on_fake: Bench, tmp_path: Path) -> Iterator[TlsFront]:
     port = urlsplit(on_fake.proxy.endpoint_url).port
     assert port
-    with TlsFront(port, *write_certificate(tmp_path)) as front:
+    with TlsFront(port, new_certificate(tmp_path)) as front:
         yield front
 
 

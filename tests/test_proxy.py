@@ -400,7 +400,9 @@ def test_every_action_in_front_of_a_real_server(
                     etag = upload.put(1, PARTS[0])
                 except (ClientError, *RESETS) as error:
                     code = error.response["Error"]["Code"] if isinstance(error, ClientError) else ""
-                    assert (code == "BadDigest") == (action in ("flip-request", "bad-digest"))
+                    # SeaweedFS may close before its BadDigest has been read.
+                    damaged = code == "BadDigest" or (not code and action == "flip-request")
+                    assert damaged == (action in ("flip-request", "bad-digest"))
                 else:
                     assert (etag == md5(PARTS[0])) == (action in HARMLESS)
                 assert fault.struck == 1

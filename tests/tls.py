@@ -1,27 +1,27 @@
-"""A TLS front for a plain server, which can answer a request before it has read it and hang up."""
+"""A certificate that nobody has signed, and a fake S3 that speaks TLS with it."""
 
 from __future__ import annotations
 
-import contextlib
-import datetime
 import ipaddress
-import socket
 import ssl
-import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 
-_EARLY = b"HTTP/1.1 503 Slow Down\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+from tests.fake_s3 import FakeS3
 
 
-def write_certificate(directory: Path) -> tuple[Path, Path]:
-    """A certificate for 127.0.0.1 that signs itself, and its key."""
+def new_certificate(directory: Path) -> Path:
+    """A file with a key and its own certificate, for 127.0.0.1 and one day."""
     key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "test")])
-    today = datetime.datetime.now(datetime.timezone.utc)
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "tests")])
+    now = datetime.now(timezone.utc)
     address = x509.IPAddress(ipaddress.ip_address("127.0.0.1"))
     certificate = (
         x509.CertificateBuilder()
@@ -29,79 +29,28 @@ def write_certificate(directory: Path) -> tuple[Path, Path]:
         .issuer_name(name)
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
-        .not_valid_before(today - datetime.timedelta(days=1))
-        .not_valid_after(today + datetime.timedelta(days=1))
+        .not_valid_before(now - timedelta(hours=1))
+        .not_valid_after(now + timedelta(days=1))
         .add_extension(x509.SubjectAlternativeName([address]), critical=False)
         .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
         .sign(key, hashes.SHA256())
     )
-    paths = directory / "certificate.pem", directory / "key.pem"
-    paths[0].write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
-    paths[1].write_bytes(
-        key.private_bytes(
-            serialization.Encoding.PEM,
-            serialization.PrivateFormat.PKCS8,
-            serialization.NoEncryption(),
-        )
+    path = directory / "certificate.pem"
+    encoding = serialization.Encoding.PEM
+    private = key.private_bytes(
+        encoding, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
-    return paths
+    path.write_bytes(private + certificate.public_bytes(encoding))
+    return path
 
 
-class TlsFront:
-    """`with TlsFront(port, certificate, key) as front: front.endpoint_url`.
-
-    `answer_early` is how many connections whose first request is a PUT are still to be answered
-    503 and closed, with the body unread.
-    """
-
-    def __init__(self, port: int, certificate: Path, key: Path) -> None:
-        self.answer_early = 0
-        self._upstream = ("127.0.0.1", port)
-        self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        self._context.load_cert_chain(certificate, key)
-        self._sockets: list[socket.socket] = []
-
-    def __enter__(self) -> TlsFront:
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.endpoint_url = f"https://127.0.0.1:{self._listener.getsockname()[1]}"
-        threading.Thread(target=self._accept, daemon=True).start()
-        return self
-
-    def __exit__(self, *exc_info: object) -> None:
-        for each in [self._listener, *self._sockets]:
-            with contextlib.suppress(OSError):
-                each.shutdown(socket.SHUT_RDWR)
-            each.close()
-
-    def _accept(self) -> None:
-        with contextlib.suppress(OSError):
-            while True:
-                raw, _ = self._listener.accept()
-                threading.Thread(target=self._serve, args=(raw,), daemon=True).start()
-
-    def _serve(self, raw: socket.socket) -> None:
-        self._sockets.append(raw)
-        with contextlib.suppress(OSError, ValueError):
-            client = self._context.wrap_socket(raw, server_side=True)
-            self._sockets.append(client)
-            first = client.recv(65536)
-            if first.startswith(b"PUT") and self.answer_early > 0:
-                self.answer_early -= 1
-                client.sendall(_EARLY)
-                client.close()
-                return
-            with socket.create_connection(self._upstream) as upstream:
-                self._sockets.append(upstream)
-                upstream.sendall(first)
-                back = threading.Thread(target=_pump, args=(upstream, client), daemon=True)
-                back.start()
-                _pump(client, upstream)
-                back.join()
-
-
-def _pump(source: socket.socket, sink: socket.socket) -> None:
-    with contextlib.suppress(OSError, ValueError):
-        while piece := source.recv(65536):
-            sink.sendall(piece)
-    with contextlib.suppress(OSError):
-        sink.shutdown(socket.SHUT_WR)
+@contextmanager
+def fake_over_tls(certificate: Path) -> Iterator[FakeS3]:
+    """A fake S3 whose `endpoint_url` is https."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate)
+    with FakeS3() as fake:
+        listener = fake._listener
+        listener.socket = context.wrap_socket(listener.socket, server_side=True)
+        fake.endpoint_url = fake.endpoint_url.replace("http:", "https:")
+        yield fake

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
+import warnings
 from importlib import import_module
 from typing import Any, NoReturn
 
@@ -15,11 +16,12 @@ import click
 
 from .. import __version__
 from ..errors import Interrupted, StreamToS3Error
+from .signals import at_other_times
 from .talk import say
 
 __all__ = ["main", "program"]
 
-_COMMANDS = {"put": "put"}
+_COMMANDS = {"put": "put", "run": "run"}
 _DEFAULT = "put"
 
 
@@ -51,6 +53,7 @@ class _Program(click.Group):
         except click.exceptions.Exit as request:
             status = request.exit_code
         except BaseException as error:  # noqa: BLE001 - the one place where errors end
+            at_other_times.decide(getattr(error, "exit_status", 1))
             status = _report_error(error)
         sys.exit(status if isinstance(status, int) else 0)
 
@@ -66,6 +69,7 @@ def program() -> None:
 
     \b
       producer | streamtos3 s3://BUCKET/KEY
+      streamtos3 run s3://BUCKET/KEY -- producer
 
     A first word that names no command belongs to `put`; its options: streamtos3 put --help
     """
@@ -86,11 +90,11 @@ def _report_error(error: BaseException) -> int:
             say(f"hint: {error.hint}")
         _trace(error)
         return error.exit_status
-    if isinstance(error, KeyboardInterrupt | click.Abort):
+    if isinstance(error, KeyboardInterrupt | click.Abort):  # where `main` has not been called
         say("error: interrupted by SIGINT")
         return 130
-    if isinstance(error, BrokenPipeError):  # `--help | head`: nothing more to say to anybody
-        return 141
+    if isinstance(error, BrokenPipeError | SystemExit):
+        return 141  # `--help | head`, which click makes a SystemExit: nobody is left to talk to
     say(f"error: unexpected {type(error).__name__}: {error}")
     say("hint: this is a bug; please report it with the output of the same command and --debug")
     _trace(error)
@@ -110,15 +114,15 @@ def _first_lower(text: str) -> str:
 
 
 def _guard_descriptors() -> None:
-    """Occupy closed standard descriptors, or the next socket would be taken for our output.
+    """Occupy closed standard descriptors, or the next socket would be taken for one of them.
 
-    Opened for reading only, so that printing to one that was closed still fails.
+    Input is opened for writing and output for reading, so that using them still fails.
     """
-    for fd in (1, 2):
+    for fd, mode in ((0, os.O_WRONLY), (1, os.O_RDONLY), (2, os.O_RDONLY)):
         try:
             os.fstat(fd)
         except OSError:
-            null = os.open(os.devnull, os.O_RDONLY)
+            null = os.open(os.devnull, mode)
             if null != fd:
                 os.dup2(null, fd)
                 os.close(null)
@@ -128,7 +132,11 @@ def main() -> NoReturn:
     """The console entry point."""
     # Nothing is written to the disk but what was asked for, byte code included.
     sys.dont_write_bytecode = True
+    at_other_times.install()
     _guard_descriptors()
+    # What libraries have to say to their programmers (urllib3, of each unverified request).
+    if not sys.warnoptions:
+        warnings.simplefilter("ignore")
     try:
         program.main(prog_name="streamtos3")
     except SystemExit as request:

@@ -6,16 +6,22 @@ commands; a repeatable option takes one value a line there.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, TypeVar
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from ..model import Connection, Retries
+from ..errors import UsageError
+from ..model import Connection, Options, Retries
+from ..parts import DEFAULT_CHUNK_BYTES
 from ..units import parse_duration, parse_size
+from .talk import redacted
 
 __all__ = [
+    "DESTINATION_META",
+    "OPTION_NAMES",
     "Choice",
+    "Text",
     "connection_from",
     "connection_options",
     "duration",
@@ -24,9 +30,23 @@ __all__ = [
     "retries_from",
     "retry_options",
     "size",
+    "statuses",
+    "together",
+    "upload_options",
+    "upload_options_from",
 ]
 
+_DIGESTS = ("sha256", "md5", "sha1", "sha512", "blake2b", "none")
+
+DESTINATION_META = "streamtos3.destination"
+"""Where click's context keeps the destination that -D named."""
+
 F = TypeVar("F", bound=Callable[..., object])
+
+if TYPE_CHECKING:
+    _Choice = click.Choice[str]
+else:  # not generic before click 8.2
+    _Choice = click.Choice
 
 
 def size(value: str | int) -> int:
@@ -37,6 +57,16 @@ def size(value: str | int) -> int:
         raise click.BadParameter(str(error)) from error
 
 
+def statuses(value: str | frozenset[int]) -> frozenset[int]:
+    """Exit statuses, separated by commas, likewise."""
+    if isinstance(value, frozenset):
+        return value
+    words = [word.strip() for word in value.split(",")]
+    if not all(word.isdecimal() and int(word) < 256 for word in words):
+        raise click.BadParameter(f"{value!r} is no list of exit statuses such as 0,1")
+    return frozenset(int(word) for word in words)
+
+
 def duration(value: str | float) -> float:
     """A duration with or without a unit, likewise."""
     try:
@@ -45,20 +75,36 @@ def duration(value: str | float) -> float:
         raise click.BadParameter(str(error)) from error
 
 
-class Choice(click.Choice[str]):
+class Text(click.types.StringParamType):
+    """Any text; in an environment variable, one value a line."""
+
+    def split_envvar_value(self, rv: str) -> Sequence[str]:
+        """Its lines; the last one may end as lines do."""
+        return rv.splitlines()
+
+
+class Choice(_Choice):
     """A choice that, in an environment variable, is given one value a line."""
 
-    envvar_list_splitter = "\n"
+    def split_envvar_value(self, rv: str) -> Sequence[str]:
+        """Its lines; the last one may end as lines do."""
+        return rv.splitlines()
+
+
+OPTION_NAMES: dict[str, str] = {}
+"""Long names of all options, as a configuration file writes them, to click's names."""
 
 
 def option(*names: str, **attributes: Any) -> Callable[[F], F]:
     """`click.option` with the environment variable of its long name."""
     long_name = next(name for name in names if name.startswith("--")).split("/")[0]
-    variable = "STREAMTOS3_" + long_name.removeprefix("--").replace("-", "_").upper()
+    plain = long_name.removeprefix("--").replace("-", "_")
+    OPTION_NAMES[plain] = next((name for name in names if name[0] != "-"), plain)
+    variable = "STREAMTOS3_" + plain.upper()
     return click.option(*names, envvar=variable, **attributes)
 
 
-def _together(*decorators: Callable[[F], F]) -> Callable[[F], F]:
+def together(*decorators: Callable[[F], F]) -> Callable[[F], F]:
     """One decorator for several options, shown in `--help` in this order."""
 
     def decorate(function: F) -> F:
@@ -69,7 +115,7 @@ def _together(*decorators: Callable[[F], F]) -> Callable[[F], F]:
     return decorate
 
 
-connection_options = _together(
+connection_options = together(
     option(
         "-k",
         "--keyfile",
@@ -96,7 +142,7 @@ connection_options = _together(
     option("--proxy", metavar="URL", help="HTTP proxy, http://[USER:PASSWORD@]HOST:PORT."),
 )
 
-retry_options = _together(
+retry_options = together(
     option(
         "-s",
         "--secs-wait",
@@ -119,9 +165,11 @@ retry_options = _together(
     ),
 )
 
-report_options = _together(
+report_options = together(
     option("--json", "as_json", is_flag=True, help="Print the receipt to standard output."),
     option("--receipt", metavar="FILE", help="Write the receipt to FILE once all is proved."),
+    option("--receipt-object", is_flag=True, help="Store it beside the object: KEY.receipt.json."),
+    option("--log", metavar="FILE", help="Append a readable acquisition log to FILE."),
     option(
         "--progress/--no-progress",
         default=None,
@@ -131,10 +179,98 @@ report_options = _together(
     option("-d", "--debug", is_flag=True, help="Add botocore's log and tracebacks."),
 )
 
+upload_options = together(
+    option("-b", "--bucket", metavar="NAME", help="Bucket, where no s3:// destination is given."),
+    option("-o", "--obj", metavar="KEY", help="Key, where no s3:// destination is given."),
+    option("--no-template", is_flag=True, help="Take the key as it is, braces and all."),
+    option(
+        "-c",
+        "--chunksize",
+        type=size,
+        default="8MiB",
+        show_default=True,
+        help="Part size. A stream of unknown length doubles it every 1,000 parts.",
+    ),
+    option(
+        "-j",
+        "--jobs",
+        type=click.IntRange(1, 1000),
+        default=16,
+        show_default=True,
+        metavar="N",
+        help="Parts in flight, at most.",
+    ),
+    option(
+        "--memory", type=size, help="Part buffers, at most.  [default: 1/4 of what is free, 1GiB]"
+    ),
+    option("--expect-size", type=size, help="The input's exact size; any other stores nothing."),
+    option("--min-size", type=size, default=0, help="A shorter input stores nothing."),
+    option(
+        "--size-hint", type=size, help="About how long the input is; only guides the part size."
+    ),
+    option("--expect-sha256", metavar="HEX", help="The input's SHA-256; any other stores nothing."),
+    option("--equal-parts", is_flag=True, help="Never let the part size grow."),
+    option(
+        "--resume",
+        is_flag=True,
+        help="Go on with this key's unfinished upload; keep the parts if this run fails.",
+    ),
+    option("--overwrite", is_flag=True, help="Replace an object that exists."),
+    option(
+        "--digest",
+        type=Choice(_DIGESTS),
+        multiple=True,
+        help="Digest of the whole stream, for the receipt; repeatable.  [default: sha256]",
+    ),
+    option(
+        "--on-interrupt",
+        type=Choice(["abort", "finish"]),
+        default="abort",
+        show_default=True,
+        help="What the first SIGINT or SIGTERM means: store nothing, or read on to the end of"
+        " the input and store it all.",
+    ),
+    connection_options,
+    retry_options,
+    report_options,
+)
+
+
+def upload_options_from(values: dict[str, Any], argv: list[str] | None) -> Options:
+    """What the command line tells the engine; UsageError where it contradicts itself."""
+    digests = values["digest"] or ("sha256",)
+    if "none" in digests:
+        if len(digests) > 1:
+            raise UsageError("--digest none allows no other --digest")
+        digests = ()
+    expect_sha256 = (values["expect_sha256"] or "").strip().lower() or None
+    if expect_sha256 and (len(expect_sha256) != 64 or set(expect_sha256) - set("0123456789abcdef")):
+        raise UsageError(f"{expect_sha256!r} is no SHA-256: 64 hexadecimal digits")
+    if expect_sha256 and "sha256" not in digests:
+        digests = (*digests, "sha256")
+    return Options(
+        connection=connection_from(values),
+        chunk_bytes=values["chunksize"] or DEFAULT_CHUNK_BYTES,
+        jobs=values["jobs"],
+        memory_bytes=values["memory"],
+        expect_size_bytes=values["expect_size"],
+        min_size_bytes=values["min_size"],
+        expect_sha256=expect_sha256,
+        size_hint_bytes=values["size_hint"],
+        equal_parts=values["equal_parts"],
+        overwrite=values["overwrite"],
+        resume=values["resume"],
+        digests=tuple(dict.fromkeys(digests)),
+        retries=retries_from(values),
+        command_line=tuple(redacted(word) for word in argv) if argv else None,
+    )
+
 
 def connection_from(values: dict[str, Any]) -> Connection:
     """The connection that the command line describes."""
+    named = click.get_current_context().meta.get(DESTINATION_META)
     return Connection(
+        session_token=named.options.get("session_token") if named else None,
         endpoint_url=values["endpoint_url"],
         region=values["region"],
         profile=values["profile"],

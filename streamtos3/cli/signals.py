@@ -1,8 +1,8 @@
-"""Signals: the first one ends the work in order, the second one at once.
+"""Signals: while work is done they are handed to it, at other times they end the program.
 
 A Python signal handler runs in the middle of whatever the main thread does, perhaps while it
-holds the very lock that ending the work needs. So the handlers do nothing, and a thread of our
-own reads the signal numbers from the interpreter's wake-up descriptor.
+holds the very lock that ending the work needs. So during the work the handlers do nothing, and
+a thread of our own reads the signal numbers from the interpreter's wake-up descriptor.
 """
 
 from __future__ import annotations
@@ -13,9 +13,42 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-__all__ = ["on_signals"]
+from ..errors import Interrupted
+
+__all__ = ["at_other_times", "on_signals"]
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+class _AtOtherTimes:
+    """What a signal does outside of `on_signals`: it raises Interrupted in the main thread.
+
+    Not any more once the outcome is decided, or a stored object would be called interrupted:
+    then the first is ignored while the outcome is being said, and a second ends that, too.
+    """
+
+    def __init__(self) -> None:
+        self._status: int | None = None
+        self._late = 0
+
+    def install(self) -> None:
+        """For a process that is ours alone, as the console entry point's is."""
+        for each in _watched():
+            signal.signal(each, self._on_signal)
+
+    def decide(self, status: int) -> None:
+        """The program will end with this exit status, whatever signals come."""
+        self._status = status
+
+    def _on_signal(self, signum: int, frame: object) -> None:
+        if self._status is None:
+            raise Interrupted(signum)
+        self._late += 1
+        if self._late > 1:
+            os._exit(self._status)
+
+
+at_other_times = _AtOtherTimes()
 
 
 @contextmanager
@@ -23,14 +56,15 @@ def on_signals(act: Callable[[int], None]) -> Iterator[None]:
     """Call `act(signum)`, in a thread, for each SIGINT, SIGTERM and SIGHUP inside the block.
 
     A signal that was ignored when the program began (`nohup`, a shell's background job) stays
-    ignored. Outside the main thread nothing is changed.
+    ignored. The outcome is decided when the block is left. Outside the main thread nothing is
+    changed.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
     read_fd, write_fd = os.pipe()
     os.set_blocking(write_fd, False)
-    watched = [each for each in _SIGNALS if signal.getsignal(each) is not signal.SIG_IGN]
+    watched = _watched()
 
     def watch() -> None:
         while (number := os.read(read_fd, 1)) != b"\0":
@@ -39,13 +73,22 @@ def on_signals(act: Callable[[int], None]) -> Iterator[None]:
         os.close(read_fd)
 
     threading.Thread(target=watch, name="streamtos3-signals", daemon=True).start()
+    # In this order, a signal in between is both raised and handed over; in the other, lost.
     previous_fd = signal.set_wakeup_fd(write_fd)
     previous = {each: signal.signal(each, lambda *_: None) for each in watched}
     try:
         yield
+        at_other_times.decide(0)
+    except BaseException as error:
+        at_other_times.decide(getattr(error, "exit_status", 1))
+        raise
     finally:
+        signal.set_wakeup_fd(previous_fd)
         for each, handler in previous.items():
             signal.signal(each, handler)
-        signal.set_wakeup_fd(previous_fd)
         os.write(write_fd, b"\0")
         os.close(write_fd)
+
+
+def _watched() -> list[signal.Signals]:
+    return [each for each in _SIGNALS if signal.getsignal(each) is not signal.SIG_IGN]

@@ -6,24 +6,31 @@ dropped: who reads our standard error must not decide what becomes of the upload
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 import unicodedata
 
-__all__ = ["escaped", "redacted", "say"]
+__all__ = ["escaped", "is_terminal", "line", "redacted", "say", "write_line"]
 
-_USER_INFO = re.compile(r"(?<=://)[^/@\s]+(?=@)")
+# Behind `://`, or at the beginning of a word or of an option's value as `--proxy` takes it.
+_USER_INFO = re.compile(r"(?<=://)[^/\s]+(?=@)|(?:(?<==)|^)[^/@\s:=]+:[^/\s]+(?=@)")
 
 
 def say(text: str) -> None:
     """One line on standard error."""
-    write_line(f"streamtos3: {escaped(text)}")
+    write_line(line(text))
 
 
-def write_line(line: str) -> None:
-    """`line` as it is on standard error."""
+def line(text: str) -> str:
+    """`text` as this program says it."""
+    return f"streamtos3: {escaped(text)}"
+
+
+def write_line(text: str) -> None:
+    """`text` as it is on standard error."""
     try:
-        sys.stderr.write(line + "\n")
+        sys.stderr.write(text + "\n")
         sys.stderr.flush()
     except (OSError, ValueError, AttributeError):  # closed, full, or never there
         return
@@ -44,3 +51,11 @@ def _escape(character: str) -> str:
 def redacted(argument: str) -> str:
     """`argument` without the user and password that an URL in it may carry."""
     return _USER_INFO.sub("***", argument)
+
+
+def is_terminal(fd: int) -> bool:
+    """Whether `fd` is open and a terminal."""
+    try:
+        return os.isatty(fd)
+    except OSError:
+        return False

@@ -1,0 +1,143 @@
+"""What S3 answered, as values (pure): the shapes that the store hands to everybody else."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from .settings import ObjectSettings, lock_problem
+
+__all__ = [
+    "PLAN_KEY",
+    "TOKEN_KEY",
+    "Answer",
+    "ListedPart",
+    "ListedUpload",
+    "ObjectInfo",
+    "etag_is_md5",
+    "is_cut",
+    "object_info",
+    "write_answer",
+]
+
+TOKEN_KEY = "streamtos3-token"
+PLAN_KEY = "streamtos3-plan"
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a write was answered with.
+
+    `etag` is without quotes and None where the answer has none; `etag_is_md5` is False where
+    the answer names an encryption under which S3's ETags are no MD5. `checksums` maps S3's
+    member names (`ChecksumCRC32`) to base64 values.
+    """
+
+    etag: str | None
+    version_id: str | None = None
+    etag_is_md5: bool = True
+    checksums: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class ObjectInfo:
+    """What HEAD says of an object. `token` and `part_plan` are None where it is not ours.
+
+    `lock_problem` says what of the lock that was asked for did not take, None if nothing.
+    """
+
+    size_bytes: int
+    etag: str | None
+    version_id: str | None
+    token: str | None
+    part_plan: str | None
+    etag_is_md5: bool
+    checksums: Mapping[str, str] = field(default_factory=dict)
+    lock_problem: str | None = None
+
+
+@dataclass(frozen=True)
+class ListedPart:
+    """A part of an unfinished upload, as the server lists it."""
+
+    number: int
+    size_bytes: int
+    etag: str
+
+
+@dataclass(frozen=True)
+class ListedUpload:
+    """An unfinished multipart upload."""
+
+    key: str
+    upload_id: str
+    initiated: datetime
+
+
+def object_info(answer: Mapping[str, Any], settings: ObjectSettings) -> ObjectInfo:
+    """A HEAD's answer, as a value; `settings` are those that were asked for."""
+    # Metadata names come back in the server's own capitals (docs/s3-facts.org, Limits).
+    metadata = {name.lower(): value for name, value in answer.get("Metadata", {}).items()}
+    return ObjectInfo(
+        size_bytes=answer["ContentLength"],
+        etag=_unquoted_etag(answer),
+        version_id=_version_id(answer),
+        token=metadata.get(TOKEN_KEY),
+        part_plan=metadata.get(PLAN_KEY),
+        etag_is_md5=etag_is_md5(answer),
+        checksums=_checksums(answer),
+        lock_problem=lock_problem(settings, answer),
+    )
+
+
+def _unquoted_etag(answer: Mapping[str, Any]) -> str | None:
+    """None where there is no ETag, or not the whole of it."""
+    return None if is_cut(answer) else _etag(answer).strip('"') or None
+
+
+def is_cut(answer: Mapping[str, Any]) -> bool:
+    """Whether the connection broke inside the ETag, which Python's HTTP client does not tell."""
+    etag = _etag(answer)
+    return etag.startswith('"') and not (len(etag) > 1 and etag.endswith('"'))
+
+
+def _etag(answer: Mapping[str, Any]) -> str:
+    return str(answer.get("ETag") or "").removeprefix("W/")
+
+
+def _version_id(answer: Mapping[str, Any]) -> str | None:
+    """None also for `null`, the version of what was written without versioning.
+
+    It names nothing that the key alone does not, and moto, which answers so, refuses it in a HEAD.
+    """
+    version_id = answer.get("VersionId")
+    return None if version_id in (None, "null") else str(version_id)
+
+
+def etag_is_md5(answer: Mapping[str, Any]) -> bool:
+    """False under KMS and customer keys, where S3's ETags are no MD5.
+
+    Read from the answer, because a bucket's default encryption shows nowhere else.
+    """
+    kms = str(answer.get("ServerSideEncryption", "")).startswith("aws:kms")
+    return not kms and not answer.get("SSECustomerAlgorithm")
+
+
+def _checksums(answer: Mapping[str, Any]) -> dict[str, str]:
+    return {
+        name: value
+        for name, value in answer.items()
+        if name.startswith("Checksum") and name != "ChecksumType"
+    }
+
+
+def write_answer(answer: Mapping[str, Any]) -> Answer:
+    """An answer to a write, as a value."""
+    return Answer(
+        etag=_unquoted_etag(answer),
+        version_id=_version_id(answer),
+        etag_is_md5=etag_is_md5(answer),
+        checksums=_checksums(answer),
+    )

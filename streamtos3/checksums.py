@@ -1,0 +1,134 @@
+"""S3's additional checksums: of one part, and of the object that S3 makes of the parts (pure).
+
+The CRCs are of the full object, so the server itself can compare them with what was read; SHA-1
+and SHA-256 exist for multipart objects only as a digest of the parts' digests (S3 user guide,
+"Checking object integrity"). `crc32c` and `crc64nvme` need the package awscrt.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import zlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from .errors import UsageError
+
+__all__ = ["CHECKSUMS", "Checksum", "checksum_of", "combine", "free_checksum"]
+
+
+@dataclass(frozen=True)
+class Checksum:
+    """One of S3's algorithms.
+
+    `member` is its name in S3's requests and answers; `polynomial` (reflected, of `bits` bits)
+    is None where the object's value is a digest of digests.
+    """
+
+    name: str
+    member: str
+    bits: int
+    polynomial: int | None = None
+    needs_crt: bool = False
+
+    @property
+    def algorithm(self) -> str:
+        """What S3 calls it at `create`."""
+        return self.member.removeprefix("Checksum")
+
+    @property
+    def is_full_object(self) -> bool:
+        """Whether the object's value is that of its bytes."""
+        return self.polynomial is not None
+
+
+CHECKSUMS = {
+    each.name: each
+    for each in (
+        Checksum("crc32", "ChecksumCRC32", 32, 0xEDB88320),
+        Checksum("crc32c", "ChecksumCRC32C", 32, 0x82F63B78, needs_crt=True),
+        Checksum("crc64nvme", "ChecksumCRC64NVME", 64, 0x9A6C9329AC4BC9B5, needs_crt=True),
+        Checksum("sha1", "ChecksumSHA1", 160),
+        Checksum("sha256", "ChecksumSHA256", 256),
+    )
+}
+
+
+def checksum_of(name: str) -> Callable[[bytes | memoryview], str]:
+    """A function from bytes to their checksum in base64, as S3 writes it.
+
+    UsageError where the algorithm needs awscrt and that is not installed.
+    """
+    kind = CHECKSUMS[name]
+    if not kind.is_full_object:
+        return lambda data: _base64(hashlib.new(name, data, usedforsecurity=False).digest())
+    compute = zlib.crc32 if name == "crc32" else _from_crt(name)
+    return lambda data: _base64(compute(data).to_bytes(kind.bits // 8, "big"))
+
+
+def free_checksum() -> str | None:
+    """The checksum that AWS computes unasked, if it can be computed here too."""
+    try:
+        _from_crt("crc64nvme")
+    except UsageError:
+        return None
+    return "crc64nvme"
+
+
+def _from_crt(name: str) -> Callable[[bytes | memoryview], int]:
+    try:
+        from awscrt import checksums
+    except ImportError as error:
+        raise UsageError(
+            f"--checksum {name} needs the package awscrt", hint="pip install 'streamtos3[crt]'"
+        ) from error
+    function: Any = getattr(checksums, name)
+    return lambda data: int(function(data))
+
+
+def combine(name: str, parts: Sequence[tuple[str, int]]) -> str:
+    """The object's checksum from its parts' (base64 value, size in bytes), in order.
+
+    A CRC of the whole object, or for SHA-1 and SHA-256 the digest of digests, dash, number.
+    """
+    kind = CHECKSUMS[name]
+    values = [base64.b64decode(value) for value, _ in parts]
+    if kind.polynomial is None:
+        digest = hashlib.new(name, b"".join(values), usedforsecurity=False).digest()
+        return f"{_base64(digest)}-{len(parts)}"
+    total = 0
+    for value, (_, size_bytes) in zip(values, parts, strict=True):
+        shift = _power_of_x(8 * size_bytes, kind.polynomial, kind.bits)
+        total = _multiply(shift, total, kind.polynomial, kind.bits) ^ int.from_bytes(value, "big")
+    return _base64(total.to_bytes(kind.bits // 8, "big"))
+
+
+def _multiply(a: int, b: int, polynomial: int, bits: int) -> int:
+    """a × b modulo the polynomial, all reflected: bit `bits - 1` is the coefficient of x⁰.
+
+    Appending n bytes to a message multiplies its CRC by x⁸ⁿ; that is how zlib's own
+    `crc32_combine` works, which Python does not offer.
+    """
+    product = 0
+    for index in range(bits - 1, -1, -1):
+        if a >> index & 1:
+            product ^= b
+        b = (b >> 1) ^ (polynomial if b & 1 else 0)
+    return product
+
+
+def _power_of_x(exponent: int, polynomial: int, bits: int) -> int:
+    """x to this power modulo the polynomial, reflected."""
+    power, square = 1 << (bits - 1), 1 << (bits - 2)
+    while exponent:
+        if exponent & 1:
+            power = _multiply(power, square, polynomial, bits)
+        square = _multiply(square, square, polynomial, bits)
+        exponent >>= 1
+    return power
+
+
+def _base64(data: bytes) -> str:
+    return base64.b64encode(data).decode("ascii")

@@ -1,0 +1,146 @@
+"""Destinations: `-D NAME` from the configuration, key templates, and the list of what is there."""
+
+from __future__ import annotations
+
+import getpass
+import json
+import os
+import socket
+import uuid
+from collections.abc import Sequence
+from datetime import datetime, timezone
+from typing import Any
+
+import click
+
+from ..config import Destination, default_config_path, read_destinations
+from ..errors import UsageError
+from ..naming import expand_template, is_s3_url, split_s3_url, time_values
+from .options import DESTINATION_META, OPTION_NAMES, option, together
+from .talk import escaped
+
+__all__ = ["DestinationCommand", "destination_from", "destination_options", "destinations"]
+
+destination_options = together(
+    option("-D", "--destination", metavar="NAME", help="A destination of the configuration file."),
+    option(
+        "--config",
+        metavar="FILE",
+        help="The configuration file.  [default: ~/.config/streamtos3/config.toml]",
+    ),
+)
+
+
+class DestinationCommand(click.Command):
+    """A command whose options take their defaults from the destination that -D names."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Look for -D and --config first: all other options depend on them."""
+        given, _, _ = self.make_parser(ctx).parse_args(args=list(args))
+        name = _first(given.get("destination"), os.environ.get("STREAMTOS3_DESTINATION"))
+        if name:
+            destination = _find(name, _first(given.get("config"), _config_path()))
+            ctx.meta[DESTINATION_META] = destination
+            ctx.default_map = self._defaults(destination)
+        return super().parse_args(ctx, args)
+
+    def _defaults(self, destination: Destination) -> dict[str, Any]:
+        multiple = {each.name for each in self.params if getattr(each, "multiple", False)}
+        defaults: dict[str, Any] = {}
+        for key, value in destination.options.items():
+            if key == "session_token":
+                continue
+            if key not in OPTION_NAMES:
+                raise UsageError(f"[destination.{destination.name}] sets {key}, which is no option")
+            name = OPTION_NAMES[key]
+            listed = name in multiple and not isinstance(value, list)
+            defaults[name] = [value] if listed else value
+        return defaults
+
+
+def _first(given: Any, otherwise: str | None) -> str:
+    # Newer versions of click mark what was not given by a value of their own.
+    return given if isinstance(given, str) else otherwise or ""
+
+
+def _config_path() -> str:
+    return os.environ.get("STREAMTOS3_CONFIG") or default_config_path()
+
+
+def _find(name: str, path: str) -> Destination:
+    known = read_destinations(path)
+    if name not in known:
+        names = ", ".join(known) or "none"
+        raise UsageError(f"there is no destination {name!r} in {path}", hint=f"there: {names}")
+    return known[name]
+
+
+def current_destination() -> Destination | None:
+    """What -D named, in the command that is running."""
+    found: Destination | None = click.get_current_context().meta.get(DESTINATION_META)
+    return found
+
+
+def destination_from(
+    words: Sequence[str], values: dict[str, Any], usage: str
+) -> tuple[list[str], str, str, str | None]:
+    """What of `words` is no destination; bucket; key; and the template the key came from.
+
+    The destination is an s3:// word, -b and -o, or with -D the last word, under its prefix.
+    """
+    inputs = [word for word in words if not is_s3_url(word)]
+    urls = [word for word in words if is_s3_url(word)]
+    named = current_destination()
+    if named is not None:
+        if urls or values["obj"] is not None or not inputs:
+            raise UsageError("with -D give just the key", hint=usage)
+        bucket, template = named.bucket, named.prefix + inputs.pop()
+    else:
+        bucket, template = _written_out(urls, values, usage)
+    if len(inputs) > 1:
+        raise UsageError(f"too many arguments: {' '.join(words)}", hint=usage)
+    if values["no_template"]:
+        return inputs, bucket, template, None
+    key = expand_template(template, _values(), os.environ)
+    return inputs, bucket, key, template if key != template else None
+
+
+def _written_out(urls: list[str], values: dict[str, Any], usage: str) -> tuple[str, str]:
+    """Bucket and key from the s3:// word, or from -b and -o."""
+    if len(urls) > 1:
+        raise UsageError(f"too many arguments: {' '.join(urls)}", hint=usage)
+    if urls and (values["bucket"] or values["obj"]):
+        # From the environment they are defaults; on the command line a contradiction.
+        context = click.get_current_context()
+        for name in ("bucket", "obj"):
+            if context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE:
+                raise UsageError("give either s3://BUCKET/KEY or -b and -o, not both")
+    if urls:
+        return split_s3_url(urls[0])
+    if values["bucket"] and values["obj"] is not None:
+        return values["bucket"], values["obj"]
+    raise UsageError("no destination", hint=usage)
+
+
+def _values() -> dict[str, str]:
+    """What a template's names stand for, now and here."""
+    return {
+        **time_values(datetime.now(timezone.utc)),
+        "hostname": socket.gethostname(),
+        "user": getpass.getuser(),
+        "uuid": str(uuid.uuid4()),
+    }
+
+
+@click.command(short_help="List the destinations of the configuration file.")
+@option("--config", metavar="FILE", help="The file.  [default: ~/.config/streamtos3/config.toml]")
+@option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+def destinations(config: str | None, as_json: bool) -> None:
+    """List the destinations that -D knows, without their secrets."""
+    for each in read_destinations(config or _config_path()).values():
+        if as_json:
+            shown = {"name": each.name, "bucket": each.bucket, "prefix": each.prefix}
+            click.echo(json.dumps({**shown, "options": each.public_options}, default=str))
+        else:
+            extra = "".join(f"  {key}={value}" for key, value in each.public_options.items())
+            click.echo(escaped(f"{each.name}  s3://{each.bucket}/{each.prefix}{extra}"))

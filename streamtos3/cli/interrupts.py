@@ -1,0 +1,98 @@
+"""What each signal means for one upload: end it in order, read on, or leave at once.
+
+Whatever else hangs, the program has left a quarter of a minute after it was told to.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from typing import Protocol, runtime_checkable
+
+from ..errors import Interrupted
+from ..latch import Latch
+from ..source import Source
+from .report import Show
+
+__all__ = ["Interrupts"]
+
+# Settling and aborting take ten seconds at most; what is left after that is stuck, such as a
+# read from a dead network disk, or a standard error that nobody drains.
+_LEAVE_AFTER_S = 14.0
+_SAY_WITHIN_S = 1.0
+
+
+@runtime_checkable
+class _Producer(Protocol):
+    """A source that runs a program, to which signals concern, too."""
+
+    def tell(self, signum: int) -> bool: ...
+
+    def kill(self) -> None: ...
+
+
+class Interrupts:
+    """Called with each signal's number, in a thread of its own.
+
+    Set `source` when it is open, and `stored` to the address once the object is proved: from
+    then on signals only matter where the report hangs.
+    """
+
+    def __init__(self, latch: Latch, show: Show, *, finish: bool) -> None:
+        self.source: Source | None = None
+        self.stored: str | None = None
+        self._latch = latch
+        self._show = show
+        self._may_finish = finish
+        self._ends_anyway: threading.Timer | None = None
+        self._came_late = 0
+
+    def __call__(self, signum: int) -> None:
+        if self.stored is not None:
+            self._came_late += 1
+            if self._came_late > 1:
+                self._leave(signum, "left on a second signal")
+        elif self._reads_on(signum):
+            self._may_finish = False
+        elif self._ends_anyway is None:
+            self._latch.fail(Interrupted(signum))
+            self._ends_anyway = threading.Timer(
+                _LEAVE_AFTER_S, self._leave, (signum, "left without waiting any longer")
+            )
+            self._ends_anyway.daemon = True
+            self._ends_anyway.start()
+        else:
+            self._leave(signum, "left at once on a second signal")
+
+    def close(self) -> None:
+        """The upload is over."""
+        if self._ends_anyway is not None:
+            self._ends_anyway.cancel()
+
+    def _reads_on(self, signum: int) -> bool:
+        """Whether this signal only means that the producer was told to stop."""
+        if not self._may_finish or signum == signal.SIGHUP or self._latch.error is not None:
+            return False
+        if isinstance(self.source, _Producer) and not self.source.tell(signum):
+            return False  # nothing has begun that could come to its end
+        self._show.write(
+            f"{signal.Signals(signum).name}: reading on to the end of the input, to store it all; "
+            "a second signal stores nothing"
+        )
+        return True
+
+    def _leave(self, signum: int, why: str) -> None:
+        """Say what may be left, if anybody listens, and end the process."""
+        status = 128 + signum if self.stored is None else 11
+        at_last = threading.Timer(_SAY_WITHIN_S, os._exit, (status,))
+        at_last.daemon = True
+        at_last.start()
+        if isinstance(self.source, _Producer):
+            self.source.kill()
+        if self.stored is not None:
+            why += f" before all was reported; {self.stored} is stored and proved"
+        elif self._show.upload_id is not None:
+            why += f"; upload {self._show.upload_id} may be left"
+        self._show.write(why)
+        os._exit(status)

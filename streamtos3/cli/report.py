@@ -1,0 +1,117 @@
+"""What people and scripts hear of an upload: progress and lines meanwhile, the receipt after it."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import suppress
+from typing import Any
+
+import click
+
+from ..errors import ReportError
+from ..model import Event, Receipt, Resuming, Retrying, Started, UploadCreated, Warned
+from ..progress import BarProgress, LineProgress, Progress, SilentProgress
+from ..units import format_duration, format_size
+from .talk import is_terminal, line, say
+
+__all__ = ["Show", "print_receipt", "report"]
+
+
+class Show:
+    """Turns the engine's events into progress and lines."""
+
+    def __init__(self, values: dict[str, Any]) -> None:
+        self._progress = _progress(values)
+        self._quiet = values["quiet"]
+        self.upload_id: str | None = None
+
+    def __call__(self, event: Event) -> None:
+        self._progress(event)
+        if isinstance(event, UploadCreated):
+            self.upload_id = event.upload_id
+        elif isinstance(event, Warned):
+            self.write(f"warning: {event.message}")
+        elif isinstance(event, Resuming) and not self._quiet:
+            size = format_size(event.size_bytes)
+            self.write(
+                f"going on with upload {event.upload_id}: {event.parts} parts of {size} are there"
+            )
+        elif isinstance(event, Retrying) and not self._quiet:
+            self.write(f"{event.reason}; trying again in {format_duration(event.wait_s)}")
+        elif isinstance(event, Started) and not self._quiet:
+            self._say_ceiling(event)
+
+    def write(self, text: str) -> None:
+        """One line that does not disturb the progress."""
+        self._progress.write(text)
+
+    def close(self) -> None:
+        """Remove the progress; who does not listen any more changes nothing."""
+        with suppress(OSError, ValueError):
+            self._progress.close()
+
+    def _say_ceiling(self, event: Started) -> None:
+        if event.length_bytes is None and not event.parts_grow:
+            self.write(
+                f"parts are all of {format_size(event.part_bytes)}: "
+                f"at most {format_size(event.capacity_bytes)} fit"
+            )
+
+
+def _progress(values: dict[str, Any]) -> Progress:
+    wanted = values["progress"]
+    if values["quiet"] or wanted is False:
+        return SilentProgress(say)
+    if is_terminal(2):
+        return BarProgress(sys.stderr, line)
+    return LineProgress(say) if wanted else SilentProgress(say)
+
+
+def report(receipt: Receipt, values: dict[str, Any]) -> None:
+    """Receipt to file and standard output, one line for people. ReportError if that fails."""
+    failed: ReportError | None = None
+    if values["receipt"]:
+        from ..receipt import write_receipt
+
+        try:
+            write_receipt(receipt, values["receipt"])
+        except ReportError as error:
+            failed = error
+    if values["as_json"]:
+        try:
+            print_receipt(receipt)
+        except ReportError as error:
+            failed = failed or error
+    if not values["quiet"]:
+        say(_summary(receipt))
+    if failed is not None:
+        failed.left_behind = f"s3://{receipt.bucket}/{receipt.key}, stored and proved"
+        raise failed
+
+
+def print_receipt(receipt: Receipt) -> None:
+    """The receipt as one line on standard output. ReportError if nobody takes it."""
+    from ..receipt import receipt_json
+
+    if sys.stdout is None:  # closed when the program began; click would drop the text
+        raise ReportError("cannot print the receipt: standard output is closed")
+    try:
+        click.echo(receipt_json(receipt))
+        sys.stdout.flush()
+    except (OSError, ValueError) as error:
+        reason = (getattr(error, "strerror", None) or str(error)).lower()
+        raise ReportError(f"cannot print the receipt: {reason}") from error
+
+
+def _summary(receipt: Receipt) -> str:
+    """What was stored where, how fast, what proved it, and the digests."""
+    elapsed_s = (receipt.ended_at - receipt.started_at).total_seconds()
+    rate = receipt.size_bytes / max(elapsed_s, 0.001)
+    digests = "".join(f", {name} {value}" for name, value in receipt.digests.items())
+    count = len(receipt.parts)
+    parts = f" in {count} parts" if receipt.upload_id else ""
+    return (
+        f"stored {format_size(receipt.size_bytes)} as s3://{receipt.bucket}/{receipt.key}{parts} "
+        f"in {format_duration(elapsed_s)} ({format_size(rate)}/s), "
+        f"proved by {receipt.proof.object} {receipt.etag_found}{digests}"
+    )

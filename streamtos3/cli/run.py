@@ -1,0 +1,95 @@
+"""`run`: a command's output becomes one object, but only if the command succeeds."""
+
+from __future__ import annotations
+
+import signal
+from typing import Any
+
+import click
+
+from ..errors import UsageError
+from .options import duration, option, statuses, upload_options, upload_options_from
+from .talk import redacted
+from .uploading import destination_from, store_stream
+
+__all__ = ["run"]
+
+_USAGE = "streamtos3 run [OPTIONS] s3://BUCKET/KEY -- COMMAND ...; see streamtos3 run --help"
+
+
+class _Run(click.Command):
+    """A command whose options end at `--`: all that follows belongs to the producer."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Our own words to click; the producer's stay untouched in `ctx.meta`."""
+        if "--" not in args and not _only_asks_for_help(args):
+            raise UsageError("there is no -- before the command", hint=_USAGE)
+        end = args.index("--") if "--" in args else len(args)
+        ctx.meta[__name__] = tuple(args[end + 1 :])
+        return super().parse_args(ctx, args[:end])
+
+
+def _only_asks_for_help(args: list[str]) -> bool:
+    # Not anywhere: of `run s3://b/k pg_dump -h db` a script must not hear that all is well.
+    return args[:1] in (["-h"], ["--help"]) or args[-1:] == ["--help"]
+
+
+@click.command(
+    cls=_Run,
+    short_help="Store a command's output, but only if the command succeeds.",
+    options_metavar="[OPTIONS]",
+)
+@click.argument("words", nargs=-1, metavar="s3://BUCKET/KEY -- COMMAND ...")
+@option(
+    "--ok-status",
+    type=statuses,
+    default="0",
+    show_default=True,
+    metavar="N[,N...]",
+    help="COMMAND's exit statuses that mean success; 128+n where signal n ended it.",
+)
+@option(
+    "--grace",
+    type=duration,
+    default="10s",
+    show_default=True,
+    help="How long COMMAND may live on after SIGTERM when the upload fails; after a signal to"
+    " us at most 10s.",
+)
+@upload_options
+@click.pass_context
+def run(ctx: click.Context, /, **values: Any) -> None:
+    """Run COMMAND and store its standard output as one S3 object, if it exits with status 0.
+
+    Any other end of COMMAND stores nothing and is exit status 7, as is a COMMAND that cannot be
+    started. It starts once the destination has been checked, reads our standard input and
+    writes to our standard error. When the upload fails it is ended: without a terminal together
+    with all that it has started.
+
+    COMMAND is run as it is, without a shell; for a pipeline:
+
+    \b
+      streamtos3 run s3://BUCKET/KEY -- bash -c 'set -o pipefail; pg_dump db | zstd'
+    """
+    producer: tuple[str, ...] = ctx.meta[__name__]
+    if not producer:
+        raise UsageError("there is no command after --", hint=_USAGE)
+    bucket, key = destination_from(values["words"], values, _USAGE)
+    if signal.getsignal(signal.SIGCHLD) is signal.SIG_IGN:  # inherited; it hides exit statuses
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    from ..producer import CommandSource
+    from ..source import detach_standard_input
+
+    store_stream(
+        lambda: CommandSource(
+            producer,
+            stdin_fd=detach_standard_input(),
+            ok_status=values["ok_status"],
+            grace_s=values["grace"],
+            recorded_as=[redacted(word) for word in producer],
+        ),
+        bucket,
+        key,
+        upload_options_from(values, ctx.obj),
+        values,
+    )

@@ -1,0 +1,248 @@
+"""A command as the source: its standard output is the stream, its exit status decides.
+
+A pipe cannot know that the program at its other end died half way; who starts that program can.
+The end of its output is the end of the input only once it has exited with a status that counts
+as success. What was begun is also ended: a failed upload leaves no producer behind.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Collection, Sequence
+from contextlib import suppress
+
+from .errors import SourceError, UsageError
+from .latch import Latch, Stopped
+from .model import CommandReport
+from .source import FdSource
+
+__all__ = ["CommandSource"]
+
+_HURRIED_GRACE_S = 10.0
+_POLL_S = 0.02
+# Ctrl-C on a terminal ends the producer as well as us; ours is the reason to report, even where
+# the producer was quicker.
+_OUR_SIGNAL_FIRST_S = 0.2
+
+
+class CommandSource:
+    """The standard output of `command`, which is started once the destination was checked.
+
+    stdin_fd: what it reads, owned and closed by this source; None for the null device.
+    ok_status: the exit statuses that count as success; 128+n for death by signal n.
+    grace_s: how long it may live on after SIGTERM when the upload failed, but at most 10 s after
+        a signal to us.
+    recorded_as: the words that the receipt shows, where the command's own hold secrets.
+
+    Without a terminal it gets a process group of its own, and all of the group is ended; on a
+    terminal it stays in ours, so that Ctrl-C and password prompts work as in any pipeline.
+    """
+
+    waits_for_check = True
+
+    def __init__(
+        self,
+        command: Sequence[str],
+        *,
+        stdin_fd: int | None = None,
+        ok_status: Collection[int] = (0,),
+        grace_s: float = 10.0,
+        recorded_as: Sequence[str] | None = None,
+    ) -> None:
+        if not command:
+            raise UsageError("no command to run")
+        self.name = f"the output of {command[0]}"
+        self.length_bytes: int | None = None
+        self._command = tuple(command)
+        self._recorded_as = tuple(recorded_as or command)
+        self._stdin_fd = stdin_fd
+        self._ok_status = frozenset(ok_status)
+        self._grace_s = grace_s
+        self._has_own_group = not _has_terminal()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._output: FdSource | None = None
+        self._latch: Latch | None = None
+        self._report: CommandReport | None = None
+        self._finished = False
+        self._ender: threading.Thread | None = None
+
+    def start(self) -> None:
+        """Start the command. SourceError where that is not possible."""
+        if signal.getsignal(signal.SIGCHLD) is signal.SIG_IGN:
+            # The kernel would throw its exit status away, and `subprocess` take that for 0.
+            raise SourceError(f"cannot run {self._command[0]}: this process ignores SIGCHLD")
+        read_fd, write_fd = os.pipe()
+        self._output = FdSource(read_fd, self.name)
+        self._began_s = time.monotonic()
+        try:
+            self._process = subprocess.Popen(
+                self._command,
+                stdin=subprocess.DEVNULL if self._stdin_fd is None else self._stdin_fd,
+                stdout=write_fd,
+                # A session, because a group alone is more than Python 3.10 can ask for; where
+                # there is no terminal the two differ in nothing.
+                start_new_session=self._has_own_group,
+            )
+        except OSError as error:
+            raise _cannot_start(self._command[0], error) from error
+        finally:
+            os.close(write_fd)
+            self._close_stdin()
+        self._output.start()
+
+    def readinto(self, view: memoryview, latch: Latch) -> int:
+        """See Source. The producer's failure is latched the moment that it exits."""
+        assert self._output is not None
+        self._watch(latch)
+        return self._output.readinto(view, latch)
+
+    def finish(self, latch: Latch) -> None:
+        """Wait for the exit. Stopped, with a SourceError in the latch, if it was a failure."""
+        self._watch(latch)
+        latch.wait_for(lambda: self._report is not None)
+        self._finished = True
+
+    def command_report(self) -> CommandReport:
+        """The command, its exit status and its run time."""
+        assert self._report is not None
+        return self._report
+
+    def close(self) -> None:
+        """End the producer unless it has finished: the first call begins, the second waits."""
+        self._close_stdin()
+        if self._output is not None:
+            self._output.close()
+        if self._process is None or self._finished:
+            return
+        if self._ender is None:
+            name = "streamtos3-end-producer"
+            self._ender = threading.Thread(target=self._end, args=(self._process,), name=name)
+            self._ender.daemon = True
+            self._ender.start()
+        else:
+            # Bounded: a process that hangs in the kernel outlives even SIGKILL.
+            self._ender.join(self._grace_s + 2.0)
+
+    def tell(self, signum: int) -> bool:
+        """Pass a signal on, unless the terminal has done so. False before the start."""
+        if self._process is None:
+            return False
+        if self._has_own_group or signum != signal.SIGINT:
+            self._send(signum)
+        return True
+
+    def kill(self) -> None:
+        """End the producer at once, for a program that leaves at once."""
+        if not self._finished:
+            self._send(signal.SIGKILL)
+
+    def _watch(self, latch: Latch) -> None:
+        if self._latch is None:
+            self._latch = latch
+            threading.Thread(
+                target=self._await_exit, args=(latch,), name="streamtos3-producer", daemon=True
+            ).start()
+
+    def _await_exit(self, latch: Latch) -> None:
+        """In a thread: note the exit, or latch it as the error that it is."""
+        assert self._process is not None
+        status = _as_shells_say(self._process.wait())
+        run_time_s = time.monotonic() - self._began_s
+        if status in self._ok_status:
+            with latch.condition:
+                self._report = CommandReport(self._recorded_as, status, run_time_s)
+                latch.condition.notify_all()
+            return
+        with suppress(Stopped):
+            latch.sleep(_OUR_SIGNAL_FIRST_S)
+            latch.fail(_failure(self._command[0], self._process.returncode, status))
+
+    def _end(self, process: subprocess.Popen[bytes]) -> None:
+        """In a thread: SIGTERM, after the grace SIGKILL, and the zombie is buried."""
+        asked_s = time.monotonic()
+        self._send(signal.SIGTERM)
+        while not self._is_gone(process):
+            if time.monotonic() >= self._deadline_s(asked_s):
+                self._send(signal.SIGKILL)
+                break
+            time.sleep(_POLL_S)
+        process.wait()
+
+    def _deadline_s(self, asked_s: float) -> float:
+        hurried_s = self._latch.hurried_at_s if self._latch is not None else None
+        deadline_s = asked_s + self._grace_s
+        return deadline_s if hurried_s is None else min(deadline_s, hurried_s + _HURRIED_GRACE_S)
+
+    def _is_gone(self, process: subprocess.Popen[bytes]) -> bool:
+        """Whether the producer, and every process of a group of its own, has ended."""
+        if process.poll() is None:
+            return False
+        if not self._has_own_group:
+            return True
+        with suppress(ChildProcessError):
+            # As a container's process 1 we inherit the orphans of the group, and their zombies.
+            while os.waitpid(-process.pid, os.WNOHANG)[0]:
+                pass
+        try:
+            os.killpg(process.pid, 0)
+        except ProcessLookupError:
+            return True
+        except PermissionError:  # macOS says so of a group of zombies
+            return True
+        return False
+
+    def _send(self, signum: int) -> None:
+        """Signal the producer, or its whole group; nothing if it is gone or not ours."""
+        if self._process is None:
+            return
+        with suppress(ProcessLookupError, PermissionError):
+            if self._has_own_group:
+                os.killpg(self._process.pid, signum)
+            else:
+                self._process.send_signal(signum)
+
+    def _close_stdin(self) -> None:
+        """Ours would keep what feeds the producer from noticing that it is gone."""
+        if self._stdin_fd is not None:
+            os.close(self._stdin_fd)
+            self._stdin_fd = None
+
+
+def _has_terminal() -> bool:
+    """Whether a terminal controls us, so that Ctrl-C reaches our process group."""
+    try:
+        os.close(os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY))
+    except OSError:
+        return False
+    return True
+
+
+def _as_shells_say(returncode: int) -> int:
+    return returncode if returncode >= 0 else 128 - returncode
+
+
+def _cannot_start(program: str, error: OSError) -> SourceError:
+    reason = (error.strerror or str(error)).lower()
+    hint = None
+    if isinstance(error, FileNotFoundError) and len(program.split()) > 1:
+        hint = f"a pipeline needs a shell: -- bash -c 'set -o pipefail; {program}'"
+    return SourceError(f"cannot run {program}: {reason}", hint=hint)
+
+
+def _failure(program: str, returncode: int, status: int) -> SourceError:
+    if returncode < 0:
+        try:
+            name = signal.Signals(-returncode).name
+        except ValueError:  # a real-time signal
+            name = f"signal {-returncode}"
+        ended = f"{program} was ended by {name}"
+    else:
+        ended = f"{program} exited with status {status}"
+    return SourceError(
+        f"{ended}, so its output is not known to be complete",
+        hint=f"see what it said; if this means success all the same: --ok-status 0,{status}",
+    )

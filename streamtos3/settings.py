@@ -1,0 +1,127 @@
+"""What an object gets besides its bytes, and how S3's requests say it (pure).
+
+One value describes it all; each verb takes the parameters that it must carry. S3 wants the
+customer's key again for every part and every HEAD, and the owner and payer in every request.
+"""
+
+from __future__ import annotations
+
+import mimetypes
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta, timezone
+from typing import Any
+from urllib.parse import urlencode
+
+from .errors import UsageError
+
+__all__ = ["ObjectSettings", "guess_content_type", "lock_problem"]
+
+# mimetypes' answer for a compressed file is the type of what is inside; with that type and no
+# Content-Encoding a browser would be misled, and with one it would unpack the backup.
+_COMPRESSED = {
+    "gzip": "application/gzip",
+    "bzip2": "application/x-bzip2",
+    "xz": "application/x-xz",
+    "compress": "application/x-compress",
+    "br": "application/x-brotli",
+}
+
+
+@dataclass(frozen=True)
+class ObjectSettings:
+    """S3's own names in lower case; None or empty leaves a thing to the bucket's defaults.
+
+    `sse_c_key` is the customer's key of 32 bytes and never shows. `lock_until` has a time zone.
+    """
+
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    tags: Mapping[str, str] = field(default_factory=dict)
+    content_type: str | None = None
+    content_encoding: str | None = None
+    cache_control: str | None = None
+    storage_class: str | None = None
+    acl: str | None = None
+    sse: str | None = None
+    sse_kms_key_id: str | None = None
+    sse_c_key: bytes | None = field(default=None, repr=False)
+    lock_mode: str | None = None
+    lock_until: datetime | None = None
+    legal_hold: bool = False
+    expected_bucket_owner: str | None = None
+    request_payer: bool = False
+
+    def for_every_request(self) -> dict[str, Any]:
+        """Owner and payer."""
+        return _given(
+            ExpectedBucketOwner=self.expected_bucket_owner,
+            RequestPayer="requester" if self.request_payer else None,
+        )
+
+    def for_the_bytes(self) -> dict[str, Any]:
+        """What every request that touches the object's bytes must carry as well."""
+        if self.sse_c_key is None:
+            return {}
+        return {"SSECustomerAlgorithm": "AES256", "SSECustomerKey": self.sse_c_key}
+
+    def for_a_new_object(self) -> dict[str, Any]:
+        """All that `create` and a one-request upload say of the object, but its metadata."""
+        return self.for_the_bytes() | _given(
+            Tagging=urlencode(self.tags) or None,
+            ContentType=self.content_type,
+            ContentEncoding=self.content_encoding,
+            CacheControl=self.cache_control,
+            StorageClass=self.storage_class,
+            ACL=self.acl,
+            ServerSideEncryption=self.sse,
+            SSEKMSKeyId=self.sse_kms_key_id,
+            ObjectLockMode=self.lock_mode,
+            ObjectLockRetainUntilDate=self.lock_until,
+            ObjectLockLegalHoldStatus="ON" if self.legal_hold else None,
+        )
+
+    def check(self) -> None:
+        """UsageError where these settings contradict each other or S3 takes no such value."""
+        if self.lock_mode and self.lock_until is None:
+            raise UsageError("--lock-mode needs --lock-until or --lock-days")
+        if self.lock_until is not None:
+            if not self.lock_mode:
+                raise UsageError("--lock-until and --lock-days need --lock-mode")
+            if self.lock_until <= datetime.now(timezone.utc):
+                raise UsageError(f"the lock would end in the past: {self.lock_until:%Y-%m-%d}")
+        if self.sse_c_key is not None and (self.sse or self.sse_kms_key_id):
+            raise UsageError("--sse-c-key-file excludes --sse and --sse-kms-key-id")
+        if self.sse_kms_key_id and not (self.sse or "").startswith("aws:kms"):
+            raise UsageError("--sse-kms-key-id needs --sse aws:kms or aws:kms:dsse")
+        if len(self.tags) > 10:
+            raise UsageError(f"{len(self.tags)} tags; S3 allows 10")
+        for name, value in self.metadata.items():
+            if not (name + value).isascii() or not (name + value).isprintable() or not name:
+                raise UsageError(f"metadata {name!r} is not plain ASCII, which S3 demands")
+        size_bytes = sum(len(name) + len(value) for name, value in self.metadata.items())
+        if size_bytes > 2048 - 200:  # our token and part plan need their share of S3's 2 KiB
+            raise UsageError(f"the metadata has {size_bytes} bytes; there is room for 1848")
+
+
+def _given(**parameters: Any) -> dict[str, Any]:
+    return {name: value for name, value in parameters.items() if value is not None}
+
+
+def guess_content_type(key: str) -> str | None:
+    """The media type that the key's ending stands for; None where it stands for none."""
+    media_type, encoding = mimetypes.MimeTypes().guess_type(key.rpartition("/")[2])
+    return _COMPRESSED.get(encoding) if encoding else media_type
+
+
+def lock_problem(settings: ObjectSettings, head: Mapping[str, Any]) -> str | None:
+    """What of the lock that was asked for is missing in a HEAD's answer; None if nothing is."""
+    if settings.lock_mode:
+        until = head.get("ObjectLockRetainUntilDate")
+        if head.get("ObjectLockMode") != settings.lock_mode:
+            return f"the lock mode is {head.get('ObjectLockMode') or 'none'}"
+        # The service may round to whole seconds.
+        if until is None or until < (settings.lock_until or until) - timedelta(seconds=1):
+            return f"the lock ends {until or 'at once'}"
+    if settings.legal_hold and head.get("ObjectLockLegalHoldStatus") != "ON":
+        return "the legal hold is off"
+    return None

@@ -1,0 +1,72 @@
+"""`--tee`: what is read goes on to standard output as well.
+
+Whoever reads the copy may hold the stream back, but never decides what becomes of the upload:
+when nobody reads any more the copying ends, and is reported once the object is stored.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+
+from .errors import ReportError
+from .latch import Latch
+from .model import CommandReport
+from .source import Reporting, Source
+
+__all__ = ["TeeSource"]
+
+
+class TeeSource:
+    """A source whose bytes are also written to the descriptor `fd`.
+
+    `failed` says, after the end, why the copy is incomplete; None where it is whole.
+    """
+
+    def __init__(self, source: Source, fd: int) -> None:
+        self.name = source.name
+        self.length_bytes = source.length_bytes
+        self.waits_for_check = source.waits_for_check
+        self.failed: ReportError | None = None
+        self._source = source
+        self._fd = fd
+
+    def start(self) -> None:
+        """See Source."""
+        self._source.start()
+
+    def readinto(self, view: memoryview, latch: Latch) -> int:
+        """See Source."""
+        count = self._source.readinto(view, latch)
+        if count and self.failed is None:
+            try:
+                self._write(view[:count], latch)
+            except OSError as error:
+                reason = (error.strerror or str(error)).lower()
+                self.failed = ReportError(f"the copy on standard output is incomplete: {reason}")
+        return count
+
+    def finish(self, latch: Latch) -> None:
+        """See Source."""
+        self._source.finish(latch)
+
+    def command_report(self) -> CommandReport | None:
+        """See Reporting."""
+        return self._source.command_report() if isinstance(self._source, Reporting) else None
+
+    def close(self) -> None:
+        """See Source."""
+        self._source.close()
+
+    def _write(self, data: memoryview, latch: Latch) -> None:
+        """Write all of `data`, woken when the upload fails.
+
+        A pipe that polls writable takes PIPE_BUF bytes without blocking, and more might block.
+        """
+        poll = select.poll()
+        poll.register(self._fd, select.POLLOUT)
+        poll.register(latch.wake_fd, select.POLLIN)
+        while data:
+            poll.poll()
+            latch.check()
+            data = data[os.write(self._fd, data[: select.PIPE_BUF]) :]

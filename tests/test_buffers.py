@@ -1,0 +1,331 @@
+"""The buffer pool: bounded, lazily committed, reused, and grown only where that helps."""
+
+from __future__ import annotations
+
+import builtins
+import io
+import mmap
+import random
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from streamtos3 import buffers
+from streamtos3.buffers import Buffer, BufferPool, default_memory_bytes
+from streamtos3.latch import Latch, Stopped
+from streamtos3.units import GIB, MIB
+
+KIB = 1024
+
+
+@pytest.fixture
+def latch() -> Iterator[Latch]:
+    with Latch() as latch:
+        yield latch
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A wait is over at once, and this process was idle meanwhile."""
+    monkeypatch.setattr(buffers, "_PATIENCE_S", 0.001)
+    uses_processor(monkeypatch, lambda: 0.0)
+
+
+def uses_processor(monkeypatch: pytest.MonkeyPatch, process_time: Callable[[], float]) -> None:
+    clocks = SimpleNamespace(monotonic=time.monotonic, process_time=process_time)
+    monkeypatch.setattr(buffers, "time", clocks)
+
+
+def resident_bytes() -> int:
+    pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+    return pages * mmap.PAGESIZE
+
+
+def in_thread(pool: BufferPool, size_bytes: int) -> tuple[threading.Thread, list[Buffer]]:
+    got: list[Buffer] = []
+    thread = threading.Thread(target=lambda: got.append(pool.acquire(size_bytes)))
+    thread.start()
+    return thread, got
+
+
+# Memory
+
+
+def test_a_buffer_is_writable_and_of_the_size_asked() -> None:
+    buffer = Buffer(10)
+    buffer.view[:] = b"0123456789"
+    assert bytes(buffer.view) == b"0123456789"
+    assert buffer.size_bytes == 10
+
+
+def test_the_memory_of_a_buffer_is_committed_only_as_it_is_written() -> None:
+    before = resident_bytes()
+    buffer = Buffer(GIB)
+    assert resident_bytes() - before < 16 * MIB
+    buffer.view[: 32 * MIB] = bytes(32 * MIB)
+    assert resident_bytes() - before > 24 * MIB
+
+
+def test_no_buffer_is_made_before_one_is_needed(latch: Latch) -> None:
+    assert BufferPool(64 * KIB, 8, latch).peak_bytes == 0
+
+
+def test_a_buffer_that_was_given_back_is_used_again(latch: Latch) -> None:
+    pool = BufferPool(64 * KIB, 8, latch)
+    first = pool.acquire(KIB)
+    pool.release(first)
+    assert pool.acquire(KIB) is first
+    assert pool.peak_bytes == KIB
+
+
+def test_a_stream_of_any_length_needs_no_more_than_what_is_in_use_at_once(latch: Latch) -> None:
+    pool = BufferPool(64 * KIB, 8, latch)
+    for _ in range(100):
+        held = [pool.acquire(KIB) for _ in range(3)]
+        for buffer in held:
+            pool.release(buffer)
+    assert pool.peak_bytes == 3 * KIB
+
+
+def test_a_larger_buffer_serves_for_a_smaller_part(latch: Latch) -> None:
+    pool = BufferPool(64 * KIB, 8, latch)
+    large = pool.acquire(8 * KIB)
+    pool.release(large)
+    assert pool.acquire(KIB) is large
+
+
+def test_buffers_that_became_too_small_are_dropped_when_parts_grow(latch: Latch) -> None:
+    pool = BufferPool(4 * KIB, 8, latch)
+    small = [pool.acquire(KIB) for _ in range(4)]
+    for buffer in small:
+        pool.release(buffer)
+    pool.acquire(2 * KIB)
+    pool.acquire(2 * KIB)
+    assert pool.peak_bytes == 4 * KIB
+
+
+@pytest.mark.usefixtures("impatient")
+def test_the_limit_holds_a_reader_back_until_a_buffer_returns(latch: Latch) -> None:
+    pool = BufferPool(3 * KIB, 8, latch)
+    held = [pool.acquire(KIB) for _ in range(3)]
+    thread, got = in_thread(pool, KIB)
+    thread.join(0.05)
+    assert thread.is_alive()
+    pool.release(held[0])
+    thread.join()
+    assert got == [held[0]]
+    assert pool.peak_bytes == 3 * KIB
+
+
+@pytest.mark.usefixtures("impatient")
+@pytest.mark.parametrize("limit_bytes", [1, KIB, 2 * KIB - 1])
+def test_two_buffers_are_always_allowed_and_no_third(latch: Latch, limit_bytes: int) -> None:
+    pool = BufferPool(limit_bytes, 8, latch)
+    held = [pool.acquire(KIB), pool.acquire(KIB)]
+    thread, got = in_thread(pool, KIB)
+    thread.join(0.05)
+    assert thread.is_alive()
+    pool.release(held[0])
+    thread.join()
+    assert len(got) == 1
+    assert pool.peak_bytes == 2 * KIB
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    limit_bytes=st.integers(1, 40 * KIB),
+    max_buffers=st.integers(1, 12),
+    sizes=st.lists(st.integers(1, 16 * KIB), max_size=40).map(sorted),
+    seed=st.integers(),
+)
+def test_the_bound_is_never_exceeded_as_parts_grow(
+    limit_bytes: int, max_buffers: int, sizes: list[int], seed: int
+) -> None:
+    """Buffers return in any order; a part is taken only where the pool would not wait."""
+    chance = random.Random(seed)
+    with Latch() as latch:
+        pool = BufferPool(limit_bytes, max_buffers, latch)
+        held: list[Buffer] = []
+        for size_bytes in sizes:
+            while held and (len(held) >= pool.allowed or chance.random() < 0.3):
+                pool.release(held.pop(chance.randrange(len(held))))
+            if len(held) >= 2:
+                in_use_bytes = sum(each.size_bytes for each in held)
+                while len(held) >= 2 and in_use_bytes + size_bytes > limit_bytes:
+                    in_use_bytes -= held[0].size_bytes
+                    pool.release(held.pop(0))
+            held.append(pool.acquire(size_bytes))
+            assert held[-1].size_bytes >= size_bytes
+            assert pool.peak_bytes <= max(limit_bytes, 2 * size_bytes)
+
+
+@pytest.mark.usefixtures("impatient")
+def test_the_bound_holds_with_many_threads_giving_back(latch: Latch) -> None:
+    limit_bytes = 32 * KIB
+    pool = BufferPool(limit_bytes, 16, latch)
+    sizes = sorted(random.Random(1).choice([KIB, 2 * KIB, 4 * KIB, 8 * KIB]) for _ in range(400))
+    in_use: set[int] = set()
+    threads = []
+    for size_bytes in sizes:
+        buffer = pool.acquire(size_bytes)
+        assert id(buffer) not in in_use, "one buffer was given out twice"
+        in_use.add(id(buffer))
+
+        def give_back(buffer: Buffer = buffer) -> None:
+            buffer.view[0] = 1
+            in_use.discard(id(buffer))
+            pool.release(buffer)
+
+        threads.append(threading.Timer(0.0005, give_back))
+        threads[-1].start()
+    for thread in threads:
+        thread.join()
+    assert pool.peak_bytes <= limit_bytes
+    assert pool.allowed <= 16
+
+
+# Growth
+
+
+@pytest.mark.usefixtures("impatient")
+def test_a_reader_that_waits_for_a_slow_link_is_allowed_more(latch: Latch) -> None:
+    pool = BufferPool(GIB, 8, latch)
+    assert pool.allowed == 4
+    for _ in range(8):
+        pool.acquire(KIB)
+    assert pool.allowed == 8
+
+
+@pytest.mark.usefixtures("impatient")
+def test_never_more_than_the_parts_in_flight_can_use(latch: Latch) -> None:
+    pool = BufferPool(GIB, 6, latch)
+    held = [pool.acquire(KIB) for _ in range(6)]
+    thread, got = in_thread(pool, KIB)
+    thread.join(0.05)
+    assert thread.is_alive()
+    assert pool.allowed == 6
+    pool.release(held.pop())
+    thread.join()
+    assert len(got) == 1
+
+
+@pytest.mark.usefixtures("impatient")
+def test_a_program_that_computes_all_the_time_is_not_allowed_more(
+    latch: Latch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """More parts in flight would only make it larger."""
+    uses_processor(monkeypatch, time.monotonic)
+    pool = BufferPool(GIB, 8, latch)
+    held = [pool.acquire(KIB) for _ in range(4)]
+    timer = threading.Timer(0.05, pool.release, (held[0],))
+    timer.start()
+    pool.acquire(KIB)
+    timer.join()
+    assert pool.allowed == 4
+
+
+@pytest.mark.usefixtures("impatient")
+def test_what_the_service_asked_to_be_held_back_stays_so(latch: Latch) -> None:
+    pool = BufferPool(GIB, 16, latch)
+    held = [pool.acquire(KIB) for _ in range(12)]
+    pool.hold_back()
+    assert pool.allowed == 6
+    for buffer in held:
+        pool.release(buffer)
+    held = [pool.acquire(KIB) for _ in range(6)]
+    thread, _ = in_thread(pool, KIB)
+    thread.join(0.05)
+    assert thread.is_alive()
+    assert pool.allowed == 6
+    pool.release(held.pop())
+    thread.join()
+
+
+def test_two_buffers_stay_however_often_the_service_asks_for_less(latch: Latch) -> None:
+    pool = BufferPool(GIB, 16, latch)
+    for _ in range(10):
+        pool.hold_back()
+    assert pool.allowed == 2
+
+
+def test_a_reader_that_waits_is_stopped_when_the_upload_fails(latch: Latch) -> None:
+    pool = BufferPool(KIB, 2, latch)
+    pool.acquire(KIB)
+    pool.acquire(KIB)
+    timer = threading.Timer(0.02, latch.fail, (ValueError("x"),))
+    timer.start()
+    with pytest.raises(Stopped):
+        pool.acquire(KIB)
+    timer.join()
+
+
+# The default
+
+
+class Machine:
+    """Files that say how much memory there is; all others are not there."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, files: dict[str, str]) -> None:
+        self.files = files
+        monkeypatch.setattr(builtins, "open", self.open)
+
+    def open(self, path: str, *_: Any, **__: Any) -> io.StringIO:
+        if path not in self.files:
+            raise FileNotFoundError(path)
+        return io.StringIO(self.files[path])
+
+
+def meminfo(available_bytes: int) -> dict[str, str]:
+    text = f"MemTotal: 99999999 kB\nMemAvailable:  {available_bytes // KIB} kB\n"
+    return {"/proc/meminfo": text}
+
+
+def cgroup_v2(limit: object, used: int) -> dict[str, str]:
+    directory = "/sys/fs/cgroup/"
+    return {directory + "memory.max": f"{limit}\n", directory + "memory.current": f"{used}\n"}
+
+
+def cgroup_v1(limit: int, used: int) -> dict[str, str]:
+    directory = "/sys/fs/cgroup/memory/memory."
+    return {
+        directory + "limit_in_bytes": f"{limit}\n",
+        directory + "usage_in_bytes": f"{used}\n",
+    }
+
+
+@pytest.mark.parametrize(
+    "files, expected",
+    [
+        (meminfo(2 * GIB), 512 * MIB),
+        (meminfo(64 * GIB), GIB),
+        (meminfo(20 * MIB), 32 * MIB),
+        (meminfo(8 * GIB) | cgroup_v2(GIB, 200 * MIB), 206 * MIB),
+        (meminfo(8 * GIB) | cgroup_v2("max", 200 * MIB), GIB),
+        (meminfo(8 * GIB) | cgroup_v2(GIB, 2 * GIB), 32 * MIB),
+        (meminfo(8 * GIB) | cgroup_v1(GIB, 0), 256 * MIB),
+        (meminfo(2 * GIB) | cgroup_v1(2**63 - 4096, 5 * GIB), 512 * MIB),
+        (meminfo(GIB) | cgroup_v2(4 * GIB, 0), 256 * MIB),
+    ],
+)
+def test_the_default_is_a_quarter_of_what_is_left_within_bounds(
+    monkeypatch: pytest.MonkeyPatch, files: dict[str, str], expected: int
+) -> None:
+    Machine(monkeypatch, files)
+    assert expected == default_memory_bytes()
+
+
+@pytest.mark.parametrize("files", [{}, {"/proc/meminfo": "MemFree: 1 kB\n"}])
+def test_where_the_kernel_does_not_say_half_of_the_memory_counts_as_left(
+    monkeypatch: pytest.MonkeyPatch, files: dict[str, str]
+) -> None:
+    Machine(monkeypatch, files)
+    pages = {"SC_PHYS_PAGES": GIB // 4096, "SC_PAGE_SIZE": 4096}
+    monkeypatch.setattr("os.sysconf", lambda name: pages[name])
+    assert default_memory_bytes() == 128 * MIB

@@ -1,0 +1,262 @@
+"""The house rules that code can check: who imports what, what is public, what is documented."""
+
+from __future__ import annotations
+
+import ast
+import functools
+import importlib
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+import streamtos3
+
+PACKAGE = Path(streamtos3.__file__).parent
+
+# The layers, lowest first. A module imports only from layers below its own. A new module needs
+# a place here: the lowest that its imports allow.
+LAYERS = (
+    "errors units",
+    "latch parts digest naming body checksums config settings",
+    "model answers crew",
+    "credentials receipt retry source buffers progress storeerrors",
+    "reader clients",
+    "store",
+    "verify preflight resume",
+    "commit multipart",
+    "engine",
+    "cli.talk",
+    "cli.debug cli.signals cli.options cli.report",
+    "cli.interrupts",
+    "cli.uploading",
+    "cli.put",
+    "cli",
+    "__main__",
+)
+RANKS = {name: rank for rank, layer in enumerate(LAYERS) for name in layer.split()}
+# Values that errors carry are only named in annotations, and the package's own version and lazy
+# names belong to no layer.
+EXCEPTIONS = {("errors", "model")}
+
+ONLY_IN = {
+    "click": {"cli"},
+    "tqdm": {"progress"},
+    "tenacity": {"retry"},
+    "boto3": {"clients", "store", "storeerrors"},
+    "botocore": {"clients", "store", "storeerrors"},
+    "mypy_boto3_s3": {"clients", "store", "engine"},
+}
+HEAVY = ("boto3", "botocore", "tenacity", "tqdm", "urllib3")
+
+
+def module_files() -> dict[str, Path]:
+    """All modules but the package itself, by their name inside it."""
+    names = {}
+    for path in sorted(PACKAGE.rglob("*.py")):
+        words = path.relative_to(PACKAGE).with_suffix("").parts
+        name = ".".join(words[:-1] if words[-1] == "__init__" else words)
+        if name:
+            names[name] = path
+    return names
+
+
+MODULES = module_files()
+names = pytest.mark.parametrize("name", MODULES)
+
+
+@functools.cache
+def parsed(name: str) -> ast.Module:
+    return ast.parse(MODULES[name].read_text(encoding="utf-8"))
+
+
+def imports_of(name: str) -> Iterator[str]:
+    """The absolute names of all modules that a module imports, wherever it does."""
+    package = name.split(".") if MODULES[name].name == "__init__.py" else name.split(".")[:-1]
+    for node in ast.walk(parsed(name)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            yield node.module or ""
+        elif isinstance(node, ast.ImportFrom):
+            base = package[: len(package) - node.level + 1]
+            whence = ".".join(["streamtos3", *base, *filter(None, [node.module])])
+            inner = [f"{whence}.{alias.name}" for alias in node.names]
+            found = [each for each in inner if each.removeprefix("streamtos3.") in MODULES]
+            yield from found or [whence]
+
+
+def own_imports_of(name: str) -> set[str]:
+    prefix = "streamtos3."
+    return {each.removeprefix(prefix) for each in imports_of(name) if each.startswith(prefix)}
+
+
+# Layers
+
+
+def test_every_module_has_its_layer_and_every_name_in_the_layers_is_a_module() -> None:
+    assert sorted(RANKS) == sorted(MODULES)
+
+
+@names
+def test_imports_point_down_only(name: str) -> None:
+    upward = {
+        each
+        for each in own_imports_of(name)
+        if RANKS[each] >= RANKS[name] and (name, each) not in EXCEPTIONS
+    }
+    assert upward == set()
+
+
+def test_the_walk_over_the_imports_sees_all_their_forms() -> None:
+    assert {"cli.report", "cli.talk", "model"} <= own_imports_of("cli.uploading")
+    assert "errors" in own_imports_of("cli")
+    assert "storeerrors" in own_imports_of("store")
+    assert "tqdm" in set(imports_of("progress"))
+
+
+@pytest.mark.parametrize("library", ONLY_IN)
+def test_a_library_is_known_to_one_place_only(library: str) -> None:
+    importers = {
+        name.split(".")[0] if name.startswith("cli") else name
+        for name in MODULES
+        if any(each.split(".")[0] == library for each in imports_of(name))
+    }
+    assert importers <= ONLY_IN[library]
+
+
+def test_only_the_command_line_prints_or_exits() -> None:
+    """`print`, `sys.exit` and `os._exit`, and the standard streams, have no other place."""
+    talkers = {
+        (name, ast.unparse(node))
+        for name in MODULES
+        if name.split(".")[0] not in ("cli", "__main__")
+        for node in ast.walk(parsed(name))
+        if isinstance(node, ast.Name | ast.Attribute)
+        and ast.unparse(node)
+        in ("print", "sys.exit", "os._exit", "exit", "quit", "sys.stdout", "sys.stderr")
+    }
+    assert talkers == set()
+
+
+# What is loaded when
+
+
+def loaded_by(program: str) -> set[str]:
+    """Which of the heavy libraries a fresh interpreter has loaded after `program`."""
+    shown = f"import sys\n{program}\nprint()\nprint(*set({HEAVY!r}) & set(sys.modules))"
+    done = subprocess.run(
+        [sys.executable, "-c", shown], capture_output=True, text=True, check=True, timeout=60
+    )
+    return set(done.stdout.splitlines()[-1].split())
+
+
+def test_importing_the_package_loads_no_library() -> None:
+    assert loaded_by("import streamtos3") == set()
+
+
+@pytest.mark.parametrize("words", [["--help"], ["put", "--help"], ["--version"], []])
+def test_help_and_a_mistyped_command_line_load_no_library(words: list[str]) -> None:
+    program = f"""
+from streamtos3.cli import program
+try:
+    program.main({words!r}, prog_name="streamtos3")
+except SystemExit:
+    pass
+"""
+    assert loaded_by(program) == set()
+
+
+def test_the_library_loads_what_it_needs_when_it_is_used() -> None:
+    """Or the two tests above could not fail."""
+    assert {"tenacity"} <= loaded_by("import streamtos3; streamtos3.upload")
+
+
+# What is public
+
+
+def imported(name: str) -> ModuleType:
+    return importlib.import_module(f"streamtos3.{name}")
+
+
+def defined_names(name: str) -> set[str]:
+    """The public names that a module defines at its top, type variables left out."""
+    found: set[str] = set()
+    for node in parsed(name).body:
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            found.add(node.name)
+        elif isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
+            found.add(node.target.id)
+        elif isinstance(node, ast.Assign) and "TypeVar(" not in ast.unparse(node.value):
+            found |= {each.id for each in node.targets if isinstance(each, ast.Name)}
+    return {each for each in found if not each.startswith("_")}
+
+
+RUNNABLE = [name for name in MODULES if name != "__main__"]
+runnable = pytest.mark.parametrize("name", RUNNABLE)
+
+
+@runnable
+def test_all_names_what_a_module_defines_for_others(name: str) -> None:
+    module = imported(name)
+    listed = set(module.__all__)
+    assert len(listed) == len(module.__all__)
+    assert {each for each in listed if not hasattr(module, each)} == set()
+    assert defined_names(name) - listed == set()
+
+
+@names
+def test_nobody_imports_what_another_module_keeps_to_itself(name: str) -> None:
+    private = {
+        alias.name
+        for node in ast.walk(parsed(name))
+        if isinstance(node, ast.ImportFrom) and node.level
+        for alias in node.names
+        if alias.name.startswith("_") and not alias.name.startswith("__")
+    }
+    assert private == set()
+
+
+def test_the_package_offers_what_it_promises() -> None:
+    assert {each for each in streamtos3.__all__ if not hasattr(streamtos3, each)} == set()
+    with pytest.raises(AttributeError, match="has no attribute 'nothing'"):
+        _ = streamtos3.nothing
+    assert callable(streamtos3.upload)
+
+
+# What is documented
+
+
+@names
+def test_every_module_says_what_it_does(name: str) -> None:
+    assert ast.get_docstring(parsed(name)) or name == "__main__"
+
+
+def undocumented(body: list[ast.stmt], where: str) -> Iterator[str]:
+    """Public classes, functions and methods without a docstring."""
+    for node in body:
+        if isinstance(node, ast.FunctionDef | ast.ClassDef) and not node.name.startswith("_"):
+            if ast.get_docstring(node) is None:
+                yield f"{where}.{node.name}"
+            if isinstance(node, ast.ClassDef):
+                yield from undocumented(node.body, f"{where}.{node.name}")
+
+
+@names
+def test_every_public_class_function_and_method_has_a_docstring(name: str) -> None:
+    assert list(undocumented(parsed(name).body, name)) == []
+
+
+def test_no_name_belongs_to_nobody() -> None:
+    """House words: names come from the field."""
+    vague = ("Manager", "Helper", "Util", "Handler")
+    classes = {
+        f"{name}.{node.name}"
+        for name in MODULES
+        for node in ast.walk(parsed(name))
+        if isinstance(node, ast.ClassDef)
+    }
+    assert {each for each in classes if any(word in each for word in vague)} == set()

@@ -1,0 +1,36 @@
+"""What signing does with a part's body, before a byte of it is sent."""
+
+from __future__ import annotations
+
+import pytest
+
+from streamtos3.body import PartBody
+from streamtos3.digest import part_md5
+from streamtos3.latch import Stopped
+from streamtos3.model import Connection
+from streamtos3.store import Store
+from tests.command import anonymous
+from tests.fake_s3 import FakeS3
+
+
+def test_a_stop_waits_until_the_body_is_signed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """awscrt signs in C code, which makes a traceback on the terminal of what is raised there."""
+    sent: list[object] = []
+
+    def stop() -> None:
+        raise Stopped
+
+    with FakeS3() as fake:
+        for name, value in anonymous(fake.endpoint_url).items():
+            monkeypatch.setenv(name, value)
+        store = Store("b", Connection())
+        store._clients.get("parts").meta.events.register(
+            "before-send.s3", lambda **_: sent.append(1)
+        )
+        upload_id, _ = store.create("k", {})
+        sent.clear()
+        data = memoryview(b"some bytes")
+        with pytest.raises(Stopped):
+            store.put_part("k", upload_id, 1, PartBody(data, stop), part_md5(data))
+        assert sent == [1]
+        assert fake.uploads[upload_id].parts == []
