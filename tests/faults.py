@@ -34,6 +34,7 @@ REFUSALS = {
     "bad-digest": (400, "BadDigest"),
     "incomplete-body": (400, "IncompleteBody"),
     "access-denied": (403, "AccessDenied"),
+    "access-key": (403, "InvalidAccessKeyId"),
     "expired-token": (400, "ExpiredToken"),
     "clock-skew": (403, "RequestTimeTooSkewed"),
     "no-such-upload": (404, "NoSuchUpload"),
