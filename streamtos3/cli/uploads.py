@@ -72,7 +72,7 @@ def _list(**values: Any) -> None:
     _print(lines)
 
 
-@uploads.command(short_help="Abort unfinished uploads that are old enough.")
+@uploads.command("abort", short_help="Abort unfinished uploads that are old enough.")
 @click.argument("place", metavar="s3://BUCKET/[PREFIX]")
 @option(
     "--older-than",
