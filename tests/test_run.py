@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,7 +18,7 @@ from mypy_boto3_s3.client import S3Client
 from streamtos3 import Options, Receipt, upload
 from streamtos3.cli import program
 from streamtos3.cli.run import run as run_command
-from streamtos3.errors import SourceError, UsageError
+from streamtos3.errors import Interrupted, SourceError, UsageError
 from streamtos3.latch import Latch, Stopped
 from streamtos3.producer import CommandSource
 from tests.process import Store, is_alive, is_zombie, wait_until
@@ -364,12 +365,12 @@ def test_finish_does_not_excuse_a_command_that_dies_of_the_signal(
 def test_a_second_signal_leaves_at_once_and_takes_the_command_along(
     store: Store, proxy: FaultProxy, tmp_path: Path
 ) -> None:
-    proxy.faults = [Fault("put-part", "stop-answering", times=-1)]
+    proxy.faults = [Fault("put-part", "stop-answering", times=-1, forward=True)]
     noted = tmp_path / "pids"
     script = f"trap '' TERM PIPE; echo $$ > {noted}; {THREE_PARTS}; while :; do sleep 0.1; done"
     with store.run(script, proxy=proxy) as program:
         (producer,) = pids(noted)
-        wait_until(lambda: proxy.count("put-part"), lambda: "a part")
+        wait_until(lambda: store.parts() == 2, lambda: "the parts whose answers never come")
         program.send(signal.SIGINT)
         time.sleep(0.3)
         assert program.returncode is None
@@ -454,6 +455,33 @@ class TestCommandSource:
             source.close()
             assert isinstance(latch.error, SourceError)
             assert latch.error.message.startswith("sh exited with status 3")
+
+    def test_a_signal_to_us_is_the_reason_though_the_producer_died_of_it_first(self) -> None:
+        source = CommandSource(["sh", "-c", "kill -INT $$"])
+        with Latch() as latch:
+            source.start()
+            late = threading.Timer(0.1, latch.fail, (Interrupted(signal.SIGINT),))
+            late.start()
+            with pytest.raises(Stopped):
+                while source.readinto(memoryview(bytearray(10)), latch):
+                    pass
+                source.finish(latch)
+            source.close()
+            late.join()
+            assert isinstance(latch.error, Interrupted)
+
+    def test_a_child_that_survives_its_obedient_parent_is_killed_after_the_grace(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("streamtos3.producer._has_terminal", lambda: False)
+        noted = tmp_path / "pids"
+        stubborn = f"trap '' TERM; echo $$ > {noted}; while :; do sleep 0.1; done"
+        source = CommandSource(["sh", "-c", f'sh -c "{stubborn}" & sleep 1000'], grace_s=0.3)
+        source.start()
+        (child,) = pids(noted)
+        source.close()
+        source.close()
+        assert not is_alive(child)
 
     def test_is_closed_without_having_been_started(self) -> None:
         read_fd, write_fd = os.pipe()

@@ -17,6 +17,8 @@ from typing import Any
 import pytest
 from mypy_boto3_s3.client import S3Client
 
+from streamtos3.cli.signals import AtOtherTimes
+from streamtos3.errors import Interrupted
 from tests.process import Store, wait_until
 from tests.proxy import Fault, FaultProxy
 from tests.seaweed import SeaweedFS
@@ -179,10 +181,10 @@ def test_an_object_that_is_stored_all_the_same_is_a_success(
 def test_a_second_signal_leaves_at_once_and_names_the_upload(
     store: Store, proxy: FaultProxy
 ) -> None:
-    proxy.faults = [Fault("put-part", "stop-answering", times=-1)]
+    proxy.faults = [Fault("put-part", "stop-answering", times=-1, forward=True)]
     with store.put(proxy=proxy) as program:
         program.write(payload(SIZE))
-        wait_until(lambda: proxy.count("put-part"), lambda: "a part")
+        wait_until(lambda: store.parts() == 2, lambda: "the parts whose answers never come")
         program.send(signal.SIGINT)
         time.sleep(0.3)
         assert program.returncode is None
@@ -239,10 +241,10 @@ class TestOnInterruptFinish:
             store.assert_failed(program, 130, "error: interrupted by SIGINT")
 
     def test_a_third_one_leaves_at_once(self, store: Store, proxy: FaultProxy) -> None:
-        proxy.faults = [Fault("put-part", "stop-answering", times=-1)]
+        proxy.faults = [Fault("put-part", "stop-answering", times=-1, forward=True)]
         with store.put("--on-interrupt", "finish", proxy=proxy) as program:
             program.write(payload(SIZE))
-            wait_until(lambda: proxy.count("put-part"), lambda: "a part")
+            wait_until(lambda: store.parts() == 2, lambda: "the parts whose answers never come")
             program.send(signal.SIGINT)
             program.wait_until_said("reading on")
             program.send(signal.SIGINT)
@@ -412,6 +414,32 @@ class TestNobodyListens:
                 receipt = json.loads(reader.read().lstrip(b"x"))
             assert program.wait() == 0, program.stderr
         assert receipt["size_bytes"] == len(b"all of it")
+
+
+def test_outside_of_the_work_a_signal_is_raised_until_the_outcome_is_decided(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    exits: list[int] = []
+    monkeypatch.setattr(os, "_exit", exits.append)
+    signals = AtOtherTimes()
+    with pytest.raises(Interrupted):
+        signals.on_signal(signal.SIGTERM, None)
+    signals.decide(0)
+    signals.on_signal(signal.SIGTERM, None)
+    assert exits == [], "a success that is being said stays one"
+    signals.on_signal(signal.SIGTERM, None)
+    assert exits == [0], "but a second signal ends the saying"
+
+
+def test_after_an_interruption_the_next_signal_is_the_second(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    exits: list[int] = []
+    monkeypatch.setattr(os, "_exit", exits.append)
+    signals = AtOtherTimes()
+    signals.decide(130)
+    signals.on_signal(signal.SIGINT, None)
+    assert exits == [130]
 
 
 @pytest.mark.parametrize(
