@@ -20,7 +20,7 @@ from .retry import Retrier
 from .store import Answer, Store
 from .verify import part_is_proved
 
-__all__ = ["MultipartUpload"]
+__all__ = ["MultipartUpload", "abort_until_gone"]
 
 _ABORT_RETRIES = Retries(first_wait_s=0.5, longest_wait_s=4.0, retry_for_s=20.0)
 _ABORT_ROUNDS = 5
@@ -110,32 +110,14 @@ class MultipartUpload:
         )
 
     def abort(self) -> None:
-        """Drop the upload and make sure that it is gone. Only after all workers have settled.
-
-        A part that was on its way may arrive after the first abort, so it is repeated until
-        the parts can no longer be listed (AbortMultipartUpload's documentation asks for that).
-        """
+        """Drop the upload and make sure that it is gone. Only after all workers have settled."""
         # Fresh patience: the upload's own retrier stops at once, because the upload failed.
         with Latch() as latch:
             retrier = Retrier(_ABORT_RETRIES, latch, lambda *_: None, sleep=time.sleep)
             if self.upload_id:
                 what = f"abort the upload of s3://{self._store.bucket}/{self._key}"
-                retrier.call(what, self._abort_until_gone)
+                retrier.call(what, lambda: abort_until_gone(self._store, self._key, self.upload_id))
             self.sweep()
-
-    def _abort_until_gone(self) -> None:
-        for _ in range(_ABORT_ROUNDS):
-            try:
-                self._store.abort(self._key, self.upload_id)
-                if not list(self._store.list_parts(self._key, self.upload_id)):
-                    return
-            except AbsentError:
-                return
-            except RefusedError as error:
-                if error.code == "AccessDenied" and "list the parts" in error.message:
-                    return  # the abort was accepted; only looking is not allowed
-                raise
-        raise TransientError(f"parts of upload {self.upload_id} keep arriving")
 
     def sweep(self) -> None:
         """Abort what a `create` began whose answer never came.
@@ -158,3 +140,23 @@ class MultipartUpload:
                     self._store.abort(self._key, upload.upload_id)
         except StoreError:  # gone meanwhile, or no right to list
             return
+
+
+def abort_until_gone(store: Store, key: str, upload_id: str) -> None:
+    """Abort an upload, again until its parts can no longer be listed. Fine if it is gone already.
+
+    A part that was on its way may arrive after the first abort (AbortMultipartUpload's
+    documentation asks for the repetition).
+    """
+    for _ in range(_ABORT_ROUNDS):
+        try:
+            store.abort(key, upload_id)
+            if not list(store.list_parts(key, upload_id)):
+                return
+        except AbsentError:
+            return
+        except RefusedError as error:
+            if error.code == "AccessDenied" and "list the parts" in error.message:
+                return  # the abort was accepted; only looking is not allowed
+            raise
+    raise TransientError(f"parts of upload {upload_id} keep arriving")

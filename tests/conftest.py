@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import uuid
 from collections.abc import Iterator
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from botocore.loaders import create_loader
 from moto.server import ThreadedMotoServer
 
 from tests.seaweed import SeaweedFS, free_ports
@@ -28,6 +30,14 @@ def _bare_environment() -> Iterator[None]:
             steers = name.startswith(("AWS_", "STREAMTOS3_", "BOTO_")) or name.upper() in PROXIES
             if steers or name == "REQUESTS_CA_BUNDLE":
                 patch.delenv(name)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _service_model_read_once() -> Iterator[None]:
+    """Every upload has a session of its own, and each would read the megabytes of S3's model."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("botocore.session.create_loader", functools.cache(create_loader))
         yield
 
 

@@ -75,7 +75,7 @@ def _find(name: str, path: str) -> Destination:
     return known[name]
 
 
-def current_destination() -> Destination | None:
+def _current_destination() -> Destination | None:
     """What -D named, in the command that is running."""
     found: Destination | None = click.get_current_context().meta.get(DESTINATION_META)
     return found
@@ -90,7 +90,7 @@ def destination_from(
     """
     inputs = [word for word in words if not is_s3_url(word)]
     urls = [word for word in words if is_s3_url(word)]
-    named = current_destination()
+    named = _current_destination()
     if named is not None:
         if urls or values["obj"] is not None or not inputs:
             raise UsageError("with -D give just the key", hint=usage)

@@ -13,7 +13,6 @@ import click
 
 from ..errors import UsageError
 from ..model import Connection, Options, Retries
-from ..parts import DEFAULT_CHUNK_BYTES
 from ..units import parse_duration, parse_size
 from .talk import redacted
 
@@ -250,7 +249,7 @@ def upload_options_from(values: dict[str, Any], argv: list[str] | None) -> Optio
         digests = (*digests, "sha256")
     return Options(
         connection=connection_from(values),
-        chunk_bytes=values["chunksize"] or DEFAULT_CHUNK_BYTES,
+        chunk_bytes=values["chunksize"],
         jobs=values["jobs"],
         memory_bytes=values["memory"],
         expect_size_bytes=values["expect_size"],
