@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import signal
@@ -77,11 +78,8 @@ def test_stores_the_output_of_a_command_that_succeeds(store: Store, tmp_path: Pa
     assert 0.2 <= command["run_time_s"] < elapsed_s
 
 
-def test_the_receipt_of_put_names_no_command(store: Store) -> None:
-    with store.start("--json", f"s3://{store.bucket}/{KEY}") as program:
-        program.end_input()
-        assert program.wait() == 0, program.stderr
-        assert json.loads(program.read_stdout())["command"] is None
+def test_the_receipt_of_another_source_names_no_command(store: Store) -> None:
+    assert upload(io.BytesIO(), store.bucket, KEY, client=store.s3).command is None
 
 
 def test_the_receipt_shows_no_password_of_an_address(store: Store) -> None:
@@ -133,18 +131,16 @@ def test_a_command_that_fails_ends_the_upload_though_its_child_keeps_the_pipe(
 
 def test_the_end_of_input_comes_when_the_last_writer_has_let_go(store: Store) -> None:
     """As in any pipeline: what a child writes after its parent's success belongs to the stream."""
-    with store.run("(sleep 0.3; echo late) & echo early") as program:
-        assert program.wait() == 0, program.stderr
+    upload_output(store, "(sleep 0.3; echo late) & echo early")
     assert store.body() == b"early\nlate\n"
 
 
 def test_a_child_that_outlives_a_success_is_left_alone(store: Store, tmp_path: Path) -> None:
     noted = tmp_path / "pids"
-    with store.run(f"sleep 1000 >&- 2>&- & echo $! > {noted}; echo done") as program:
-        assert program.wait() == 0, program.stderr
-        (child,) = pids(noted)
-        assert is_alive(child)
-        os.kill(child, signal.SIGKILL)
+    upload_output(store, f"sleep 1000 >&- 2>&- & echo $! > {noted}; echo done")
+    (child,) = pids(noted)
+    assert is_alive(child)
+    os.kill(child, signal.SIGKILL)
 
 
 @pytest.mark.parametrize(
@@ -263,11 +259,11 @@ def test_the_abort_does_not_wait_for_the_command(store: Store, proxy: FaultProxy
     proxy.faults = [Fault("put-part", "access-denied")]
     script = f"trap '' TERM PIPE; {THREE_PARTS}; while :; do sleep 0.1; done"
     began_s = time.monotonic()
-    with store.run(script, "--grace", "4s", proxy=proxy) as program:
+    with store.run(script, "--grace", "3s", proxy=proxy) as program:
         wait_until(lambda: proxy.count("abort"), lambda: "the abort")
         aborted_after_s = time.monotonic() - began_s
         assert program.wait() == 5
-        assert time.monotonic() - began_s > aborted_after_s + 2
+        assert time.monotonic() - began_s > aborted_after_s + 1.5
     store.assert_nothing_left()
 
 
@@ -502,8 +498,6 @@ class TestCommandSource:
 
 
 def test_the_program_starts_no_shell_by_itself(store: Store) -> None:
-    words = ["run", f"s3://{store.bucket}/{KEY}", "--", sys.executable, "-c", "print('$HOME; *')"]
-    with store.start(*words) as program:
-        assert program.wait() == 0, program.stderr
+    upload_output(store, command=[sys.executable, "-c", "print('$HOME; *')"])
     assert store.body() == b"$HOME; *\n"
     assert object_exists(store.s3, store.bucket, KEY)

@@ -124,6 +124,7 @@ def test_a_signal_is_obeyed_in_time_whatever_hangs(
             assert upload_id in program.stderr
 
 
+@pytest.mark.slow
 def test_a_signal_while_a_part_hangs_still_aborts(store: Store, proxy: FaultProxy) -> None:
     proxy.faults = [Fault("put-part", "stop-reading", times=-1)]
     with store.put(proxy=proxy) as program:
@@ -150,6 +151,7 @@ def test_an_undecided_complete_is_never_aborted_after_a_signal(
         assert proxy.count("abort") == 0
 
 
+@pytest.mark.slow
 def test_a_signal_while_a_complete_is_surely_refused_aborts(
     store: Store, proxy: FaultProxy
 ) -> None:
@@ -240,6 +242,7 @@ class TestOnInterruptFinish:
             program.send(signal.SIGINT)
             store.assert_failed(program, 130, "error: interrupted by SIGINT")
 
+    @pytest.mark.slow
     def test_a_third_one_leaves_at_once(self, store: Store, proxy: FaultProxy) -> None:
         proxy.faults = [Fault("put-part", "stop-answering", times=-1, forward=True)]
         with store.put("--on-interrupt", "finish", proxy=proxy) as program:
@@ -255,6 +258,7 @@ class TestOnInterruptFinish:
             assert time.monotonic() - sent_s < 2
             assert store.uploads()[0] in program.stderr
 
+    @pytest.mark.slow
     def test_a_hang_up_aborts_at_once(self, store: Store) -> None:
         with store.put("--on-interrupt", "finish") as program:
             program.write(payload(SIZE))
@@ -337,6 +341,7 @@ class TestNobodyListens:
         self.assert_stored_unreported(store, "--json", stdout=write_fd)
         os.close(write_fd)
 
+    @pytest.mark.slow
     def test_a_receipt_into_a_closed_standard_output(self, store: Store) -> None:
         self.assert_stored_unreported(store, "--json", prepare=lambda: os.close(1))
 
@@ -400,6 +405,7 @@ class TestNobodyListens:
         os.close(write_fd)
         assert store.body() == b"all of it"
 
+    @pytest.mark.slow
     def test_a_late_signal_does_not_change_a_success(self, store: Store) -> None:
         read_fd, write_fd = _full_pipe()
         with store.put("--json", stdout=write_fd) as program:
