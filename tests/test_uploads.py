@@ -30,7 +30,6 @@ from streamtos3.model import Connection, Retries, Retrying
 from streamtos3.naming import split_s3_prefix
 from streamtos3.retry import Retrier
 from streamtos3.store import Store
-from streamtos3.units import format_duration
 from tests.fake_s3 import FakeS3, Quirks
 from tests.proxy import Fault, FaultProxy
 from tests.quirks import Part, Upload
@@ -475,14 +474,6 @@ def test_a_malformed_place_is_status_2(where: str) -> None:
 )
 def test_a_place_is_a_bucket_and_perhaps_a_prefix(url: str, expected: tuple[str, str]) -> None:
     assert split_s3_prefix(url) == expected
-
-
-def test_ages_beyond_a_day_are_told_in_days() -> None:
-    assert [format_duration(s) for s in (86_399, 86_400, 7 * DAY_S + 3 * 3600)] == [
-        "23 h 59 min",
-        "1 d 00 h",
-        "7 d 03 h",
-    ]
 
 
 # A real server

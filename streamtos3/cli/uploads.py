@@ -59,7 +59,7 @@ _debug = option("-d", "--debug", is_flag=True, help="Add botocore's log and trac
 @retry_options
 @_quiet
 @_debug
-def list_(**values: Any) -> None:
+def _list(**values: Any) -> None:
     """List the unfinished uploads whose key begins with PREFIX, oldest first.
 
     A table with age, key, parts, bytes and upload id, or JSON. Ages are by the service's clock.
@@ -72,7 +72,7 @@ def list_(**values: Any) -> None:
     _print(lines)
 
 
-@uploads.command(short_help="Abort unfinished uploads that are old enough.")
+@uploads.command("abort", short_help="Abort unfinished uploads that are old enough.")
 @click.argument("place", metavar="s3://BUCKET/[PREFIX]")
 @option(
     "--older-than",
@@ -90,7 +90,7 @@ def list_(**values: Any) -> None:
 @_quiet
 @_debug
 @click.pass_context
-def abort(ctx: click.Context, /, **values: Any) -> None:
+def _abort(ctx: click.Context, /, **values: Any) -> None:
     """Abort the unfinished uploads whose key begins with PREFIX and that are old enough.
 
     Lists them on a terminal and asks first. Without a terminal, --yes must be given. An upload
