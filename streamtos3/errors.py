@@ -154,7 +154,8 @@ class TransientError(StoreError):
     """Worth another try. Only `retry` handles it; it never reaches a caller.
 
     `damaged`: the bytes did not arrive as sent. `expired`: new credentials are needed first.
-    `answered`: an HTTP answer came. `retry_after_s`: what the service asked for, in seconds.
+    `sent`: the request may have left. `answered`: an HTTP answer came. `retry_after_s`: what the
+    service asked for, in seconds.
     """
 
     exit_status = 8
@@ -169,6 +170,7 @@ class TransientError(StoreError):
         request_id: str | None = None,
         damaged: bool = False,
         expired: bool = False,
+        sent: bool = True,
         answered: bool = True,
         retry_after_s: float = 0.0,
     ) -> None:
@@ -177,6 +179,7 @@ class TransientError(StoreError):
         )
         self.damaged = damaged
         self.expired = expired
+        self.sent = sent
         self.answered = answered
         self.retry_after_s = retry_after_s
 

@@ -7,12 +7,14 @@ lost: a part is simply sent again, a begun upload whose id was never heard must 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
-from datetime import datetime, timedelta
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from datetime import datetime, timedelta, timezone
+from functools import partial
 
 from .body import PartBody
 from .digest import part_md5
-from .errors import AbsentError, RefusedError, StoreError, TransientError
+from .errors import AbsentError, RefusedError, StoreError, StreamToS3Error, TransientError
 from .latch import Latch
 from .model import Retries, StoredPart
 from .resume import Leftover
@@ -46,7 +48,7 @@ class MultipartUpload:
 
     def create(self, metadata: Mapping[str, str]) -> None:
         """Begin the upload."""
-        before = self._store.server_time
+        before = self._store.server_time or datetime.now(timezone.utc)
         lost = False
 
         def attempt() -> tuple[str, bool]:
@@ -111,12 +113,13 @@ class MultipartUpload:
 
     def abort(self) -> None:
         """Drop the upload and make sure that it is gone. Only after all workers have settled."""
-        # Fresh patience: the upload's own retrier stops at once, because the upload failed.
-        with Latch() as latch:
-            retrier = Retrier(_ABORT_RETRIES, latch, lambda *_: None, sleep=time.sleep)
+        try:
             if self.upload_id:
-                what = f"abort the upload of s3://{self._store.bucket}/{self._key}"
-                retrier.call(what, lambda: abort_until_gone(self._store, self._key, self.upload_id))
+                with _fresh_retrier() as retrier:
+                    what = f"abort the upload of s3://{self._store.bucket}/{self._key}"
+                    gone = partial(abort_until_gone, self._store, self._key, self.upload_id)
+                    retrier.call(what, gone)
+        finally:
             self.sweep()
 
     def sweep(self) -> None:
@@ -128,17 +131,32 @@ class MultipartUpload:
         """
         if self._unheard_since is None:
             return
+        what = f"drop what was begun unheard for s3://{self._store.bucket}/{self._key}"
+        try:
+            with _fresh_retrier() as retrier:
+                for upload_id in retrier.call(what, self._unheard).value:
+                    retrier.call(what, partial(self._abort_if_empty, upload_id))
+        except StreamToS3Error:  # no right to list, or the service is gone
+            return
+
+    def _unheard(self) -> list[str]:
+        assert self._unheard_since is not None
         # The service's dates have a resolution of one second.
         since = self._unheard_since - timedelta(seconds=1)
         until = (self._created_at or self._store.server_time or since) + timedelta(seconds=1)
+        return [
+            upload.upload_id
+            for upload in self._store.list_uploads(self._key)
+            if upload.key == self._key
+            and since <= upload.initiated <= until
+            and upload.upload_id != self.upload_id
+        ]
+
+    def _abort_if_empty(self, upload_id: str) -> None:
         try:
-            for upload in list(self._store.list_uploads(self._key)):
-                ours = upload.key == self._key and since <= upload.initiated <= until
-                if not ours or upload.upload_id == self.upload_id:
-                    continue
-                if not list(self._store.list_parts(self._key, upload.upload_id)):
-                    self._store.abort(self._key, upload.upload_id)
-        except StoreError:  # gone meanwhile, or no right to list
+            if not list(self._store.list_parts(self._key, upload_id)):
+                self._store.abort(self._key, upload_id)
+        except AbsentError:  # somebody was faster
             return
 
 
@@ -151,12 +169,18 @@ def abort_until_gone(store: Store, key: str, upload_id: str) -> None:
     for _ in range(_ABORT_ROUNDS):
         try:
             store.abort(key, upload_id)
-            if not list(store.list_parts(key, upload_id)):
-                return
         except AbsentError:
             return
-        except RefusedError as error:
-            if error.code == "AccessDenied" and "list the parts" in error.message:
-                return  # the abort was accepted; only looking is not allowed
-            raise
+        try:
+            if not list(store.list_parts(key, upload_id)):
+                return
+        except RefusedError:  # gone, or no right to look
+            return
     raise TransientError(f"parts of upload {upload_id} keep arriving")
+
+
+@contextmanager
+def _fresh_retrier() -> Iterator[Retrier]:
+    """Patience of its own: the upload's retrier stops at once when the upload has failed."""
+    with Latch() as latch:
+        yield Retrier(_ABORT_RETRIES, latch, lambda *_: None, sleep=time.sleep)

@@ -24,6 +24,7 @@ from .answers import (
     ListedUpload,
     ObjectInfo,
     etag_is_md5,
+    is_cut,
     object_info,
     write_answer,
 )
@@ -31,7 +32,7 @@ from .body import PartBody
 from .checksums import Checksum
 from .clients import Clients, Patience
 from .digest import content_md5
-from .errors import RefusedError, StreamToS3Error, TransientError
+from .errors import CredentialsError, RefusedError, StreamToS3Error, TransientError
 from .model import Connection, StoredPart
 from .settings import ObjectSettings
 
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
 
 __all__ = [
+    "NO_SIZE",
     "Answer",
     "ListedPart",
     "ListedUpload",
@@ -113,6 +115,8 @@ class Store:
         )
         if "ContentLength" not in answer:
             raise TransientError(f"cannot {what}: the answer names no size", code=NO_SIZE)
+        if is_cut(answer):
+            raise TransientError(f"cannot {what}: the answer was cut short", damaged=True)
         return object_info(answer, self.settings)
 
     def head_bucket(self) -> None:
@@ -304,6 +308,13 @@ class Store:
         """Map what leaves botocore; every error inside becomes one of our own."""
         try:
             yield
+        except CredentialsError as error:  # a keyfile that is being rewritten just now
+            if not self._accepted:
+                raise
+            self._clients.forget_session()
+            raise TransientError(
+                f"cannot {what}: {error.message}", hint=error.hint, expired=True, sent=False
+            ) from error
         except StreamToS3Error:
             raise
         except Exception as error:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from streamtos3.cli.debug import _Redacting
+from streamtos3.cli.debug import RedactingLog
 from streamtos3.cli.talk import escaped, line, redacted, say
 from streamtos3.clients import Clients
 from streamtos3.credentials import read_keyfile
@@ -136,11 +136,11 @@ def test_a_proxys_password_shows_neither_in_the_debug_log_nor_in_the_receipt() -
 # --debug, record by record, as botocore and urllib3 write them
 
 
-def shown(record: logging.LogRecord, handler: _Redacting | None = None) -> str:
+def shown(record: logging.LogRecord, handler: RedactingLog | None = None) -> str:
     stream = io.StringIO()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "stderr", stream)
-        (handler or _Redacting()).emit(record)
+        (handler or RedactingLog()).emit(record)
     return stream.getvalue()
 
 
@@ -254,13 +254,13 @@ def test_each_of_these_records_would_show_one_if_nothing_were_done(name: str) ->
 
 
 def test_a_secret_once_found_by_its_name_is_known_everywhere() -> None:
-    handler = _Redacting()
+    handler = RedactingLog()
     shown(record_of("x", f'{{"SecretAccessKey": "{SECRET}"}}'), handler)
     assert shown(record_of("x", f"unnamed {SECRET} here"), handler) == "unnamed *** here\n"
 
 
 def test_a_secret_known_from_the_start_is_hidden_in_every_spelling() -> None:
-    handler = _Redacting([SECRET])
+    handler = RedactingLog([SECRET])
     said = shown(record_of("x", f"{SECRET} wJalrXUtnFEMI%2FK7MDENG%2BbPxRfiCYEXAMPLEKEY"), handler)
     assert said == "*** ***\n"
 

@@ -6,6 +6,7 @@ run, so that `--help` and a mistyped option answer at once.
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import sys
@@ -22,7 +23,7 @@ from .talk import say
 
 __all__ = ["main", "program"]
 
-_COMMANDS = {"put": "put", "run": "run", "uploads": "uploads"}
+_COMMANDS = {"put": "put", "run": "run", "destinations": "destinations", "uploads": "uploads"}
 _DEFAULT = "put"
 
 
@@ -78,6 +79,8 @@ def program() -> None:
 
 def _report_error(error: BaseException) -> int:
     """Say what went wrong, what it left behind and what to do next; return the exit status."""
+    if isinstance(error, click.Abort) and isinstance(error.__cause__, EOFError):
+        error = error.__cause__  # click takes any that comes by for a Ctrl-D at a prompt
     if isinstance(error, click.ClickException):
         say(f"error: {_first_lower(error.format_message()).rstrip('.')}")
         context = getattr(error, "ctx", None)
@@ -142,6 +145,9 @@ def main() -> NoReturn:
     # What libraries have to say to their programmers (urllib3, of each unverified request).
     if not sys.warnoptions:
         warnings.simplefilter("ignore")
+    # botocore makes hundreds of thousands of objects while it loads, and hardly any garbage;
+    # looking for some after every 700 of them took a tenth of the start-up.
+    gc.set_threshold(50_000)
     try:
         program.main(prog_name="streamtos3")
     except SystemExit as request:

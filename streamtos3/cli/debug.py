@@ -19,7 +19,7 @@ import click
 
 from .talk import escaped, redacted, write_line
 
-__all__ = ["start_debug_log"]
+__all__ = ["RedactingLog", "start_debug_log"]
 
 # A name may stand in a header, a query, JSON, XML, an ini file or a Python repr.
 _NAMED = re.compile(
@@ -48,7 +48,7 @@ _ENVIRONMENT = (
 _PROXIES = ("http_proxy", "https_proxy", "all_proxy")
 
 
-class _Redacting(logging.Handler):
+class RedactingLog(logging.Handler):
     """Writes records to standard error, each secret replaced by `***`.
 
     `secrets` are values that are known to be secret, in whatever form they may appear.
@@ -113,7 +113,7 @@ def _shown(body: Any) -> Any:
 
 def start_debug_log() -> None:
     """Log everything that this program, botocore and urllib3 have to say."""
-    handler = _Redacting(_known_secrets())
+    handler = RedactingLog(_known_secrets())
     handler.setFormatter(logging.Formatter("%(asctime)s %(threadName)s %(name)s: %(message)s"))
     root = logging.getLogger()
     root.addHandler(handler)
