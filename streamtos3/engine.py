@@ -10,6 +10,7 @@ from __future__ import annotations
 import getpass
 import logging
 import os
+import shlex
 import socket
 import threading
 from collections.abc import Callable
@@ -362,9 +363,11 @@ class _Upload:
     def _abort(self, multipart: MultipartUpload) -> str | None:
         if self._regardless(multipart.abort):
             return None
+        url = f"s3://{self._store.bucket}/{self._key}"
         return (
-            f"unfinished upload {multipart.upload_id} of s3://{self._store.bucket}/{self._key} "
-            "could not be aborted; its parts are billed until it is"
+            f"unfinished upload {multipart.upload_id} of {url} could not be aborted; its parts are "
+            f"billed until it is: streamtos3 uploads abort {shlex.quote(url)} "
+            f"--upload-id {shlex.quote(multipart.upload_id)} --older-than 0"
         )
 
     def _sweep(self) -> None:
