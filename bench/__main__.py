@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import signal
 import subprocess
 import sys
 import tempfile
@@ -62,6 +63,8 @@ def _versions() -> dict[str, str]:
 def main() -> None:
     """Measure what the command line asks for."""
     how = _parse()
+    # As an exception, so that whatever was started is ended on the way out.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     numbers = sorted(set(how.case or CASES) - ({7} if not how.case else set()))
     scale = _scale(how)
     outcomes: dict[int, Outcome] = {}

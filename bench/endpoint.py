@@ -25,6 +25,7 @@ import socket
 import ssl
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -376,10 +377,20 @@ def _stop(signum: int, frame: FrameType | None) -> None:
     raise SystemExit(0)
 
 
+def _watch_parent() -> None:
+    """Stop when standard input ends: whoever started this is gone."""
+    sys.stdin.read()
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
 def main() -> None:
-    """Print the port, serve until SIGTERM, print the processor time that serving took."""
+    """Print the port, serve until SIGTERM or the end of standard input.
+
+    The last line is the processor time that serving took, in seconds.
+    """
     how = _parse()
     signal.signal(signal.SIGTERM, _stop)
+    threading.Thread(target=_watch_parent, daemon=True).start()
     os.setpgid(0, 0)
     with (
         tempfile.TemporaryDirectory(prefix="streamtos3-endpoint.") as root,

@@ -69,6 +69,7 @@ class Place:
             command + ["--hash"] * link.checks,
             env={**os.environ, "OPENSSL_CONF": str(self.folder / "openssl.cnf")},
             cwd=Path(__file__).parent.parent,
+            stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
         )
