@@ -29,7 +29,6 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from functools import lru_cache
 from pathlib import Path
 from random import Random
 from types import FrameType
@@ -43,6 +42,7 @@ MIB = 1 << 20
 BLOCK = Random(5).randbytes(MIB)
 """What generated objects and the producer's streams repeat."""
 GENERATED_PART_BYTES = 8 * MIB
+_LONG_AGO = "2026-11-06T11:00:00.000Z"
 
 
 @dataclass(frozen=True)
@@ -141,8 +141,8 @@ class _Service:
         declared = request.headers.get("content-md5")
         if self._hashes and declared and bytes.fromhex(etag) != _from_base64(declared):
             self._refuse(400, "BadDigest")
-        elif "/" not in request.path:  # the bucket itself
-            self._answer(200, _xml("LocationConstraint", ""))
+        elif "/" not in request.path:
+            self._list(request.path)
         elif request.method == "POST" and "uploads" in request.query:
             self._create(request)
         elif request.method == "POST" and "uploadId" in request.query:
@@ -220,6 +220,17 @@ class _Service:
         shutil.rmtree(upload)
         self._answer(200, _xml("CompleteMultipartUploadResult", f"<ETag>&quot;{etag}&quot;</ETag>"))
 
+    def _list(self, bucket: str) -> None:
+        """The objects of the bucket: rclone reads nothing that it has not seen in a list."""
+        rows = ""
+        for path in (self._root / "objects").iterdir():
+            found, _, key = unquote(path.name).partition("/")
+            if found == bucket and not path.name.startswith("."):
+                size_bytes = Stored.load(path).size_bytes
+                fields = f"<Key>{key}</Key><Size>{size_bytes}</Size>"
+                rows += f"<Contents>{fields}<LastModified>{_LONG_AGO}</LastModified></Contents>"
+        self._answer(200, _xml("ListBucketResult", f"<IsTruncated>false</IsTruncated>{rows}"))
+
     def _get(self, request: Request) -> None:
         stored = self._find(request.path)
         if stored is None:
@@ -253,8 +264,8 @@ class _Service:
 
     def _find(self, path: str) -> Stored | None:
         generated = re.search(r"/generated-(\d+)$", path)
-        if generated:
-            return _generated(int(generated[1]))
+        if generated and not self._object(path).exists():
+            _generated(int(generated[1])).save(self._object(path))
         try:
             return Stored.load(self._object(path))
         except FileNotFoundError:
@@ -281,7 +292,6 @@ class _Service:
         self._wire.send("\r\n".join([*lines, "", ""]).encode("latin-1") + (body or b""))
 
 
-@lru_cache
 def _generated(size_bytes: int) -> Stored:
     """An object of which every part is the same, but perhaps the last."""
     parts, rest = divmod(size_bytes, GENERATED_PART_BYTES)
@@ -398,7 +408,6 @@ def main() -> None:
     ):
         for name in ("objects", "uploads"):
             (Path(root) / name).mkdir()
-        _generated(MIB)  # so that no child has to hash it
         print(listener.getsockname()[1], flush=True)
         try:
             _serve_for_ever(listener, Path(root), how)
