@@ -15,9 +15,9 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from .certificate import make_certificate
-from .endpoint import BLOCK, composite_etag
 from .measure import Figures, ProgramFailed, drain, feed
 from .programs import BUCKET, Program, environment_of
+from .service import BLOCK, composite_etag
 
 __all__ = ["Ground", "Link", "Place"]
 
