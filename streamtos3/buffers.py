@@ -51,6 +51,8 @@ class BufferPool:
         self._free: list[Buffer] = []
         self._in_use = 0
         self._in_use_bytes = 0
+        self._waited_s = 0.0
+        self._cpu_s = 0.0
         self.peak_bytes = 0
 
     @property
@@ -63,11 +65,11 @@ class BufferPool:
         with self._latch.condition:
             while True:
                 wall_s, cpu_s = time.monotonic(), time.process_time()
-                if self._latch.wait_for(lambda: self._available(size_bytes), _PATIENCE_S):
+                patience_s = max(0.0, _PATIENCE_S - self._waited_s)
+                available = self._latch.wait_for(lambda: self._available(size_bytes), patience_s)
+                self._note_wait(time.monotonic() - wall_s, time.process_time() - cpu_s)
+                if available:
                     return self._take(size_bytes)
-                busy = (time.process_time() - cpu_s) / (time.monotonic() - wall_s)
-                if busy < _BUSY_SHARE and self._allowed < self._max_buffers:
-                    self._allowed += 1
 
     def release(self, buffer: Buffer) -> None:
         """Give `buffer` back for reuse; nothing may refer to its memory any more."""
@@ -81,6 +83,18 @@ class BufferPool:
         """The service asked for less: halve what may be in use, for good."""
         with self._latch.condition:
             self._allowed = self._max_buffers = max(2, self._allowed // 2)
+
+    def _note_wait(self, waited_s: float, cpu_s: float) -> None:
+        # Summed up, because with many parts in flight a buffer comes back every few
+        # milliseconds, and no single wait would ever be long.
+        self._waited_s += waited_s
+        self._cpu_s += cpu_s
+        if self._waited_s < _PATIENCE_S:
+            return
+        busy = self._cpu_s / self._waited_s
+        self._waited_s = self._cpu_s = 0.0
+        if busy < _BUSY_SHARE and self._allowed < self._max_buffers:
+            self._allowed += 1
 
     def _available(self, size_bytes: int) -> bool:
         if self._in_use >= self._allowed:

@@ -203,6 +203,23 @@ def test_a_reader_that_waits_for_a_slow_link_is_allowed_more(latch: Latch) -> No
     assert pool.allowed == 8
 
 
+def test_many_short_waits_count_like_a_long_one(
+    latch: Latch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With many parts in flight a buffer comes back every few milliseconds."""
+    uses_processor(monkeypatch, lambda: 0.0)
+    pool = BufferPool(GIB, 5, latch)
+    held = [pool.acquire(KIB) for _ in range(4)]
+    for _ in range(40):
+        if pool.allowed > 4:
+            break
+        timer = threading.Timer(0.005, pool.release, (held.pop(0),))
+        timer.start()
+        held.append(pool.acquire(KIB))
+        timer.join()
+    assert pool.allowed == 5
+
+
 @pytest.mark.usefixtures("impatient")
 def test_never_more_than_the_parts_in_flight_can_use(latch: Latch) -> None:
     pool = BufferPool(GIB, 6, latch)
