@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, BinaryIO
 from . import __version__
 from .body import PartBody
 from .buffers import BufferPool, default_memory_bytes
-from .checksums import CHECKSUMS
+from .checksums import CHECKSUMS, FREE_CHECKSUM, checksum_of, free_checksum_of, whole_checksums
 from .clients import library_versions
 from .commit import Commit, Committed
 from .crew import Crew
@@ -57,7 +57,7 @@ from .resume import Leftover, find_leftover, infer_plan
 from .retry import Retrier
 from .source import Reporting, Source, as_source
 from .store import Store, new_token, object_metadata, requires_equal_parts
-from .verify import Expected
+from .verify import Expected, judge_checksum
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
@@ -163,10 +163,39 @@ class _Upload:
         finally:
             self._crew.dismiss()
         self._sweep()
-        receipt = self._receipt(committed, expected)
-        if committed.proof is None:
-            raise _unproved(receipt)
+        proof = self._chosen_proof(committed, expected)
+        receipt = self._receipt(committed, expected, proof)
+        if proof is None:
+            raise _unproved(receipt, self._options)
+        if committed.lock_problem:
+            raise self._found_wrong(
+                f"the object is stored and proved, but its lock did not take: "
+                f"{committed.lock_problem}"
+            )
         return receipt
+
+    def _chosen_proof(self, committed: Committed, expected: Expected) -> str | None:
+        """The first proof of those that the user accepts, by name; None where there is none."""
+        mode = self._options.verify
+        if mode == "none":
+            return None
+        url = f"s3://{self._store.bucket}/{self._key}"
+        kind = CHECKSUMS[self._options.checksum or FREE_CHECKSUM]
+        by_checksum = None
+        if expected.checksums:
+            try:
+                by_checksum = judge_checksum(url, kind, expected.checksums, committed.checksums)
+            except IntegrityError as error:
+                raise self._found_wrong(error.message) from error
+        if mode == "checksum":
+            return by_checksum
+        return committed.proof if mode == "etag" else committed.proof or by_checksum
+
+    def _found_wrong(self, message: str) -> IntegrityError:
+        """The object is stored, and is not as it should be."""
+        error = IntegrityError(message)
+        error.left_behind = f"s3://{self._store.bucket}/{self._key} is there"
+        return error
 
     def _check_and_start(self) -> None:
         """Check the destination before the first byte is needed, then let the input begin."""
@@ -202,7 +231,7 @@ class _Upload:
         return None
 
     def _begin_multipart(self) -> None:
-        multipart = MultipartUpload(self._store, self._retrier, self._key)
+        multipart = MultipartUpload(self._store, self._retrier, self._key, self._options.checksum)
         self._multipart = multipart
         found = self._leftover
         if found is not None:
@@ -264,13 +293,23 @@ class _Upload:
             etag=composite_etag(bytes.fromhex(part.md5) for part in parts),
             etags_are_md5=all(part.etag_is_md5 for part in parts),
             whole_md5=self._reader.digests.hexdigests().get("md5"),
+            checksums=whole_checksums(
+                self._options.checksum, [(part.checksum, part.size_bytes) for part in parts]
+            ),
         )
         return self._commit.complete(self._multipart.upload_id, parts, expected), expected
 
     def _put_whole(self, part: Part) -> tuple[Committed, Expected]:
         assert self._commit is not None
         md5 = part_md5(part.data)
-        expected = Expected(size_bytes=part.filled_bytes, etag=md5.hex(), etags_are_md5=True)
+        name = self._options.checksum
+        checksum = checksum_of(name)(part.data) if name else free_checksum_of(part.data)
+        expected = Expected(
+            size_bytes=part.filled_bytes,
+            etag=md5.hex(),
+            etags_are_md5=True,
+            checksums=(checksum,) if checksum else (),
+        )
         committed = self._commit.put(
             lambda: PartBody(part.data, self._latch.check),
             md5,
@@ -285,6 +324,7 @@ class _Upload:
             etag=committed.etag or "",
             tries=committed.tries,
             etag_is_md5=committed.proof is not None,
+            checksum=checksum if name else None,
         )
         self._emit(PartStored(self._stored[1]))
         if self._leftover is not None:
@@ -382,7 +422,7 @@ class _Upload:
         crew.dismiss()
         return task.has_value
 
-    def _receipt(self, committed: Committed, expected: Expected) -> Receipt:
+    def _receipt(self, committed: Committed, expected: Expected, proof: str | None) -> Receipt:
         parts = tuple(self._stored[number] for number in sorted(self._stored))
         parts_proved = all(part.etag_is_md5 for part in parts)
         return Receipt(
@@ -397,7 +437,7 @@ class _Upload:
             parts=parts,
             part_plan=str(self._plan),
             digests=self._reader.digests.hexdigests(),
-            proof=Proof("md5-etag" if parts_proved else None, committed.proof),
+            proof=Proof("md5-etag" if parts_proved else None, proof),
             retries=self._retries,
             upload_id=self._multipart.upload_id if self._multipart else None,
             token=self._token,
@@ -426,13 +466,17 @@ def _plan(length_bytes: int | None, options: Options) -> PartPlan:
     )
 
 
-def _unproved(receipt: Receipt) -> UnprovedError:
-    error = UnprovedError(
-        f"s3://{receipt.bucket}/{receipt.key} is stored, but this endpoint offers no proof of it "
-        f"(ETag {receipt.etag_found or 'missing'})",
-        hint="read it back and compare its SHA-256 with the receipt's before you rely on it",
-        receipt=receipt,
-    )
+def _unproved(receipt: Receipt, options: Options) -> UnprovedError:
+    url = f"s3://{receipt.bucket}/{receipt.key}"
+    if options.verify == "none":
+        message, hint = f"{url} is stored, and no proof was asked for", None
+    else:
+        message = (
+            f"{url} is stored, but nothing that this endpoint answers proves it "
+            f"(ETag {receipt.etag_found or 'missing'})"
+        )
+        hint = "--checksum crc32 may prove it here; so does reading it back (streamtos3 verify)"
+    error = UnprovedError(message, hint=hint, receipt=receipt)
     error.left_behind = f"s3://{receipt.bucket}/{receipt.key}, unproved"
     return error
 
