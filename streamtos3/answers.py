@@ -18,6 +18,7 @@ __all__ = [
     "ObjectInfo",
     "etag_is_md5",
     "object_info",
+    "unquoted_etag",
     "write_answer",
 ]
 
@@ -45,6 +46,7 @@ class ObjectInfo:
     """What HEAD says of an object. `token` and `part_plan` are None where it is not ours.
 
     `lock_problem` says what of the lock that was asked for did not take, None if nothing.
+    `restore` is the state of an archived object's restore (`ongoing-request="true"`).
     """
 
     size_bytes: int
@@ -55,6 +57,8 @@ class ObjectInfo:
     etag_is_md5: bool
     checksums: Mapping[str, str] = field(default_factory=dict)
     lock_problem: str | None = None
+    storage_class: str | None = None
+    restore: str | None = None
 
 
 @dataclass(frozen=True)
@@ -81,17 +85,20 @@ def object_info(answer: Mapping[str, Any], settings: ObjectSettings) -> ObjectIn
     metadata = {name.lower(): value for name, value in answer.get("Metadata", {}).items()}
     return ObjectInfo(
         size_bytes=answer["ContentLength"],
-        etag=_unquoted_etag(answer),
+        etag=unquoted_etag(answer),
         version_id=answer.get("VersionId"),
         token=metadata.get(TOKEN_KEY),
         part_plan=metadata.get(PLAN_KEY),
         etag_is_md5=etag_is_md5(answer),
         checksums=_checksums(answer),
         lock_problem=lock_problem(settings, answer),
+        storage_class=answer.get("StorageClass"),
+        restore=answer.get("Restore"),
     )
 
 
-def _unquoted_etag(answer: Mapping[str, Any]) -> str | None:
+def unquoted_etag(answer: Mapping[str, Any]) -> str | None:
+    """The ETag without quotes and weakness; None where the answer has none."""
     return str(answer.get("ETag") or "").removeprefix("W/").strip('"') or None
 
 
@@ -115,7 +122,7 @@ def _checksums(answer: Mapping[str, Any]) -> dict[str, str]:
 def write_answer(answer: Mapping[str, Any]) -> Answer:
     """An answer to a write, as a value."""
     return Answer(
-        etag=_unquoted_etag(answer),
+        etag=unquoted_etag(answer),
         version_id=answer.get("VersionId"),
         etag_is_md5=etag_is_md5(answer),
         checksums=_checksums(answer),
