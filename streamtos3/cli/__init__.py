@@ -21,7 +21,7 @@ from .talk import say
 
 __all__ = ["main", "program"]
 
-_COMMANDS = {"put": "put", "run": "run"}
+_COMMANDS = {"put": "put", "run": "run", "get": "get", "verify": "verify", "etag": "etag"}
 _DEFAULT = "put"
 
 

@@ -15,7 +15,7 @@ from ..errors import CredentialsError, UsageError
 from ..settings import ObjectSettings, guess_content_type
 from .options import Choice, Text, option, together
 
-__all__ = ["case_from", "object_options", "settings_from"]
+__all__ = ["case_from", "object_options", "read_customer_key", "settings_from"]
 
 _CASE_FIELDS = ("case", "evidence", "examiner", "notes")
 

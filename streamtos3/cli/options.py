@@ -31,6 +31,7 @@ __all__ = [
     "retry_options",
     "size",
     "statuses",
+    "talk_options",
     "together",
     "upload_options",
     "upload_options_from",
@@ -165,11 +166,7 @@ retry_options = together(
     ),
 )
 
-report_options = together(
-    option("--json", "as_json", is_flag=True, help="Print the receipt to standard output."),
-    option("--receipt", metavar="FILE", help="Write the receipt to FILE once all is proved."),
-    option("--receipt-object", is_flag=True, help="Store it beside the object: KEY.receipt.json."),
-    option("--log", metavar="FILE", help="Append a readable acquisition log to FILE."),
+talk_options = together(
     option(
         "--progress/--no-progress",
         default=None,
@@ -177,6 +174,14 @@ report_options = together(
     ),
     option("-q", "--quiet", is_flag=True, help="Say nothing but errors."),
     option("-d", "--debug", is_flag=True, help="Add botocore's log and tracebacks."),
+)
+
+report_options = together(
+    option("--json", "as_json", is_flag=True, help="Print the receipt to standard output."),
+    option("--receipt", metavar="FILE", help="Write the receipt to FILE once all is proved."),
+    option("--receipt-object", is_flag=True, help="Store it beside the object: KEY.receipt.json."),
+    option("--log", metavar="FILE", help="Append a readable acquisition log to FILE."),
+    talk_options,
 )
 
 upload_options = together(
