@@ -148,7 +148,8 @@ def test_uneven_parts_that_look_equal_are_no_false_alarm(shelves: Shelf) -> None
 def test_our_metadata_on_an_object_that_was_copied_in_other_parts_is_no_false_alarm(
     shelves: Shelf,
 ) -> None:
-    data = shelves.place(bodies_of(900, 900, 200), metadata={"streamtos3-plan": "1000/3"})
+    """As many parts as our plan would make, but other ones."""
+    data = shelves.place(bodies_of(900, 900, 900), metadata={"streamtos3-plan": "1000/3"})
     report, got = shelves.read()
     assert (got, report.proof) == (data, "composite-etag")
 
@@ -591,6 +592,27 @@ def test_a_signal_ends_it_though_nobody_reads_the_output(
     assert [type(error) for error in raised] == [Interrupted]
     os.close(read_fd)
     os.close(write_fd)
+
+
+def test_nothing_is_being_written_any_more_when_the_error_is_raised(shelves: Shelf) -> None:
+    """Who closes the output then must not lose a race with the writer."""
+    shelves.store(payload(3 * P))
+    latch = Latch()
+
+    class Slow(io.BytesIO):
+        is_busy = False
+
+        def write(self, data: Any) -> int:
+            self.is_busy = True
+            latch.fail(Interrupted(signal.SIGTERM))
+            threading.Event().wait(0.1)
+            self.is_busy = False
+            return super().write(data)
+
+    out = Slow()
+    with pytest.raises(Interrupted):
+        shelves.read(out, latch=latch)
+    assert not out.is_busy
 
 
 def test_the_first_error_wins_and_nothing_is_written_after_it(shelves: Shelf) -> None:

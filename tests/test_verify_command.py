@@ -193,7 +193,7 @@ def test_an_object_replaced_in_between_is_noticed(shelves: Shelf) -> None:
             shelves.store(payload(3 * P, 1), overwrite=True)
             return super().readinto(view)
 
-    with pytest.raises(IntegrityError):
+    with pytest.raises(IntegrityError, match="was replaced while it was being compared"):
         verify_object(
             "bkt",
             "k",
