@@ -17,6 +17,7 @@ __all__ = [
     "ListedUpload",
     "ObjectInfo",
     "etag_is_md5",
+    "is_cut",
     "object_info",
     "unquoted_etag",
     "write_answer",
@@ -86,7 +87,7 @@ def object_info(answer: Mapping[str, Any], settings: ObjectSettings) -> ObjectIn
     return ObjectInfo(
         size_bytes=answer["ContentLength"],
         etag=unquoted_etag(answer),
-        version_id=answer.get("VersionId"),
+        version_id=_version_id(answer),
         token=metadata.get(TOKEN_KEY),
         part_plan=metadata.get(PLAN_KEY),
         etag_is_md5=etag_is_md5(answer),
@@ -98,8 +99,27 @@ def object_info(answer: Mapping[str, Any], settings: ObjectSettings) -> ObjectIn
 
 
 def unquoted_etag(answer: Mapping[str, Any]) -> str | None:
-    """The ETag without quotes and weakness; None where the answer has none."""
-    return str(answer.get("ETag") or "").removeprefix("W/").strip('"') or None
+    """Without quotes and weakness; None where there is no ETag, or not the whole of it."""
+    return None if is_cut(answer) else _etag(answer).strip('"') or None
+
+
+def is_cut(answer: Mapping[str, Any]) -> bool:
+    """Whether the connection broke inside the ETag, which Python's HTTP client does not tell."""
+    etag = _etag(answer)
+    return etag.startswith('"') and not (len(etag) > 1 and etag.endswith('"'))
+
+
+def _etag(answer: Mapping[str, Any]) -> str:
+    return str(answer.get("ETag") or "").removeprefix("W/")
+
+
+def _version_id(answer: Mapping[str, Any]) -> str | None:
+    """None also for `null`, the version of what was written without versioning.
+
+    It names nothing that the key alone does not, and moto, which answers so, refuses it in a HEAD.
+    """
+    version_id = answer.get("VersionId")
+    return None if version_id in (None, "null") else str(version_id)
 
 
 def etag_is_md5(answer: Mapping[str, Any]) -> bool:
@@ -123,7 +143,7 @@ def write_answer(answer: Mapping[str, Any]) -> Answer:
     """An answer to a write, as a value."""
     return Answer(
         etag=unquoted_etag(answer),
-        version_id=answer.get("VersionId"),
+        version_id=_version_id(answer),
         etag_is_md5=etag_is_md5(answer),
         checksums=_checksums(answer),
     )

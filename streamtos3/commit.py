@@ -1,15 +1,17 @@
 """The commit: the one request that makes the object appear, and the proof that follows.
 
 An answer that is lost is not a failure yet, and a success that is answered is not a proof yet
-(docs/s3-facts.org, Lost answers): a HEAD, the token in the object's metadata, its size and its
-ETag decide.
+(docs/s3-facts.org, Lost answers): a HEAD, the token in the object's metadata, its size and its ETag
+decide. Until they have, the commit is undecided, and nobody may abort the upload.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from enum import Enum
 
+from .answers import Answer, ObjectInfo
 from .body import PartBody
 from .errors import (
     AbsentError,
@@ -17,20 +19,22 @@ from .errors import (
     ExistsError,
     IntegrityError,
     RefusedError,
-    RetriesUsedUpError,
     StoreError,
+    StreamToS3Error,
     TransientError,
     UndecidedError,
 )
 from .latch import Stopped
 from .model import StoredPart
 from .retry import Retrier
-from .store import Answer, ObjectInfo, Store
+from .store import Store
 from .verify import Expected, judge_object, part_is_proved
 
 __all__ = ["Commit", "Committed"]
 
-_BAD_PART_CODES = ("InvalidPart", "InvalidPartOrder", "EntityTooSmall")
+_BAD_PART_CODES = ("InvalidPart", "InvalidPartOrder")
+# What a gateway says when it has lost the answer of the server behind it.
+_GATEWAY_STATUSES = (502, 504)
 
 
 @dataclass(frozen=True)
@@ -43,12 +47,20 @@ class Committed:
     tries: int
 
 
+class _NotOurs(Enum):
+    """What a look found where it did not find our object."""
+
+    ABSENT = "nothing"
+    FOREIGN = "another writer's object"
+    UNKNOWN = "we may not look, or cannot tell whose object it is"
+
+
 class Commit:
     """One commit of one object.
 
     `token` is None where an earlier run began the upload; size and ETag decide then. With
-    `overwrite` False the request is conditional (`If-None-Match: *`). `sent`: a request that
-    may have made the object is on its way, or was.
+    `overwrite` False the request is conditional (`If-None-Match: *`). `check` raises Stopped
+    once the upload has failed elsewhere: then nothing is sent any more.
     """
 
     def __init__(
@@ -59,19 +71,38 @@ class Commit:
         *,
         token: str | None,
         overwrite: bool,
+        check: Callable[[], None],
         warn: Callable[[str], None],
     ) -> None:
         self._store = store
         self._retrier = retrier
         self._key = key
         self._token = token
-        self._overwrite = overwrite
         self._conditional = not overwrite
+        self._check = check
         self._warn = warn
         self._what = f"s3://{store.bucket}/{key}"
-        self._failed: StoreError | None = None
-        self._looked = False
-        self.sent = False
+        self._tries = 0
+        self._has_failed = False
+        self._may_be_seen = False  # a try may have been applied: a look would tell
+        self._may_come = False  # a try was never answered: it may be applied even later
+        self._is_made = False
+        self._is_disproved = False
+
+    @property
+    def is_undecided(self) -> bool:
+        """Whether a request was sent of which nobody knows what became."""
+        return self._may_be_seen or self._may_come
+
+    @property
+    def left_behind(self) -> str | None:
+        """What this commit leaves in the bucket if the upload fails now; None: surely nothing."""
+        if self.is_undecided:
+            return f"the request that makes {self._what} was sent, its answer is unknown"
+        if self._is_made:
+            state = "and is not what was read" if self._is_disproved else "but was not proved"
+            return f"{self._what} is there {state}"
+        return None
 
     def complete(
         self, upload_id: str, parts: Sequence[StoredPart], expected: Expected
@@ -82,17 +113,27 @@ class Commit:
         when it cannot be known whether the object was made.
         """
 
-        def attempt() -> Answer | ObjectInfo:
-            self.sent = True
-            try:
-                return self._store.complete(
-                    self._key, upload_id, parts, if_none_match=self._conditional
-                )
-            except (TransientError, RefusedError) as error:
-                return self._resolve(error, expected)
+        def send() -> Answer:
+            return self._store.complete(
+                self._key, upload_id, parts, if_none_match=self._conditional
+            )
 
-        answer, tries = self._settled(f"complete the upload of {self._what}", attempt)
-        return self._proved(answer, expected, tries)
+        def attempt() -> Answer | ObjectInfo:
+            if self._has_failed:
+                found = self._look(expected)
+                if isinstance(found, ObjectInfo):
+                    return found
+            answer = self._sent(send, expected)
+            # Ceph 16 names none, nor does a page that asks to sign in.
+            if answer.etag is not None:
+                return answer
+            self._has_failed = True
+            found = self._look(expected)
+            if isinstance(found, ObjectInfo):
+                return found
+            raise TransientError(f"cannot complete {self._what}: the answer names no ETag")
+
+        return self._committed(f"complete the upload of {self._what}", attempt, expected)
 
     def put(
         self,
@@ -102,153 +143,237 @@ class Commit:
         expected: Expected,
     ) -> Committed:
         """Store the object in one request and prove it. Raises as `complete` does."""
+        # Only damage of our own making may be replaced, and only that very damage.
+        damage_etag: str | None = None
 
-        def attempt() -> Answer | ObjectInfo:
-            replaced: str | None = None
-            if self._failed is not None:  # an earlier try may have been applied all the same
-                ours = self._look_for_ours(expected)
-                if ours is not None and not expected.is_contradicted_by(ours.etag or ""):
-                    return ours
-                # Only damage of our own making may be replaced, and only that very damage.
-                replaced = ours.etag if ours is not None else None
-            sent_before, self.sent = self.sent, True
-            try:
-                answer = self._store.put_object(
-                    self._key,
-                    new_body(),
-                    md5,
-                    metadata,
-                    if_none_match=self._conditional and replaced is None,
-                    if_match=replaced if self._conditional else None,
-                )
-                part_is_proved(self._what, md5.hex(), answer, etags_are_md5=True)
-            except Stopped:  # while the body was being sent: nothing can come of half a body
-                self.sent = sent_before
-                raise
-            except TransientError as error:
-                self._failed, self._looked = error, False
-                raise
-            except RefusedError as error:
-                return self._resolve(error, expected)
+        def send() -> Answer:
+            answer = self._store.put_object(
+                self._key,
+                new_body(),
+                md5,
+                metadata,
+                if_none_match=self._conditional and damage_etag is None,
+                if_match=damage_etag if self._conditional else None,
+            )
+            part_is_proved(self._what, md5.hex(), answer, etags_are_md5=True)
             return answer
 
-        answer, tries = self._settled(f"store {self._what}", attempt)
-        return self._proved(answer, expected, tries)
+        def attempt() -> Answer | ObjectInfo:
+            nonlocal damage_etag
+            damage_etag = None
+            if self._has_failed:
+                found = self._look(expected)
+                if isinstance(found, ObjectInfo):
+                    if not _contradicts(found, expected):
+                        return found
+                    damage_etag = found.etag
+            return self._sent(send, expected)
 
-    def _settled(
-        self, what: str, attempt: Callable[[], Answer | ObjectInfo]
-    ) -> tuple[Answer | ObjectInfo, int]:
-        """Try until it is decided; turn giving up without an answer into UndecidedError."""
+        return self._committed(f"store {self._what}", attempt, expected)
+
+    def _committed(
+        self, what: str, attempt: Callable[[], Answer | ObjectInfo], expected: Expected
+    ) -> Committed:
+        """Try until it is decided, look once more where it is not, and prove the object."""
         try:
-            outcome = self._retrier.call(what, attempt)
-        except RetriesUsedUpError as error:
-            if self.is_decided:
-                raise
-            raise UndecidedError(
-                f"{error.message}; whether the object was stored is not known",
-                hint=f"look at {self._what} before anything is repeated",
-                code=error.code,
-                http_status=error.http_status,
-                request_id=error.request_id,
-            ) from error
-        return outcome.value, outcome.tries
+            answer = self._retrier.call(what, attempt).value
+        except (StreamToS3Error, Stopped) as error:
+            answer = self._last_look(error, expected)
+        return self._proved(answer, expected)
 
-    @property
-    def is_decided(self) -> bool:
-        """Whether the last try was surely not applied: it was answered, and nothing is there."""
-        failed = self._failed
-        answered = not isinstance(failed, TransientError) or failed.answered
-        return answered and self._looked
+    def _sent(self, send: Callable[[], Answer], expected: Expected) -> Answer | ObjectInfo:
+        """One request, and what its failure tells of its fate."""
+        before = self._may_be_seen
+        self._may_be_seen = True
+        self._tries += 1
+        try:
+            self._check()
+            return send()
+        except Stopped:  # before the whole request had left
+            self._may_be_seen = before
+            raise
+        except TransientError as error:
+            self._has_failed = True
+            if not error.sent:
+                self._may_be_seen = before
+            elif not error.answered or error.http_status in _GATEWAY_STATUSES:
+                self._may_come = True
+            raise
+        except StoreError as error:
+            self._may_be_seen = before
+            return self._refused(error, send, expected)
 
-    def _resolve(self, error: StoreError, expected: Expected) -> ObjectInfo:
-        """After a failed try: our object if it is there all the same, else the error to raise."""
-        repeated = self._failed is not None
-        self._failed, self._looked = error, False
-        ours = self._look_for_ours(expected)
-        if ours is not None:
-            return ours
-        if isinstance(error, TransientError):
-            raise error
-        if not self._looked and repeated:
-            raise UndecidedError(
-                f"{error.message}, after a try whose answer was lost; "
-                "whether the object was stored is not known",
-                hint=f"look at {self._what} before anything is repeated",
-            ) from error
-        if isinstance(error, ConditionError):
+    def _refused(
+        self, error: StoreError, send: Callable[[], Answer], expected: Expected
+    ) -> Answer | ObjectInfo:
+        """After a no: our object if it is there all the same, else what the no means."""
+        self._has_failed = True
+        found = self._look(expected)
+        if isinstance(found, ObjectInfo):
+            return found
+        no_conditions = error.http_status == 501 and self._conditional
+        if isinstance(error, ConditionError) or (no_conditions and found is _NotOurs.FOREIGN):
+            if found is _NotOurs.ABSENT and self._may_come:
+                # What the condition sees, though a look does not yet, may well be ours.
+                raise TransientError(error.message, code=error.code) from error
+            if found is _NotOurs.FOREIGN:
+                self._may_come = False  # whatever comes later meets the same condition
             raise ExistsError(
                 f"{self._what} was created by someone else meanwhile",
                 hint="choose another key, or --overwrite if it may be replaced",
             ) from error
-        if error.code in _BAD_PART_CODES:
-            raise IntegrityError(
-                f"the service no longer holds the parts it confirmed: {error.message}"
-            ) from error
-        if error.http_status == 501 and self._conditional:
+        if no_conditions:
             self._conditional = False
             self._warn(
                 "this endpoint knows no conditional writes (If-None-Match); "
                 "an object created meanwhile by someone else would be replaced"
             )
-            raise TransientError(error.message, code=error.code) from error
+            return self._sent(send, expected)
+        if error.code in _BAD_PART_CODES:
+            self._may_come = self._may_come and found is _NotOurs.UNKNOWN
+            raise TransientError(
+                f"the service does not hold the parts it confirmed: {error.message}", damaged=True
+            ) from error
+        if error.code == "NoSuchUpload" and self._may_come:
+            # The try that was never answered took the upload, and may still be at work.
+            raise TransientError(error.message, hint=error.hint, code=error.code) from error
         raise error
 
-    def _look_for_ours(self, expected: Expected) -> ObjectInfo | None:
-        """Our object, if it is there. None also where we may not look (`_looked` stays False)."""
+    def _last_look(self, error: StreamToS3Error | Stopped, expected: Expected) -> ObjectInfo:
+        """Our object, where giving up came too early; else the error that ends the upload."""
+        if not self.is_undecided:
+            raise error
         try:
-            info = self._store.head(self._key)
-        except AbsentError:
-            self._looked = True
-            return None
-        except RefusedError:
-            return None
-        self._looked = True
-        return info if self._is_ours(info, expected) else None
+            found = self._look(expected)
+        except StoreError:
+            found = _NotOurs.UNKNOWN
+        if isinstance(found, ObjectInfo):
+            return found
+        if isinstance(error, Stopped) or not self.is_undecided:
+            raise error
+        raise UndecidedError(
+            f"{error.message}; whether the object was stored is not known",
+            hint=f"look at {self._what} before anything is repeated",
+            code=getattr(error, "code", None),
+            http_status=getattr(error, "http_status", None),
+            request_id=getattr(error, "request_id", None),
+        ) from error
 
-    def _is_ours(self, info: ObjectInfo, expected: Expected) -> bool:
+    def _look(self, expected: Expected) -> ObjectInfo | _NotOurs:
+        """Our object, if it is there, and what that says of the tries so far."""
+        try:
+            info = self._head()
+        except AbsentError:
+            self._may_be_seen = False
+            return _NotOurs.ABSENT
+        except RefusedError:
+            return _NotOurs.UNKNOWN
+        is_ours = self._is_ours(info, expected)
+        if is_ours is None:
+            return _NotOurs.UNKNOWN
+        self._may_be_seen = False
+        if not is_ours:
+            return _NotOurs.FOREIGN
+        self._may_come, self._is_made = False, True
+        return info
+
+    def _head(self, version_id: str | None = None) -> ObjectInfo:
+        try:
+            return self._store.head(self._key, version_id)
+        except AbsentError:
+            raise
+        except RefusedError:
+            # A HEAD's answer has no body and so no code: an expired token would look like a
+            # right that is missing. Asked by a GET, the service says which it is.
+            self._store.peek(self._key)
+            raise
+
+    def _is_ours(self, info: ObjectInfo, expected: Expected) -> bool | None:
+        """Whether this run made the object; None where nothing tells."""
         if info.token is not None and self._token is not None:
             return info.token == self._token
-        return info.size_bytes == expected.size_bytes and info.etag == expected.etag
+        if info.size_bytes != expected.size_bytes or _contradicts(info, expected):
+            return False
+        return True if info.etag == expected.etag else None
 
-    def _proved(self, answer: Answer | ObjectInfo, expected: Expected, tries: int) -> Committed:
-        info = answer if isinstance(answer, ObjectInfo) else self._look_at(answer)
-        version_id = answer.version_id
-        if info is not None:
-            version_id = version_id or info.version_id
-            self._check_is_ours(info, expected)
-        etags = [answer.etag, info.etag if info else None]
-        opaque = not answer.etag_is_md5 or (info is not None and not info.etag_is_md5)
-        proof = None if opaque else judge_object(self._what, expected, etags)
-        return Committed(etags[1] or etags[0], version_id, proof, tries)
+    def _proved(self, answer: Answer | ObjectInfo, expected: Expected) -> Committed:
+        self._is_made, self._may_be_seen, self._may_come = True, False, False
+        try:
+            info = self._look_closely(answer.version_id, expected)
+            proof = self._proof(answer, info, expected)
+        except IntegrityError:
+            self._is_disproved = True
+            raise
+        etag = info.etag if info else None
+        version_id = answer.version_id or (info.version_id if info else None)
+        return Committed(etag or answer.etag, version_id, proof, self._tries)
 
-    def _look_at(self, answer: Answer) -> ObjectInfo | None:
-        """What HEAD says of the object that was just stored; None where we may not look."""
+    def _proof(
+        self, answer: Answer | ObjectInfo, info: ObjectInfo | None, expected: Expected
+    ) -> str | None:
+        """What proves the object: the ETag that it has, or else the one in the answer."""
+        if not answer.etag_is_md5 or (info is not None and not info.etag_is_md5):
+            return None
+        proof = judge_object(self._what, expected, [info.etag]) if info else None
+        if proof is None:
+            return judge_object(self._what, expected, [answer.etag])
+        if expected.is_contradicted_by(answer.etag or ""):
+            self._warn(f"the answer to the commit named another ETag: {answer.etag}")
+        return proof
+
+    def _look_closely(self, version_id: str | None, expected: Expected) -> ObjectInfo | None:
+        """The object that was just stored, which must be ours; None where we may not look.
+
+        What is not as it should be is looked at again, because an answer can be damaged on its
+        way and some servers show a new object late.
+        """
+        wrong: TransientError | None = None
 
         def look() -> ObjectInfo:
+            nonlocal wrong
+            wrong = None
             try:
-                return self._store.head(self._key, answer.version_id)
+                info = self._head(version_id)
             except AbsentError as error:
-                raise TransientError(
-                    f"{self._what} is not there after it was stored: {error.message}",
-                    damaged=True,
-                ) from error
+                self._is_made = False
+                reason = f"{self._what} is not there after it was stored: {error.message}"
+                wrong = TransientError(reason, damaged=True)
+                raise wrong from error
+            wrong = self._mismatch(info, expected)
+            if wrong is not None:
+                raise wrong
+            return info
 
         try:
             return self._retrier.call(f"look at {self._what}", look).value
-        except (RefusedError, RetriesUsedUpError) as error:
-            self._warn(f"the stored object could not be looked at: {error.message}")
-        except Stopped:  # a signal, after the service has answered: the answer has to do
-            pass
+        except IntegrityError:
+            raise
+        except (StreamToS3Error, Stopped) as error:
+            if wrong is not None:
+                raise IntegrityError(wrong.message, hint=wrong.hint) from error
+            if isinstance(error, StreamToS3Error):
+                self._warn(f"the stored object could not be looked at: {error.message}")
+            # After a signal, what the service has answered has to do.
         return None
 
-    def _check_is_ours(self, info: ObjectInfo, expected: Expected) -> None:
-        foreign = None not in (info.token, self._token) and info.token != self._token
-        if foreign:
-            raise IntegrityError(
+    def _mismatch(self, info: ObjectInfo, expected: Expected) -> TransientError | None:
+        self._is_made = None in (info.token, self._token) or info.token == self._token
+        if not self._is_made:
+            return TransientError(
                 f"{self._what} was replaced by another writer right after it was stored",
                 hint="turn on the bucket's versioning, and let only one program write this key",
+                damaged=True,
             )
+        found = f"{self._what} is not what was read:"
         if info.size_bytes != expected.size_bytes:
-            raise IntegrityError(
-                f"{self._what} has {info.size_bytes} bytes, but {expected.size_bytes} were read"
-            )
+            reason = f"it has {info.size_bytes} bytes, but {expected.size_bytes} were read"
+        elif _contradicts(info, expected):
+            reason = f"its ETag is {info.etag}, the one computed here {expected.etag}"
+        else:
+            return None
+        return TransientError(f"{found} {reason}", damaged=True)
+
+
+def _contradicts(info: ObjectInfo, expected: Expected) -> bool:
+    """Whether the object's ETag shows that it is not what was read."""
+    return info.etag_is_md5 and expected.is_contradicted_by(info.etag or "")

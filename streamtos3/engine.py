@@ -29,7 +29,6 @@ from .errors import (
     StoreError,
     StreamToS3Error,
     TransientError,
-    UndecidedError,
     UnprovedError,
 )
 from .events import guarded
@@ -158,6 +157,7 @@ class _Upload:
             raise self._undone(error) from error.__cause__
         finally:
             self._crew.dismiss()
+        self._sweep()
         receipt = self._receipt(committed, expected)
         if committed.proof is None:
             raise _unproved(receipt)
@@ -236,6 +236,7 @@ class _Upload:
             self._key,
             token=self._token,
             overwrite=self._options.overwrite,
+            check=self._latch.check,
             warn=lambda message: self._emit(Warned(message)),
         )
         call = self._complete if whole is None else lambda: self._put_whole(whole)
@@ -259,9 +260,7 @@ class _Upload:
             etags_are_md5=all(part.etag_is_md5 for part in parts),
             whole_md5=self._reader.digests.hexdigests().get("md5"),
         )
-        committed = self._commit.complete(self._multipart.upload_id, parts, expected)
-        self._multipart.sweep()
-        return committed, expected
+        return self._commit.complete(self._multipart.upload_id, parts, expected), expected
 
     def _put_whole(self, part: Part) -> tuple[Committed, Expected]:
         assert self._commit is not None
@@ -332,14 +331,13 @@ class _Upload:
 
     def _left_behind(self, first: BaseException, settled: bool) -> str | None:
         """Abort where that is safe; say what remains, or None if nothing does."""
-        sent = self._commit is not None and self._commit.sent
         url = f"s3://{self._store.bucket}/{self._key}"
-        if isinstance(first, UndecidedError) or (sent and not self._is_decided(first, settled)):
+        if self._commit is not None and self._commit.left_behind:
+            self._sweep()
             upload_id = self._multipart.upload_id if self._multipart else None
-            upload = f"; the upload id is {upload_id}" if upload_id else ""
-            return f"the request that makes {url} was sent, its answer is unknown{upload}"
-        if isinstance(first, IntegrityError) and sent:
-            return f"{url} is there and is not what was read"
+            named = upload_id and self._commit.is_undecided
+            upload = f"; the upload id is {upload_id}" if named else ""
+            return f"{self._commit.left_behind}{upload}"
         if self._multipart is None:
             return None
         if not self._multipart.upload_id:
@@ -351,31 +349,31 @@ class _Upload:
             )
         return self._abort(self._multipart)
 
-    def _is_decided(self, first: BaseException, settled: bool) -> bool:
-        """Whether the commit has told what became of it, itself or by its error."""
-        assert self._commit is not None
-        return settled and (self._commit.is_decided or not isinstance(first, Interrupted))
-
     def _forget_unheard(self, multipart: MultipartUpload, url: str, settled: bool) -> str | None:
         """Abort what an unanswered `create` may have begun."""
-        if self._has_aborted(multipart) and settled:
+        if self._regardless(multipart.abort) and settled:
             return None
         return f"an upload of {url} may have been begun; the answer that names it never came"
 
-    def _has_aborted(self, multipart: MultipartUpload) -> bool:
-        crew = Crew(1, self._latch)
-        task = crew.submit(multipart.abort, regardless=True)
-        crew.settle(_ABORT_S, 2 * _HURRIED_SETTLE_S)
-        crew.dismiss()
-        return task.has_value
-
     def _abort(self, multipart: MultipartUpload) -> str | None:
-        if self._has_aborted(multipart):
+        if self._regardless(multipart.abort):
             return None
         return (
             f"unfinished upload {multipart.upload_id} of s3://{self._store.bucket}/{self._key} "
             "could not be aborted; its parts are billed until it is"
         )
+
+    def _sweep(self) -> None:
+        if self._multipart is not None:
+            self._regardless(self._multipart.sweep)
+
+    def _regardless(self, call: Callable[[], None]) -> bool:
+        """Tidy up, whatever has failed before; whether that succeeded in time."""
+        crew = Crew(1, self._latch)
+        task = crew.submit(call, regardless=True)
+        crew.settle(_ABORT_S, 2 * _HURRIED_SETTLE_S)
+        crew.dismiss()
+        return task.has_value
 
     def _receipt(self, committed: Committed, expected: Expected) -> Receipt:
         parts = tuple(self._stored[number] for number in sorted(self._stored))

@@ -179,8 +179,8 @@ class TransientError(StoreError):
     """Worth another try. Only `retry` handles it; it never reaches a caller.
 
     `throttled`: the service asks for less. `damaged`: the bytes did not arrive as sent.
-    `expired`: new credentials are needed first. `answered`: an HTTP answer came.
-    `retry_after_s`: what the service asked for, in seconds.
+    `expired`: new credentials are needed first. `sent`: the request may have left. `answered`:
+    an HTTP answer came. `retry_after_s`: what the service asked for, in seconds.
     """
 
     exit_status = 8
@@ -195,6 +195,7 @@ class TransientError(StoreError):
         request_id: str | None = None,
         damaged: bool = False,
         expired: bool = False,
+        sent: bool = True,
         answered: bool = True,
         retry_after_s: float = 0.0,
     ) -> None:
@@ -204,6 +205,7 @@ class TransientError(StoreError):
         self.throttled = code in _THROTTLED_CODES
         self.damaged = damaged
         self.expired = expired
+        self.sent = sent
         self.answered = answered
         self.retry_after_s = retry_after_s
 

@@ -7,12 +7,14 @@ lost: a part is simply sent again, a begun upload whose id was never heard must 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
-from datetime import datetime, timedelta
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from datetime import datetime, timedelta, timezone
+from functools import partial
 
 from .body import PartBody
 from .digest import part_md5
-from .errors import AbsentError, RefusedError, StoreError, TransientError
+from .errors import AbsentError, RefusedError, StoreError, StreamToS3Error, TransientError
 from .latch import Latch
 from .model import Retries, StoredPart
 from .resume import Leftover
@@ -20,7 +22,7 @@ from .retry import Retrier
 from .store import Answer, Store
 from .verify import part_is_proved
 
-__all__ = ["MultipartUpload"]
+__all__ = ["MultipartUpload", "abort_until_gone"]
 
 _ABORT_RETRIES = Retries(first_wait_s=0.5, longest_wait_s=4.0, retry_for_s=20.0)
 _ABORT_ROUNDS = 5
@@ -46,7 +48,7 @@ class MultipartUpload:
 
     def create(self, metadata: Mapping[str, str]) -> None:
         """Begin the upload."""
-        before = self._store.server_time
+        before = self._store.server_time or datetime.now(timezone.utc)
         lost = False
 
         def attempt() -> tuple[str, bool]:
@@ -110,32 +112,15 @@ class MultipartUpload:
         )
 
     def abort(self) -> None:
-        """Drop the upload and make sure that it is gone. Only after all workers have settled.
-
-        A part that was on its way may arrive after the first abort, so it is repeated until
-        the parts can no longer be listed (AbortMultipartUpload's documentation asks for that).
-        """
-        # Fresh patience: the upload's own retrier stops at once, because the upload failed.
-        with Latch() as latch:
-            retrier = Retrier(_ABORT_RETRIES, latch, lambda *_: None, sleep=time.sleep)
+        """Drop the upload and make sure that it is gone. Only after all workers have settled."""
+        try:
             if self.upload_id:
-                what = f"abort the upload of s3://{self._store.bucket}/{self._key}"
-                retrier.call(what, self._abort_until_gone)
+                with _fresh_retrier() as retrier:
+                    what = f"abort the upload of s3://{self._store.bucket}/{self._key}"
+                    gone = partial(abort_until_gone, self._store, self._key, self.upload_id)
+                    retrier.call(what, gone)
+        finally:
             self.sweep()
-
-    def _abort_until_gone(self) -> None:
-        for _ in range(_ABORT_ROUNDS):
-            try:
-                self._store.abort(self._key, self.upload_id)
-                if not list(self._store.list_parts(self._key, self.upload_id)):
-                    return
-            except AbsentError:
-                return
-            except RefusedError as error:
-                if error.code == "AccessDenied" and "list the parts" in error.message:
-                    return  # the abort was accepted; only looking is not allowed
-                raise
-        raise TransientError(f"parts of upload {self.upload_id} keep arriving")
 
     def sweep(self) -> None:
         """Abort what a `create` began whose answer never came.
@@ -146,15 +131,56 @@ class MultipartUpload:
         """
         if self._unheard_since is None:
             return
+        what = f"drop what was begun unheard for s3://{self._store.bucket}/{self._key}"
+        try:
+            with _fresh_retrier() as retrier:
+                for upload_id in retrier.call(what, self._unheard).value:
+                    retrier.call(what, partial(self._abort_if_empty, upload_id))
+        except StreamToS3Error:  # no right to list, or the service is gone
+            return
+
+    def _unheard(self) -> list[str]:
+        assert self._unheard_since is not None
         # The service's dates have a resolution of one second.
         since = self._unheard_since - timedelta(seconds=1)
         until = (self._created_at or self._store.server_time or since) + timedelta(seconds=1)
+        return [
+            upload.upload_id
+            for upload in self._store.list_uploads(self._key)
+            if upload.key == self._key
+            and since <= upload.initiated <= until
+            and upload.upload_id != self.upload_id
+        ]
+
+    def _abort_if_empty(self, upload_id: str) -> None:
         try:
-            for upload in list(self._store.list_uploads(self._key)):
-                ours = upload.key == self._key and since <= upload.initiated <= until
-                if not ours or upload.upload_id == self.upload_id:
-                    continue
-                if not list(self._store.list_parts(self._key, upload.upload_id)):
-                    self._store.abort(self._key, upload.upload_id)
-        except StoreError:  # gone meanwhile, or no right to list
+            if not list(self._store.list_parts(self._key, upload_id)):
+                self._store.abort(self._key, upload_id)
+        except AbsentError:  # somebody was faster
             return
+
+
+def abort_until_gone(store: Store, key: str, upload_id: str) -> None:
+    """Abort an upload, again until its parts can no longer be listed. Fine if it is gone already.
+
+    A part that was on its way may arrive after the first abort (AbortMultipartUpload's
+    documentation asks for the repetition).
+    """
+    for _ in range(_ABORT_ROUNDS):
+        try:
+            store.abort(key, upload_id)
+        except AbsentError:
+            return
+        try:
+            if not list(store.list_parts(key, upload_id)):
+                return
+        except RefusedError:  # gone, or no right to look
+            return
+    raise TransientError(f"parts of upload {upload_id} keep arriving")
+
+
+@contextmanager
+def _fresh_retrier() -> Iterator[Retrier]:
+    """Patience of its own: the upload's retrier stops at once when the upload has failed."""
+    with Latch() as latch:
+        yield Retrier(_ABORT_RETRIES, latch, lambda *_: None, sleep=time.sleep)

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from .errors import AbsentError, ExistsError, RefusedError, UnreachableError
+from .errors import AbsentError, ExistsError, RefusedError, TransientError, UnreachableError
 from .retry import Retrier
-from .store import ObjectInfo, Store
+from .store import NO_SIZE, ObjectInfo, Store
 
 __all__ = ["check_destination", "find_object"]
 
@@ -37,6 +37,10 @@ def check_destination(
             # A HEAD's answer has no body and so no code: ask again in a way that has one.
             if not _exists_by_peeking(store, key):
                 return
+        except TransientError as error:
+            if error.code == NO_SIZE:
+                raise _not_s3(store) from error
+            raise
         else:
             if info.etag is None:
                 raise _not_s3(store)

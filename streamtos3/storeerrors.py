@@ -50,6 +50,15 @@ _CREDENTIALS_CODES = frozenset(
 )
 _ABSENT_CODES = frozenset("NoSuchBucket NoSuchKey NoSuchUpload NoSuchVersion".split())
 
+# Mid-stream these may pass when they come from a gateway, a proxy or a sign-in page.
+_WRITES = ("CreateMultipartUpload", "UploadPart", "PutObject", "CompleteMultipartUpload")
+_STRANGERS_STATUSES = (400, 401, 403, 404, 407)
+_NEVER_SENT = (
+    botocore_errors.EndpointConnectionError,
+    botocore_errors.ConnectTimeoutError,
+    botocore_errors.ProxyConnectionError,
+)
+
 _HINTS = {
     "AccessDenied": "the rights that are needed are listed in the README under IAM policy",
     "InvalidAccessKeyId": "the service does not know this access key",
@@ -130,6 +139,8 @@ def translate(error: Exception, what: str, *, endpoint: str, accepted_before: bo
     Errors that are nobody's fault but ours come back unchanged.
     """
     if isinstance(error, botocore_errors.ClientError):
+        if accepted_before and _is_not_s3(error):
+            return _from_stranger(error.response, what)
         return _from_answer(error.response, what, accepted_before)
     meaning = next((row[1] for row in CLASS_MEANINGS if isinstance(error, row[0])), None)
     reason = _root_reason(error)
@@ -141,17 +152,31 @@ def translate(error: Exception, what: str, *, endpoint: str, accepted_before: bo
         return TransientError(f"cannot {what}: {reason}", damaged=True)
     if meaning == "usage":
         return UsageError(f"cannot {what}: {reason}")
-    if isinstance(error, RecursionError):
-        return RefusedError(
-            f"cannot {what}: {endpoint} redirects in a circle",
-            hint="check --endpoint-url and --region",
+    if isinstance(error, EOFError):  # botocore's prompt, which met the null device
+        return CredentialsError(
+            f"cannot {what}: an MFA code is needed, and there is no terminal to ask for it",
+            hint="run this on a terminal, or use credentials that need no code",
         )
-    # Credential providers let raw OSErrors through, and a body that the server cuts off can
-    # surface as any of urllib3's (docs/s3-facts.org, Answers that do not mean what they say).
-    if meaning == "connection" or isinstance(error, OSError) or _is_network(error):
+    if isinstance(error, RecursionError):
+        message = f"cannot {what}: {endpoint} redirects in a circle"
+        hint = "check --endpoint-url and --region"
+        kind = TransientError if accepted_before else RefusedError
+        return kind(message, hint=hint)
+    if isinstance(error, OSError) and meaning is None and not _is_network(error):
+        # botocore wraps what happens on its own connections; this is a credential provider's.
+        return TransientError(
+            f"cannot {what}: {reason}, before anything was sent",
+            hint="check where the credentials come from, the network and the proxy settings",
+            sent=False,
+            answered=False,
+        )
+    # A body that the server cuts off can surface as any of urllib3's errors
+    # (docs/s3-facts.org, Answers that do not mean what they say).
+    if meaning == "connection" or _is_network(error):
         return TransientError(
             f"cannot {what}: no answer from {endpoint} ({reason})",
             hint="check --endpoint-url, the network and the proxy settings",
+            sent=not isinstance(error, _NEVER_SENT),
             answered=False,
         )
     if isinstance(error, botocore_errors.BotoCoreError):
@@ -180,9 +205,9 @@ def _from_answer(response: Mapping[str, Any], what: str, accepted_before: bool) 
     }
     if code in _DAMAGED_CODES or (code == "SignatureDoesNotMatch" and accepted_before):
         return TransientError(message, damaged=True, **common)
-    if code in _EXPIRED_CODES and accepted_before:
-        return TransientError(message, expired=True, **common)
     if code in _CREDENTIALS_CODES or code in _EXPIRED_CODES:
+        if accepted_before:  # worth asking the chain of providers for new ones
+            return TransientError(message, expired=True, **common)
         return CredentialsError(message, **common)
     if code in _TRANSIENT_CODES or status in (408, 429) or (status >= 500 and status != 501):
         return TransientError(message, retry_after_s=_retry_after_s(meta), **common)
@@ -194,6 +219,28 @@ def _from_answer(response: Mapping[str, Any], what: str, accepted_before: bool) 
         # botocore found an error inside an answer that said 200; S3 means it as a 5xx.
         return TransientError(message, **common)
     return RefusedError(message, **common)
+
+
+def _is_not_s3(error: botocore_errors.ClientError) -> bool:
+    """Whether something on the way refused a write: S3 itself would have named a code."""
+    meta = error.response.get("ResponseMetadata", {})
+    status = meta.get("HTTPStatusCode", 0)
+    code = error.response.get("Error", {}).get("Code")
+    nameless = not code or str(code) == str(status)
+    return (
+        nameless
+        and error.operation_name in _WRITES
+        and (status in _STRANGERS_STATUSES or 300 <= status < 400)
+    )
+
+
+def _from_stranger(response: Mapping[str, Any], what: str) -> TransientError:
+    status = response["ResponseMetadata"]["HTTPStatusCode"]
+    return TransientError(
+        f"cannot {what}: HTTP {status} without an S3 error code",
+        hint="something between here and the service answers in its place; check the proxies",
+        http_status=status,
+    )
 
 
 def _retry_after_s(meta: Mapping[str, Any]) -> float:
@@ -210,7 +257,7 @@ def _credentials(what: str, reason: str, accepted_before: bool) -> StoreError:
     message = f"cannot {what}: {reason}"
     hint = "give them by --keyfile, by --profile, or where boto3 looks for them"
     if accepted_before:
-        return TransientError(message, hint=hint, expired=True)
+        return TransientError(message, hint=hint, expired=True, sent=False)
     return CredentialsError(message, hint=hint)
 
 
@@ -256,5 +303,7 @@ def _root_reason(error: BaseException) -> str:
             return each.strerror.lower() if each.errno and each.errno > 0 else each.strerror
         if isinstance(each, TimeoutError | botocore_errors.ReadTimeoutError):
             return "timed out"
+    if isinstance(error, botocore_errors.ConnectionClosedError):
+        return "connection closed"
     text = " ".join(str(error).split()) or type(error).__name__
     return text.rstrip(".")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import uuid
 from collections.abc import Iterator
@@ -9,8 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from botocore.loaders import create_loader
 from moto.server import ThreadedMotoServer
 
+from streamtos3 import clients
+from tests.bench import Bench, fake_bench, real_bench
 from tests.seaweed import SeaweedFS, free_ports
 from tests.support import remove_bucket, s3_client
 
@@ -28,6 +32,14 @@ def _bare_environment() -> Iterator[None]:
             steers = name.startswith(("AWS_", "STREAMTOS3_", "BOTO_")) or name.upper() in PROXIES
             if steers or name == "REQUESTS_CA_BUNDLE":
                 patch.delenv(name)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _service_model_read_once() -> Iterator[None]:
+    """Every upload has a session of its own, and each would read the megabytes of S3's model."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("botocore.session.create_loader", functools.cache(create_loader))
         yield
 
 
@@ -92,3 +104,45 @@ def _fresh_bucket(s3: S3Client) -> Iterator[str]:
     s3.create_bucket(Bucket=name)
     yield name
     remove_bucket(s3, name)
+
+
+@pytest.fixture
+def on_seaweed(
+    seaweed: SeaweedFS, s3: S3Client, bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Bench]:
+    """Uploads to SeaweedFS through the fault proxy."""
+    keys = seaweed.access_key, seaweed.secret_key
+    with real_bench(monkeypatch, seaweed.endpoint_url, keys, s3, bucket) as bench:
+        yield bench
+
+
+@pytest.fixture
+def on_moto(
+    moto_server: str, moto_s3: S3Client, moto_bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Bench]:
+    """Uploads to moto through the fault proxy."""
+    keys = "moto", "moto"
+    with real_bench(monkeypatch, moto_server, keys, moto_s3, moto_bucket) as bench:
+        yield bench
+
+
+@pytest.fixture
+def on_fake(monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
+    """Uploads to the strict fake through the fault proxy."""
+    with fake_bench(monkeypatch) as bench:
+        yield bench
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _botocore_read_once() -> Iterator[None]:
+    """Each upload makes a session of its own, which takes a tenth of a second to read its data."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("botocore.session.create_loader", functools.cache(create_loader))
+        yield
+
+
+@pytest.fixture
+def short_timeouts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server that does not answer is given up after a fraction of a second."""
+    for patience in clients._TIMEOUTS_S:
+        monkeypatch.setitem(clients._TIMEOUTS_S, patience, (0.5, 0.5))

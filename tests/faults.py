@@ -34,6 +34,7 @@ REFUSALS = {
     "bad-digest": (400, "BadDigest"),
     "incomplete-body": (400, "IncompleteBody"),
     "access-denied": (403, "AccessDenied"),
+    "access-key": (403, "InvalidAccessKeyId"),
     "expired-token": (400, "ExpiredToken"),
     "clock-skew": (403, "RequestTimeTooSkewed"),
     "no-such-upload": (404, "NoSuchUpload"),
@@ -129,10 +130,11 @@ def damaged(request: Request, keep_md5: bool, credentials: tuple[str, str] | Non
 
 
 def _signed_anew(request: Request, credentials: Credentials) -> Request:
-    old = dict(request.headers)["Authorization"]
+    old_headers = {name.lower(): value for name, value in request.headers}
+    old = old_headers["authorization"]
     scope, names = re.findall(r"Credential=([^,]+).*SignedHeaders=([^,]+)", old)[0]
     signed = names.split(";")
-    url = "http://" + dict(request.headers)["Host"] + request.target
+    url = "http://" + old_headers["host"] + request.target
     anew = AWSRequest(request.method, url, data=request.body)
     for name, value in request.headers:
         if name.lower() in signed and name.lower() != "host":

@@ -111,7 +111,7 @@ def test_objects_of_other_programs_are_proved(
     s3.complete_multipart_upload(**where, MultipartUpload={"Parts": parts})  # type: ignore[typeddict-item,arg-type]
     for key in ("equal", "uneven"):
         out = tmp_path / key
-        done = run("get", f"s3://{bucket}/{key}", out, env=account(seaweed))
+        done = invoke("get", f"s3://{bucket}/{key}", out, env=account(seaweed))
         assert (done.status, out.read_bytes() == data) == (0, True), done
         assert "proved by composite-etag" in done.stderr
 
@@ -131,9 +131,9 @@ def test_a_version_is_read_to_its_end_though_a_newer_one_comes(
         env = {**account(seaweed), "AWS_ENDPOINT_URL": proxy.endpoint_url}
         for name, words in (("a", []), ("b", ["--version-id", first])):
             out = tmp_path / name
-            done = run("get", "-j", "1", "-c", "4MiB", *words, f"s3://{bucket}/k", out, env=env)
+            done = invoke("get", "-j", "1", "-c", "4MiB", *words, f"s3://{bucket}/k", out, env=env)
             assert (done.status, out.read_bytes() == old) == (0, True), done
-    assert run("get", f"s3://{bucket}/k", tmp_path / "c", env=account(seaweed)).status == 0
+    assert invoke("get", f"s3://{bucket}/k", tmp_path / "c", env=account(seaweed)).status == 0
     assert (tmp_path / "c").read_bytes() == new
 
 
@@ -148,7 +148,7 @@ def test_an_object_replaced_half_way_is_noticed_on_a_real_server(
     with FaultProxy(seaweed.endpoint_url) as proxy:
         proxy.faults.append(Fault("get", "callback", skip=1, callback=replace))
         env = {**account(seaweed), "AWS_ENDPOINT_URL": proxy.endpoint_url}
-        done = run("get", "-j", "1", "-c", "4MiB", f"s3://{bucket}/k", tmp_path / "out", env=env)
+        done = invoke("get", "-j", "1", "-c", "4MiB", f"s3://{bucket}/k", tmp_path / "out", env=env)
     assert_refused(done, 9, "was replaced while it was being read")
     assert os.listdir(tmp_path) == []
 
@@ -356,7 +356,7 @@ def test_an_archived_object_says_that_it_must_be_restored(
     moto_server: str, moto_s3: S3Client, moto_bucket: str, tmp_path: Path
 ) -> None:
     moto_s3.put_object(Bucket=moto_bucket, Key="k", Body=b"cold", StorageClass="GLACIER")
-    done = run("get", f"s3://{moto_bucket}/k", tmp_path / "out", env=anonymous(moto_server))
+    done = invoke("get", f"s3://{moto_bucket}/k", tmp_path / "out", env=anonymous(moto_server))
     assert_refused(done, 5, "is archived (GLACIER) and must be restored first", "restore-object")
     assert os.listdir(tmp_path) == []
 

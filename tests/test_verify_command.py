@@ -333,11 +333,11 @@ def test_on_seaweedfs_with_a_file_a_stream_and_a_receipt(
     receipt = tmp_path / "receipt.json"
     url, env = f"s3://{bucket}/k", account(seaweed)
     assert run("-c", "6MiB", "--receipt", receipt, url, env=env, stdin=data).status == 0
-    assert run("verify", url, path, env=env).status == 0
+    assert invoke("verify", url, path, env=env).status == 0
     assert run("verify", url, "-", env=env, stdin=data).status == 0
     assert run("verify", url, "-", env=env, stdin=data[:-1]).status == 9
-    assert run("verify", url, "--receipt", receipt, "--readback", env=env).status == 0
-    etag = run("etag", "-c", "6MiB", path).stdout.strip()
+    assert invoke("verify", url, "--receipt", receipt, "--readback", env=env).status == 0
+    etag = invoke("etag", "-c", "6MiB", path).stdout.strip()
     assert etag == s3.head_object(Bucket=bucket, Key="k")["ETag"].strip('"')
 
 
