@@ -8,11 +8,9 @@ stream comes from, of the command line, or of being one upload among many.
 from __future__ import annotations
 
 import getpass
-import logging
 import os
 import shlex
 import socket
-import threading
 from collections.abc import Callable
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, BinaryIO
@@ -34,6 +32,7 @@ from .errors import (
     TransientError,
     UnprovedError,
 )
+from .events import guarded
 from .latch import Latch, Stopped
 from .model import (
     Event,
@@ -67,9 +66,6 @@ __all__ = ["upload"]
 _SETTLE_S = 60.0
 _HURRIED_SETTLE_S = 5.0
 _ABORT_S = 30.0
-_THROTTLED = frozenset({"SlowDown", "ServiceUnavailable", "Throttling", "TooManyRequests"})
-
-_log = logging.getLogger("streamtos3")
 
 
 def upload(
@@ -111,7 +107,7 @@ def upload(
                 connections=options.jobs,
                 client=client,
             )
-            return _Upload(stream, store, key, options, own_latch, _guarded(on_event)).run()
+            return _Upload(stream, store, key, options, own_latch, guarded(on_event)).run()
         finally:
             stream.close()
 
@@ -355,7 +351,7 @@ class _Upload:
     def _note_retry(self, event: Retrying, error: TransientError) -> None:
         with self._latch.condition:
             self._retries += 1
-        if error.code in _THROTTLED:
+        if error.throttled:
             self._pool.hold_back()
         self._emit(event)
 
@@ -479,21 +475,6 @@ def _unproved(receipt: Receipt, options: Options) -> UnprovedError:
     error = UnprovedError(message, hint=hint, receipt=receipt)
     error.left_behind = f"s3://{receipt.bucket}/{receipt.key}, unproved"
     return error
-
-
-def _guarded(on_event: Callable[[Event], None] | None) -> Callable[[Event], None]:
-    """`on_event`, one call at a time; who listens must not change the upload's fate."""
-    lock = threading.Lock()
-
-    def emit(event: Event) -> None:
-        with lock:
-            try:
-                if on_event is not None:
-                    on_event(event)
-            except Exception:  # noqa: BLE001 - logged; who listens decides nothing
-                _log.exception("the listener failed on %r", event)
-
-    return emit
 
 
 def _user() -> str:
