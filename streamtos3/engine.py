@@ -51,6 +51,7 @@ from .multipart import MultipartUpload
 from .naming import check_destination_name
 from .parts import PartPlan, plan_parts
 from .preflight import check_destination
+from .readback import proved_by_reading_back
 from .reader import Part, Reader
 from .resume import Leftover, find_leftover, infer_plan
 from .retry import Retrier
@@ -107,7 +108,10 @@ def upload(
                 connections=options.jobs,
                 client=client,
             )
-            return _Upload(stream, store, key, options, own_latch, guarded(on_event)).run()
+            receipt = _Upload(stream, store, key, options, own_latch, guarded(on_event)).run()
+            if options.verify != "readback":
+                return receipt
+            return proved_by_reading_back(receipt, options, client, own_latch)
         finally:
             stream.close()
 
@@ -161,7 +165,7 @@ class _Upload:
         self._sweep()
         proof = self._chosen_proof(committed, expected)
         receipt = self._receipt(committed, expected, proof)
-        if proof is None:
+        if proof is None and self._options.verify != "readback":
             raise _unproved(receipt, self._options)
         if committed.lock_problem:
             raise self._found_wrong(
@@ -173,7 +177,7 @@ class _Upload:
     def _chosen_proof(self, committed: Committed, expected: Expected) -> str | None:
         """The first proof of those that the user accepts, by name; None where there is none."""
         mode = self._options.verify
-        if mode == "none":
+        if mode in ("none", "readback"):
             return None
         url = f"s3://{self._store.bucket}/{self._key}"
         kind = CHECKSUMS[self._options.checksum or FREE_CHECKSUM]
@@ -471,7 +475,7 @@ def _unproved(receipt: Receipt, options: Options) -> UnprovedError:
             f"{url} is stored, but nothing that this endpoint answers proves it "
             f"(ETag {receipt.etag_found or 'missing'})"
         )
-        hint = "--checksum crc32 may prove it here; so does reading it back (streamtos3 verify)"
+        hint = "--checksum crc32 may prove it here, and --verify readback does"
     error = UnprovedError(message, hint=hint, receipt=receipt)
     error.left_behind = f"s3://{receipt.bucket}/{receipt.key}, unproved"
     return error

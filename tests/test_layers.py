@@ -28,10 +28,11 @@ LAYERS = (
     "store",
     "verify preflight resume readstore",
     "commit multipart layout",
-    "engine leftovers evidence",
+    "leftovers evidence",
     "window",
     "fetch",
-    "proof",
+    "readback proof",
+    "engine",
     "cli.talk",
     "cli.acquisition cli.debug cli.signals cli.options cli.report",
     "cli.destinations cli.interrupts cli.objects",
@@ -51,7 +52,7 @@ ONLY_IN = {
     "tenacity": {"retry"},
     "boto3": {"clients", "store", "storeerrors"},
     "botocore": {"clients", "store", "storeerrors"},
-    "mypy_boto3_s3": {"clients", "store", "engine", "fetch", "proof"},
+    "mypy_boto3_s3": {"clients", "store", "engine", "fetch", "proof", "readback"},
 }
 HEAVY = ("boto3", "botocore", "tenacity", "tqdm", "urllib3")
 
