@@ -3,17 +3,18 @@ ARGS ?=
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+BENCH := bench/.venv
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 MAKEFLAGS += --no-print-directory
 .DELETE_ON_ERROR:
-.PHONY: help venv demo test test-slow check format readme dist clean
+.PHONY: help venv demo test test-slow check format readme bench dist clean
 
 help: ## list these targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1|\2/p' $(firstword $(MAKEFILE_LIST)) \
 	    | while IFS='|' read -r target text; do printf '%-18s %s\n' "$$target" "$$text"; done
 	@echo "PYTHON=python3.12 chooses the interpreter for the virtual environment," \
-	    "ARGS='-k name' is handed to pytest."
+	    "ARGS='-k name' is handed to pytest, or to the benchmark."
 
 venv: $(STAMP) ## install the program and what it is tested with into .venv
 	@echo "$(VENV) is ready"
@@ -39,11 +40,22 @@ format: $(STAMP) ## let ruff format the code and sort the imports
 readme: $(STAMP) ## write the --help of all commands into README.org anew
 	@$(BIN)/python -m tests.test_readme
 
+bench: $(BENCH)/.installed ## streamtos3 beside its peers; ARGS='--quick', see ARGS=--help
+	@$(BENCH)/bin/python -m pip install --quiet --no-deps --force-reinstall .
+	@$(if $(findstring --plot,$(ARGS)),$(BENCH)/bin/python -m pip install --quiet -r bench/requirements-plot.txt)
+	@$(BENCH)/bin/python -m bench $(ARGS)
+
+$(BENCH)/.installed: bench/requirements.txt
+	@echo "installing the peers into $(BENCH) ..."
+	@"$(PYTHON)" -m venv $(BENCH)
+	@$(BENCH)/bin/python -m pip install --quiet -r bench/requirements.txt
+	@touch $@
+
 dist: $(STAMP) ## build the source archive and the wheel into dist/
 	@$(BIN)/python -m build --outdir dist .
 
 clean: ## remove all that make and the tests have made
-	@rm -rf $(VENV) build dist *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	@rm -rf $(VENV) $(BENCH) build dist *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(STAMP): requirements.txt setup.cfg pyproject.toml

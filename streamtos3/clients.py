@@ -18,7 +18,7 @@ from . import __version__
 from .body import PartBody
 from .credentials import read_keyfile
 from .errors import UsageError
-from .model import Connection
+from .model import Connection, Credentials
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
@@ -50,6 +50,7 @@ class Clients:
         self._connections = connections
         self._clients: dict[Patience, S3Client] = {}
         self._session: Any = None
+        self._keyfile: Credentials | None = None
         self._lock = threading.Lock()
 
     def get(self, patience: Patience) -> S3Client:
@@ -71,6 +72,9 @@ class Clients:
         with self._lock:
             self._session = None
             self._clients.clear()
+            # A pipe, `-k <(pass show s3)`, gives its content only once.
+            if os.path.isfile(self._connection.keyfile or ""):
+                self._keyfile = None
 
     def _new_client(self, patience: Patience) -> S3Client:
         # botocore's own session and not boto3's: the chain is the same, and boto3 loads its
@@ -100,11 +104,12 @@ class Clients:
             self._session = botocore.session.Session(profile=how.profile)
         keys: dict[str, Any] = {}
         if how.keyfile:
-            credentials = read_keyfile(how.keyfile, allow_insecure=how.insecure_keyfile)
+            if self._keyfile is None:
+                self._keyfile = read_keyfile(how.keyfile, allow_insecure=how.insecure_keyfile)
             keys = {
-                "aws_access_key_id": credentials.access_key,
-                "aws_secret_access_key": credentials.secret_key,
-                "aws_session_token": credentials.session_token or how.session_token,
+                "aws_access_key_id": self._keyfile.access_key,
+                "aws_secret_access_key": self._keyfile.secret_key,
+                "aws_session_token": self._keyfile.session_token or how.session_token,
             }
         client: S3Client = self._session.create_client(
             "s3",

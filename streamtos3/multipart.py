@@ -22,7 +22,7 @@ from .retry import Retrier
 from .store import Answer, Store
 from .verify import part_is_proved
 
-__all__ = ["MultipartUpload"]
+__all__ = ["MultipartUpload", "abort_until_gone"]
 
 _ABORT_RETRIES = Retries(first_wait_s=0.5, longest_wait_s=4.0, retry_for_s=20.0)
 _ABORT_ROUNDS = 5
@@ -112,35 +112,15 @@ class MultipartUpload:
         )
 
     def abort(self) -> None:
-        """Drop the upload and make sure that it is gone. Only after all workers have settled.
-
-        A part that was on its way may arrive after the first abort, so it is repeated until
-        the parts can no longer be listed (AbortMultipartUpload's documentation asks for that).
-        """
+        """Drop the upload and make sure that it is gone. Only after all workers have settled."""
         try:
             if self.upload_id:
                 with _fresh_retrier() as retrier:
                     what = f"abort the upload of s3://{self._store.bucket}/{self._key}"
-                    retrier.call(what, self._abort_until_gone)
+                    gone = partial(abort_until_gone, self._store, self._key, self.upload_id)
+                    retrier.call(what, gone)
         finally:
             self.sweep()
-
-    def _abort_until_gone(self) -> None:
-        for _ in range(_ABORT_ROUNDS):
-            try:
-                self._store.abort(self._key, self.upload_id)
-            except AbsentError:
-                return
-            if self._is_empty(self.upload_id):
-                return
-        raise TransientError(f"parts of upload {self.upload_id} keep arriving")
-
-    def _is_empty(self, upload_id: str) -> bool:
-        """Whether the upload holds no part, or none that we may see."""
-        try:
-            return not list(self._store.list_parts(self._key, upload_id))
-        except RefusedError:
-            return True
 
     def sweep(self) -> None:
         """Abort what a `create` began whose answer never came.
@@ -178,6 +158,25 @@ class MultipartUpload:
                 self._store.abort(self._key, upload_id)
         except AbsentError:  # somebody was faster
             return
+
+
+def abort_until_gone(store: Store, key: str, upload_id: str) -> None:
+    """Abort an upload, again until its parts can no longer be listed. Fine if it is gone already.
+
+    A part that was on its way may arrive after the first abort (AbortMultipartUpload's
+    documentation asks for the repetition).
+    """
+    for _ in range(_ABORT_ROUNDS):
+        try:
+            store.abort(key, upload_id)
+        except AbsentError:
+            return
+        try:
+            if not list(store.list_parts(key, upload_id)):
+                return
+        except RefusedError:  # gone, or no right to look
+            return
+    raise TransientError(f"parts of upload {upload_id} keep arriving")
 
 
 @contextmanager

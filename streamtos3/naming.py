@@ -14,6 +14,7 @@ __all__ = [
     "check_destination_name",
     "expand_template",
     "is_s3_url",
+    "split_s3_prefix",
     "split_s3_url",
     "time_values",
 ]
@@ -29,18 +30,32 @@ def is_s3_url(text: str) -> bool:
 
 def split_s3_url(url: str) -> tuple[str, str]:
     """Bucket and key of `s3://BUCKET/KEY`; UsageError if it is malformed or lacks one of them."""
-    scheme, separator, rest = url.partition("://")
-    bucket, _, key = rest.partition("/")
-    if scheme != "s3" or not separator or not bucket:
-        raise UsageError(f"{url!r} is no destination", hint="write it as s3://BUCKET/KEY")
+    bucket, key = _split(url, "destination", "s3://BUCKET/KEY")
     if not key:
         raise UsageError(f"{url!r} names no key", hint="write it as s3://BUCKET/KEY")
     return bucket, key
 
 
+def split_s3_prefix(url: str) -> tuple[str, str]:
+    """Bucket and prefix of `s3://BUCKET[/PREFIX]`; the prefix may be empty: the whole bucket."""
+    form = "s3://BUCKET/PREFIX"
+    bucket, prefix = _split(url, "place in S3", form)
+    if not _is_bucket_name(bucket):
+        raise UsageError(f"{bucket!r} is no bucket name", hint=f"write it as {form}")
+    return bucket, prefix
+
+
+def _split(url: str, what: str, form: str) -> tuple[str, str]:
+    scheme, separator, rest = url.partition("://")
+    bucket, _, key = rest.partition("/")
+    if scheme != "s3" or not separator or not bucket:
+        raise UsageError(f"{url!r} is no {what}", hint=f"write it as {form}")
+    return bucket, key
+
+
 def check_destination_name(bucket: str, key: str) -> None:
     """UsageError where no S3 takes this bucket name or key, or where it is surely a mistake."""
-    if not _BUCKET.fullmatch(bucket) and not bucket.startswith("arn:"):
+    if not _is_bucket_name(bucket):
         raise UsageError(f"{bucket!r} is no bucket name")
     if not key:
         raise UsageError("the key is empty", hint="write the destination as s3://BUCKET/KEY")
@@ -112,3 +127,7 @@ def time_values(now: datetime) -> dict[str, str]:
         "hour": "%H",
     }
     return {name: utc.strftime(form) for name, form in formats.items()}
+
+
+def _is_bucket_name(name: str) -> bool:
+    return _BUCKET.fullmatch(name) is not None or name.startswith("arn:")

@@ -6,9 +6,9 @@ a 403 hides stays unknown, and the conditional commit decides.
 
 from __future__ import annotations
 
-from .errors import AbsentError, ExistsError, RefusedError, UnreachableError
+from .errors import AbsentError, ExistsError, RefusedError, TransientError, UnreachableError
 from .retry import Retrier
-from .store import Store
+from .store import NO_SIZE, Store
 
 __all__ = ["check_destination"]
 
@@ -32,6 +32,10 @@ def check_destination(
             # A HEAD's answer has no body and so no code: ask again in a way that has one.
             if not _exists_by_peeking(store, key):
                 return
+        except TransientError as error:
+            if error.code == NO_SIZE:
+                raise _not_s3(store) from error
+            raise
         else:
             if info.etag is None:
                 raise _not_s3(store)

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from datetime import datetime, timedelta
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
+from urllib.parse import unquote_plus, urlsplit
 
 from .answers import (
     PLAN_KEY,
@@ -32,7 +32,7 @@ from .body import PartBody
 from .checksums import Checksum
 from .clients import Clients, Patience
 from .digest import content_md5
-from .errors import CredentialsError, StreamToS3Error, TransientError
+from .errors import CredentialsError, RefusedError, StreamToS3Error, TransientError
 from .model import Connection, StoredPart
 from .settings import ObjectSettings
 
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
 
 __all__ = [
+    "NO_SIZE",
     "Answer",
     "ListedPart",
     "ListedUpload",
@@ -251,9 +252,36 @@ class Store:
     def list_uploads(self, prefix: str = "") -> Iterator[ListedUpload]:
         """The unfinished uploads whose key begins with `prefix`."""
         what = f"list the unfinished uploads of {self._url(prefix)}"
-        for page in self._pages(what, "list_multipart_uploads", Prefix=prefix):
+        markers: dict[str, str] = {}
+        while True:
+            page = self._uploads_page(what, Prefix=prefix, **markers)
             for upload in page.get("Uploads", []):
                 yield ListedUpload(upload["Key"], upload["UploadId"], upload["Initiated"])
+            if not page.get("IsTruncated"):
+                return
+            # Some servers name one of the two (directory buckets the key, SeaweedFS the id).
+            names = ("KeyMarker", "UploadIdMarker")
+            before, markers = markers, {n: page["Next" + n] for n in names if page.get("Next" + n)}
+            if markers in ({}, before):
+                raise RefusedError(f"cannot {what}: the service repeats the same page for ever")
+
+    def _uploads_page(self, what: str, **parameters: Any) -> dict[str, Any]:
+        """One page of unfinished uploads, its keys as they are.
+
+        Asked for plainly, because SeaweedFS claims to encode keys and does not. A key that XML
+        cannot carry makes the plain answer unreadable; then S3 is asked to encode the keys.
+        """
+        operation = "list_multipart_uploads"
+        try:
+            return self._request(what, operation, **parameters)
+        except TransientError as error:
+            # What botocore makes of a success that it cannot read.
+            if error.code != "500" and type(error.__cause__).__name__ != "ResponseParserError":
+                raise
+        page = self._request(what, operation, EncodingType="url", **parameters)
+        for each in (page, *page.get("Uploads", [])):
+            each.update({n: unquote_plus(each[n]) for n in ("Key", "NextKeyMarker") if n in each})
+        return page
 
     def _request(
         self, what: str, operation: str, patience: Patience = "brisk", **parameters: Any
@@ -271,7 +299,9 @@ class Store:
         with self._border(what):
             paginator: Any = self._clients.get("brisk").get_paginator(operation)  # type: ignore[call-overload]
             common = {"Bucket": self.bucket, **self.settings.for_every_request()}
-            yield from paginator.paginate(**common, **parameters)
+            for page in paginator.paginate(**common, **parameters):
+                self._note_time(page)
+                yield page
 
     @contextmanager
     def _border(self, what: str) -> Iterator[None]:

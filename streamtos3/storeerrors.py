@@ -152,6 +152,11 @@ def translate(error: Exception, what: str, *, endpoint: str, accepted_before: bo
         return TransientError(f"cannot {what}: {reason}", damaged=True)
     if meaning == "usage":
         return UsageError(f"cannot {what}: {reason}")
+    if isinstance(error, EOFError):  # botocore's prompt, which met the null device
+        return CredentialsError(
+            f"cannot {what}: an MFA code is needed, and there is no terminal to ask for it",
+            hint="run this on a terminal, or use credentials that need no code",
+        )
     if isinstance(error, RecursionError):
         message = f"cannot {what}: {endpoint} redirects in a circle"
         hint = "check --endpoint-url and --region"

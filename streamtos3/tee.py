@@ -18,16 +18,13 @@ __all__ = ["TeeSource"]
 
 
 class TeeSource:
-    """A source whose bytes are also written to the descriptor `fd`.
-
-    `failed` says, after the end, why the copy is incomplete; None where it is whole.
-    """
+    """A source whose bytes are also written to the descriptor `fd`."""
 
     def __init__(self, source: Source, fd: int) -> None:
         self.name = source.name
         self.length_bytes = source.length_bytes
         self.waits_for_check = source.waits_for_check
-        self.failed: ReportError | None = None
+        self._failed: ReportError | None = None
         self._source = source
         self._fd = fd
 
@@ -38,12 +35,12 @@ class TeeSource:
     def readinto(self, view: memoryview, latch: Latch) -> int:
         """See Source."""
         count = self._source.readinto(view, latch)
-        if count and self.failed is None:
+        if count and self._failed is None:
             try:
                 self._write(view[:count], latch)
             except OSError as error:
                 reason = (error.strerror or str(error)).lower()
-                self.failed = ReportError(f"the copy on standard output is incomplete: {reason}")
+                self._failed = ReportError(f"the copy on standard output is incomplete: {reason}")
         return count
 
     def finish(self, latch: Latch) -> None:
@@ -57,6 +54,11 @@ class TeeSource:
     def close(self) -> None:
         """See Source."""
         self._source.close()
+
+    def check(self) -> None:
+        """ReportError where the copy is incomplete."""
+        if self._failed is not None:
+            raise self._failed
 
     def _write(self, data: memoryview, latch: Latch) -> None:
         """Write all of `data`, woken when the upload fails.

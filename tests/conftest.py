@@ -35,6 +35,14 @@ def _bare_environment() -> Iterator[None]:
         yield
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _service_model_read_once() -> Iterator[None]:
+    """Every upload has a session of its own, and each would read the megabytes of S3's model."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("botocore.session.create_loader", functools.cache(create_loader))
+        yield
+
+
 @pytest.fixture(autouse=True)
 def home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty home directory; a test may write `.aws/config` and `.aws/credentials` into it."""

@@ -18,6 +18,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from email.utils import format_datetime
 from typing import NamedTuple
+from urllib.parse import quote_plus
 from uuid import uuid4
 from xml.sax.saxutils import escape
 
@@ -220,11 +221,15 @@ class FakeS3:
             and (upload.key, upload.upload_id) > after
         )
         page = rest[: min(self.quirks.page_size, int(query.get("max-uploads", 1_000)))]
-        shown = (_fields(Key=k, UploadId=i, Initiated=_iso(u.initiated)) for k, i, u in page)
+        # As S3: a key that XML cannot carry spoils the answer, unless encoding is asked for.
+        encoded = quote_plus if query.get("encoding-type") == "url" else str
+        shown = (
+            _fields(Key=encoded(k), UploadId=i, Initiated=_iso(u.initiated)) for k, i, u in page
+        )
         rows = "".join(f"<Upload>{upload}</Upload>" for upload in shown)
         fields = _fields(Bucket=asked.bucket, IsTruncated=str(len(page) < len(rest)).lower())
         if page:
-            fields += _fields(NextKeyMarker=page[-1][0], NextUploadIdMarker=page[-1][1])
+            fields += _fields(NextKeyMarker=encoded(page[-1][0]), NextUploadIdMarker=page[-1][1])
         return Answer(200, _xml("ListMultipartUploadsResult", fields + rows))
 
     # Rules

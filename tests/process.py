@@ -21,7 +21,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
 
+from tests.support import assert_nothing_left, object_exists, open_uploads
+
 if TYPE_CHECKING:
+    from mypy_boto3_s3.client import S3Client
+
+    from tests.proxy import FaultProxy
     from tests.seaweed import SeaweedFS
 
 PROGRAM = (sys.executable, "-m", "streamtos3")
@@ -144,6 +149,60 @@ class Running:
             fcntl.ioctl(slave, termios.TIOCSCTTY, 0)
         if self._prepare is not None:
             self._prepare()
+
+
+class Store:
+    """One SeaweedFS bucket with one key in it, and the program pointed at it."""
+
+    def __init__(self, seaweed: SeaweedFS, s3: S3Client, bucket: str) -> None:
+        self.key = "dump"
+        self._seaweed = seaweed
+        self.s3 = s3
+        self.bucket = bucket
+
+    def run(
+        self,
+        script: str,
+        *options: object,
+        stdin: int | None = subprocess.DEVNULL,
+        proxy: FaultProxy | None = None,
+        **more: object,
+    ) -> Running:
+        """`streamtos3 run ... -- sh -c script`."""
+        return self.start("run", *self._words(options), "--", "sh", "-c", script, proxy=proxy,
+                          stdin=stdin, **more)  # fmt: skip
+
+    def put(self, *options: object, proxy: FaultProxy | None = None, **more: object) -> Running:
+        """`streamtos3 ... s3://b/k`, reading a pipe."""
+        return self.start(*self._words(options), proxy=proxy, **more)
+
+    def start(self, *words: object, proxy: FaultProxy | None = None, **more: object) -> Running:
+        env = account(self._seaweed, proxy.endpoint_url if proxy else None)
+        return Running(*words, env=env, **more)  # type: ignore[arg-type]
+
+    def _words(self, options: tuple[object, ...]) -> list[object]:
+        return ["-c", "5MiB", *options, f"s3://{self.bucket}/{self.key}"]
+
+    def body(self) -> bytes:
+        return self.s3.get_object(Bucket=self.bucket, Key=self.key)["Body"].read()
+
+    def exists(self) -> bool:
+        return object_exists(self.s3, self.bucket, self.key)
+
+    def uploads(self) -> list[str]:
+        """The ids of the uploads that are open."""
+        return [upload_id for _, upload_id in open_uploads(self.s3, self.bucket)]
+
+    def assert_nothing_left(self) -> None:
+        assert_nothing_left(self.s3, self.bucket, self.key)
+
+    def assert_failed(self, program: Running, status: int, *said: str) -> None:
+        """It ended with `status`, said so, and nothing is in the bucket."""
+        assert program.wait() == status, program.stderr
+        for text in said:
+            assert text in program.stderr
+        assert "Traceback" not in program.stderr
+        self.assert_nothing_left()
 
 
 def wait_until(

@@ -5,23 +5,25 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 from mypy_boto3_s3.client import S3Client
 
+from streamtos3 import Options, Receipt, upload
+from streamtos3.cli import program
 from streamtos3.cli.run import run as run_command
 from streamtos3.errors import SourceError, UsageError
 from streamtos3.latch import Latch, Stopped
 from streamtos3.producer import CommandSource
-from tests.process import Running, account, is_alive, is_zombie, wait_until
+from tests.process import Store, is_alive, is_zombie, wait_until
 from tests.proxy import Fault, FaultProxy
 from tests.seaweed import SeaweedFS
-from tests.support import MIB, assert_nothing_left, object_exists, payload
+from tests.support import MIB, object_exists, payload
 
 KEY = "dump"
 SIZE = 12 * MIB
@@ -35,51 +37,22 @@ def proxy(seaweed: SeaweedFS) -> Iterator[FaultProxy]:
         yield proxy
 
 
-class Store:
-    """One SeaweedFS bucket, and the program pointed at it."""
-
-    def __init__(self, seaweed: SeaweedFS, s3: S3Client, bucket: str) -> None:
-        self._seaweed = seaweed
-        self.s3 = s3
-        self.bucket = bucket
-
-    def run(
-        self,
-        script: str,
-        *options: object,
-        stdin: int | None = subprocess.DEVNULL,
-        proxy: FaultProxy | None = None,
-        **more: object,
-    ) -> Running:
-        """`streamtos3 run ... -- sh -c script`."""
-        return self.start("run", *self._words(options), "--", "sh", "-c", script, proxy=proxy,
-                          stdin=stdin, **more)  # fmt: skip
-
-    def start(self, *words: object, proxy: FaultProxy | None = None, **more: object) -> Running:
-        env = account(self._seaweed, proxy.endpoint_url if proxy else None)
-        return Running(*words, env=env, **more)  # type: ignore[arg-type]
-
-    def _words(self, options: tuple[object, ...]) -> list[object]:
-        return ["-c", "5MiB", *options, f"s3://{self.bucket}/{KEY}"]
-
-    def body(self) -> bytes:
-        return self.s3.get_object(Bucket=self.bucket, Key=KEY)["Body"].read()
-
-    def assert_nothing_left(self) -> None:
-        assert_nothing_left(self.s3, self.bucket, KEY)
-
-    def assert_failed(self, program: Running, status: int, *said: str) -> None:
-        """It ended with `status`, said so, and nothing is in the bucket."""
-        assert program.wait() == status, program.stderr
-        for text in said:
-            assert text in program.stderr
-        assert "Traceback" not in program.stderr
-        self.assert_nothing_left()
-
-
 @pytest.fixture
 def store(seaweed: SeaweedFS, s3: S3Client, bucket: str) -> Store:
     return Store(seaweed, s3, bucket)
+
+
+def upload_output(
+    store: Store,
+    script: str = "",
+    command: list[str] | None = None,
+    *,
+    ok_status: tuple[int, ...] = (0,),
+) -> Receipt:
+    """`run` as a library does it, in this process."""
+    source = CommandSource(command or ["sh", "-c", script], ok_status=ok_status)
+    options = Options(chunk_bytes=5 * MIB)
+    return upload(source, store.bucket, KEY, options=options, client=store.s3)
 
 
 def pids(path: Path, count: int = 1) -> list[int]:
@@ -131,8 +104,18 @@ def test_the_receipt_shows_no_password_of_an_address(store: Store) -> None:
     ],
 )
 def test_a_command_that_fails_stores_nothing(store: Store, script: str, said: str) -> None:
-    with store.run(script) as program:
-        store.assert_failed(program, 7, f"streamtos3: error: {said}, so its output is not known")
+    with pytest.raises(SourceError, match=f"{said}, so its output is not known to be complete"):
+        upload_output(store, script)
+    store.assert_nothing_left()
+
+
+def test_a_command_that_fails_is_status_7_in_one_line_with_a_hint(store: Store) -> None:
+    with store.run(f"{THREE_PARTS}; exit 3") as program:
+        store.assert_failed(program, 7, "streamtos3: error: sh exited with status 3, so its output")
+        assert len(program.stderr.splitlines()) == 2
+        assert "hint: see what it said; if this means success all the same: --ok-status 0,3" in (
+            program.stderr
+        )
 
 
 def test_a_command_that_fails_ends_the_upload_though_its_child_keeps_the_pipe(
@@ -164,23 +147,33 @@ def test_a_child_that_outlives_a_success_is_left_alone(store: Store, tmp_path: P
 
 
 @pytest.mark.parametrize(
-    ("ok", "script", "status"),
+    ("ok", "script", "stored"),
     [
-        ("0,1", "echo x; exit 1", 0),
-        ("0,1", "echo x; exit 2", 7),
-        ("1", "echo x", 7),
-        ("0,143", "echo x; kill -TERM $$", 0),
+        ((0, 1), "echo x; exit 1", True),
+        ((0, 1), "echo x; exit 2", False),
+        ((1,), "echo x", False),
+        ((0, 143), "echo x; kill -TERM $$", True),
     ],
 )
 def test_ok_status_names_what_means_success(
-    store: Store, ok: str, script: str, status: int
+    store: Store, ok: tuple[int, ...], script: str, stored: bool
 ) -> None:
-    with store.run(script, "--ok-status", ok) as program:
-        assert program.wait() == status, program.stderr
-    if status:
-        store.assert_nothing_left()
-    else:
+    if stored:
+        receipt = upload_output(store, script, ok_status=ok)
+        assert receipt.command is not None
+        assert receipt.command.exit_status == ok[-1]
         assert store.body() == b"x\n"
+    else:
+        with pytest.raises(SourceError):
+            upload_output(store, script, ok_status=ok)
+        store.assert_nothing_left()
+
+
+def test_ok_status_is_a_list_on_the_command_line(store: Store) -> None:
+    """As tar needs it, whose 1 means that a file changed while it was read."""
+    with store.run("echo x; exit 1", "--ok-status", "0, 1") as program:
+        assert program.wait() == 0, program.stderr
+    assert store.body() == b"x\n"
 
 
 @pytest.mark.parametrize(
@@ -198,9 +191,12 @@ def test_a_command_that_cannot_be_started_is_a_failed_input(
     if mode is not None:
         command.write_text("neither a program nor a script")
         command.chmod(mode)
-    with store.start("run", f"s3://{store.bucket}/{KEY}", "--", command) as program:
-        said = f"streamtos3: error: cannot run {command}: {reason}"
-        store.assert_failed(program, 7, said, hint)
+    with pytest.raises(SourceError) as caught:
+        upload_output(store, command=[str(command)])
+    assert caught.value.message == f"cannot run {command}: {reason}"
+    assert (caught.value.hint or "").startswith(hint)
+    assert caught.value.exit_status == 7
+    store.assert_nothing_left()
 
 
 def test_the_command_starts_only_after_the_check(store: Store, tmp_path: Path) -> None:
@@ -400,10 +396,16 @@ def test_a_second_signal_leaves_at_once_and_takes_the_command_along(
     ],
 )
 def test_a_wrong_command_line_is_status_2_with_a_hint(words: list[str]) -> None:
-    with Running("run", *words, env={}) as program:
-        assert program.wait() == 2
-        assert "streamtos3: hint: " in program.stderr
-        assert program.read_stdout() == ""
+    result = CliRunner().invoke(program, ["run", *words])
+    assert result.exit_code == 2
+    assert "streamtos3: hint: " in result.output
+
+
+def test_help_needs_no_command() -> None:
+    for words in (["--help"], ["-h"], ["--json", "--help"], ["--help", "--", "true"]):
+        result = CliRunner().invoke(program, ["run", *words])
+        assert result.exit_code == 0
+        assert "COMMAND is run as it is, without a shell" in result.output
 
 
 def test_options_after_the_separator_belong_to_the_command(store: Store) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import hashlib
 from collections.abc import Iterator
 from datetime import datetime, timezone
@@ -10,9 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import boto3
-import botocore.loaders
 import pytest
-from botocore.loaders import create_loader
 from botocore.stub import Stubber
 
 from streamtos3.answers import ListedPart
@@ -35,14 +32,6 @@ from tests.wire import S3Request, reserved_port
 
 DATA = payload(300_000)
 TOKEN = object_metadata("t0", "8388608/1000")
-
-
-@pytest.fixture(autouse=True, scope="module")
-def service_model_read_once() -> Iterator[None]:
-    """Every Store has a session of its own, which reads the megabytes of S3's model anew."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(botocore.loaders, "create_loader", functools.cache(create_loader))
-        yield
 
 
 @pytest.fixture(autouse=True)

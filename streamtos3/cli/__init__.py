@@ -6,6 +6,8 @@ run, so that `--help` and a mistyped option answer at once.
 
 from __future__ import annotations
 
+import gc
+import logging
 import os
 import sys
 import warnings
@@ -21,7 +23,7 @@ from .talk import say
 
 __all__ = ["main", "program"]
 
-_COMMANDS = {"put": "put", "run": "run"}
+_COMMANDS = {"put": "put", "run": "run", "destinations": "destinations", "uploads": "uploads"}
 _DEFAULT = "put"
 
 
@@ -77,6 +79,8 @@ def program() -> None:
 
 def _report_error(error: BaseException) -> int:
     """Say what went wrong, what it left behind and what to do next; return the exit status."""
+    if isinstance(error, click.Abort) and isinstance(error.__cause__, EOFError):
+        error = error.__cause__  # click takes any that comes by for a Ctrl-D at a prompt
     if isinstance(error, click.ClickException):
         say(f"error: {_first_lower(error.format_message()).rstrip('.')}")
         context = getattr(error, "ctx", None)
@@ -103,8 +107,6 @@ def _report_error(error: BaseException) -> int:
 
 def _trace(error: BaseException) -> None:
     """The traceback, where --debug asked for it."""
-    import logging
-
     if logging.getLogger().isEnabledFor(logging.DEBUG):
         logging.getLogger("streamtos3").debug("traceback", exc_info=error)
 
@@ -128,15 +130,24 @@ def _guard_descriptors() -> None:
                 os.close(null)
 
 
+def _silence_warnings_of_libraries() -> None:
+    """Leave the talk to us: logging would show them as they are, tracebacks and all."""
+    logging.getLogger().addHandler(logging.NullHandler())
+
+
 def main() -> NoReturn:
     """The console entry point."""
     # Nothing is written to the disk but what was asked for, byte code included.
     sys.dont_write_bytecode = True
     at_other_times.install()
     _guard_descriptors()
+    _silence_warnings_of_libraries()
     # What libraries have to say to their programmers (urllib3, of each unverified request).
     if not sys.warnoptions:
         warnings.simplefilter("ignore")
+    # botocore makes hundreds of thousands of objects while it loads, and hardly any garbage;
+    # looking for some after every 700 of them took a tenth of the start-up.
+    gc.set_threshold(50_000)
     try:
         program.main(prog_name="streamtos3")
     except SystemExit as request:

@@ -8,6 +8,7 @@ import os
 import socket
 import uuid
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Any
 
@@ -19,7 +20,13 @@ from ..naming import expand_template, is_s3_url, split_s3_url, time_values
 from .options import DESTINATION_META, OPTION_NAMES, option, together
 from .talk import escaped
 
-__all__ = ["DestinationCommand", "destination_from", "destination_options", "destinations"]
+__all__ = [
+    "DestinationCommand",
+    "Place",
+    "destination_from",
+    "destination_options",
+    "destinations",
+]
 
 destination_options = together(
     option("-D", "--destination", metavar="NAME", help="A destination of the configuration file."),
@@ -75,22 +82,31 @@ def _find(name: str, path: str) -> Destination:
     return known[name]
 
 
-def current_destination() -> Destination | None:
+def _current_destination() -> Destination | None:
     """What -D named, in the command that is running."""
     found: Destination | None = click.get_current_context().meta.get(DESTINATION_META)
     return found
 
 
+@dataclass(frozen=True)
+class Place:
+    """Where an object goes; `template` is what its key was made from, None if that was none."""
+
+    bucket: str
+    key: str
+    template: str | None
+
+
 def destination_from(
     words: Sequence[str], values: dict[str, Any], usage: str
-) -> tuple[list[str], str, str, str | None]:
-    """What of `words` is no destination; bucket; key; and the template the key came from.
+) -> tuple[list[str], Place]:
+    """What of `words` is no destination, and the destination.
 
-    The destination is an s3:// word, -b and -o, or with -D the last word, under its prefix.
+    That is an s3:// word, -b and -o, or with -D the last word, under the named prefix.
     """
     inputs = [word for word in words if not is_s3_url(word)]
     urls = [word for word in words if is_s3_url(word)]
-    named = current_destination()
+    named = _current_destination()
     if named is not None:
         if urls or values["obj"] is not None or not inputs:
             raise UsageError("with -D give just the key", hint=usage)
@@ -100,9 +116,9 @@ def destination_from(
     if len(inputs) > 1:
         raise UsageError(f"too many arguments: {' '.join(words)}", hint=usage)
     if values["no_template"]:
-        return inputs, bucket, template, None
+        return inputs, Place(bucket, template, None)
     key = expand_template(template, _values(), os.environ)
-    return inputs, bucket, key, template if key != template else None
+    return inputs, Place(bucket, key, template if key != template else None)
 
 
 def _written_out(urls: list[str], values: dict[str, Any], usage: str) -> tuple[str, str]:

@@ -13,7 +13,6 @@ import click
 
 from ..errors import UsageError
 from ..model import Connection, Options, Retries
-from ..parts import DEFAULT_CHUNK_BYTES
 from ..units import parse_duration, parse_size
 from .talk import redacted
 
@@ -168,8 +167,6 @@ retry_options = together(
 report_options = together(
     option("--json", "as_json", is_flag=True, help="Print the receipt to standard output."),
     option("--receipt", metavar="FILE", help="Write the receipt to FILE once all is proved."),
-    option("--receipt-object", is_flag=True, help="Store it beside the object: KEY.receipt.json."),
-    option("--log", metavar="FILE", help="Append a readable acquisition log to FILE."),
     option(
         "--progress/--no-progress",
         default=None,
@@ -222,6 +219,9 @@ upload_options = together(
         multiple=True,
         help="Digest of the whole stream, for the receipt; repeatable.  [default: sha256]",
     ),
+    option("--tee", is_flag=True, help="Pass what is read on to standard output as well."),
+    option("--receipt-object", is_flag=True, help="Store the receipt, too, as KEY.receipt.json."),
+    option("--log", metavar="FILE", help="Append a readable acquisition log to FILE."),
     option(
         "--on-interrupt",
         type=Choice(["abort", "finish"]),
@@ -250,7 +250,7 @@ def upload_options_from(values: dict[str, Any], argv: list[str] | None) -> Optio
         digests = (*digests, "sha256")
     return Options(
         connection=connection_from(values),
-        chunk_bytes=values["chunksize"] or DEFAULT_CHUNK_BYTES,
+        chunk_bytes=values["chunksize"],
         jobs=values["jobs"],
         memory_bytes=values["memory"],
         expect_size_bytes=values["expect_size"],

@@ -7,19 +7,25 @@ from typing import Any
 import click
 
 from ..errors import UsageError
-from ..naming import is_s3_url
-from .options import upload_options, upload_options_from
+from .destinations import DestinationCommand, destination_from, destination_options
+from .objects import object_options
+from .options import upload_options
 from .talk import is_terminal
-from .uploading import destination_from, store_stream
+from .uploading import store_stream
 
 __all__ = ["put"]
 
 _USAGE = "streamtos3 [INFILE] s3://BUCKET/KEY; see streamtos3 put --help"
 
 
-@click.command(short_help="Store standard input, or a file, as one object (the default command).")
+@click.command(
+    cls=DestinationCommand,
+    short_help="Store standard input, or a file, as one object (the default command).",
+)
 @click.argument("words", nargs=-1, metavar="[INFILE] s3://BUCKET/KEY")
+@destination_options
 @upload_options
+@object_options
 @click.pass_context
 def put(ctx: click.Context, /, **values: Any) -> None:
     """Store standard input, or INFILE, as one S3 object and prove it.
@@ -30,11 +36,7 @@ def put(ctx: click.Context, /, **values: Any) -> None:
     Sizes are bytes or carry a unit (8MiB, 64M, 1g), durations likewise (90s, 2h). Every option
     can be set in the environment as STREAMTOS3_<OPTION>.
     """
-    words = values["words"]
-    inputs = [word for word in words if not is_s3_url(word)]
-    if len(inputs) > 1:
-        raise UsageError(f"too many arguments: {' '.join(words)}", hint=_USAGE)
-    bucket, key = destination_from([word for word in words if is_s3_url(word)], values, _USAGE)
+    inputs, place = destination_from(values["words"], values, _USAGE)
     if not inputs and is_terminal(0):
         raise UsageError(
             "standard input is a terminal",
@@ -45,8 +47,7 @@ def put(ctx: click.Context, /, **values: Any) -> None:
     infile = inputs[0] if inputs else "-"
     store_stream(
         lambda: take_standard_input() if infile == "-" else open_file(infile),
-        bucket,
-        key,
-        upload_options_from(values, ctx.obj),
+        place,
         values,
+        ctx.obj,
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -67,19 +68,24 @@ def _progress(values: dict[str, Any]) -> Progress:
     return LineProgress(say) if wanted else SilentProgress(say)
 
 
-def report(receipt: Receipt, values: dict[str, Any]) -> None:
-    """Receipt to file and standard output, one line for people. ReportError if that fails."""
-    failed: ReportError | None = None
+def report(
+    receipt: Receipt, values: dict[str, Any], more: Sequence[Callable[[], None]] = ()
+) -> None:
+    """Receipt to file and standard output, one line for people, and `more` reports.
+
+    Each is tried, whatever became of the others; the first ReportError is raised at the end.
+    """
+    ways = list(more)
+    if values["as_json"]:
+        ways.insert(0, lambda: print_receipt(receipt))
     if values["receipt"]:
         from ..receipt import write_receipt
 
+        ways.insert(0, lambda: write_receipt(receipt, values["receipt"]))
+    failed: ReportError | None = None
+    for way in ways:
         try:
-            write_receipt(receipt, values["receipt"])
-        except ReportError as error:
-            failed = error
-    if values["as_json"]:
-        try:
-            print_receipt(receipt)
+            way()
         except ReportError as error:
             failed = failed or error
     if not values["quiet"]:

@@ -8,16 +8,18 @@ from typing import Any
 import click
 
 from ..errors import UsageError
-from .options import duration, option, statuses, upload_options, upload_options_from
+from .destinations import DestinationCommand, destination_from, destination_options
+from .objects import object_options
+from .options import duration, option, statuses, upload_options
 from .talk import redacted
-from .uploading import destination_from, store_stream
+from .uploading import store_stream
 
 __all__ = ["run"]
 
 _USAGE = "streamtos3 run [OPTIONS] s3://BUCKET/KEY -- COMMAND ...; see streamtos3 run --help"
 
 
-class _Run(click.Command):
+class _Run(DestinationCommand):
     """A command whose options end at `--`: all that follows belongs to the producer."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
@@ -56,7 +58,9 @@ def _only_asks_for_help(args: list[str]) -> bool:
     help="How long COMMAND may live on after SIGTERM when the upload fails; after a signal to"
     " us at most 10s.",
 )
+@destination_options
 @upload_options
+@object_options
 @click.pass_context
 def run(ctx: click.Context, /, **values: Any) -> None:
     """Run COMMAND and store its standard output as one S3 object, if it exits with status 0.
@@ -74,7 +78,9 @@ def run(ctx: click.Context, /, **values: Any) -> None:
     producer: tuple[str, ...] = ctx.meta[__name__]
     if not producer:
         raise UsageError("there is no command after --", hint=_USAGE)
-    bucket, key = destination_from(values["words"], values, _USAGE)
+    others, place = destination_from(values["words"], values, _USAGE)
+    if others:
+        raise UsageError(f"{others[0]!r} is no destination", hint=_USAGE)
     if signal.getsignal(signal.SIGCHLD) is signal.SIG_IGN:  # inherited; it hides exit statuses
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     from ..producer import CommandSource
@@ -88,8 +94,7 @@ def run(ctx: click.Context, /, **values: Any) -> None:
             grace_s=values["grace"],
             recorded_as=[redacted(word) for word in producer],
         ),
-        bucket,
-        key,
-        upload_options_from(values, ctx.obj),
+        place,
         values,
+        ctx.obj,
     )

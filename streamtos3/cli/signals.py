@@ -24,12 +24,12 @@ class _AtOtherTimes:
     """What a signal does outside of `on_signals`: it raises Interrupted in the main thread.
 
     Not any more once the outcome is decided, or a stored object would be called interrupted:
-    then the first is ignored while the outcome is being said, and a second ends that, too.
+    then a signal is ignored while the outcome is being said, but a second one ends that, too.
     """
 
     def __init__(self) -> None:
         self._status: int | None = None
-        self._late = 0
+        self._ignores_one = True
 
     def install(self) -> None:
         """For a process that is ours alone, as the console entry point's is."""
@@ -39,13 +39,15 @@ class _AtOtherTimes:
     def decide(self, status: int) -> None:
         """The program will end with this exit status, whatever signals come."""
         self._status = status
+        if status > 128:  # the first signal has been, and this is what came of it
+            self._ignores_one = False
 
     def _on_signal(self, signum: int, frame: object) -> None:
         if self._status is None:
             raise Interrupted(signum)
-        self._late += 1
-        if self._late > 1:
+        if not self._ignores_one:
             os._exit(self._status)
+        self._ignores_one = False
 
 
 at_other_times = _AtOtherTimes()

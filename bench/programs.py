@@ -1,0 +1,132 @@
+"""The programs that are measured: how each is called, and in what environment.
+
+All get the same keys, region, certificate authority and path-style addresses, their own
+defaults otherwise, and neither a configuration file nor a place to write one.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import sysconfig
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+__all__ = [
+    "BUCKET",
+    "FLOOR",
+    "GETTERS",
+    "PUTTERS",
+    "STREAMTOS3",
+    "Program",
+    "environment_of",
+    "streamtos3_by",
+]
+
+BUCKET = "bench"
+_SCRIPTS = Path(sys.executable).parent  # not resolved: that of the virtual environment
+_SITE = Path(sysconfig.get_path("purelib"))
+_LIBRARY_PEERS = str(Path(__file__).with_name("library_peers.py"))
+
+Command = Callable[[str, str], list[str]]
+"""Endpoint URL and key to the words of a command."""
+
+
+@dataclass(frozen=True)
+class Program:
+    """A program under its name in the tables."""
+
+    name: str
+    command: Command
+    stores: bool = True
+
+
+def environment_of(endpoint_url: str, authority: Path, home: Path) -> dict[str, str]:
+    """What every program is run with."""
+    return {
+        "PATH": f"{_SCRIPTS}:{os.environ.get('PATH', os.defpath)}",
+        "HOME": str(home),
+        "LANG": "C.UTF-8",
+        "NO_PROXY": "127.0.0.1",
+        "AWS_ACCESS_KEY_ID": "bench",
+        "AWS_SECRET_ACCESS_KEY": "bench-secret",
+        "AWS_REGION": "us-east-1",
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "AWS_ENDPOINT_URL_S3": endpoint_url,
+        "AWS_CONFIG_FILE": str(home / "config"),
+        "AWS_SHARED_CREDENTIALS_FILE": str(home / "none"),
+        "AWS_EC2_METADATA_DISABLED": "true",
+        "AWS_CA_BUNDLE": str(authority),
+        "SSL_CERT_FILE": str(authority),
+        "CURL_CA_BUNDLE": str(authority),
+    }
+
+
+def streamtos3_by(command: list[str], *options: str) -> Command:
+    """streamtos3 as `command` calls it."""
+    return lambda endpoint, key: [
+        *(*command, "-q", *options, "--endpoint-url", endpoint, f"s3://{BUCKET}/{key}")
+    ]
+
+
+def _rclone(*verb: str) -> Command:
+    def words(endpoint: str, key: str) -> list[str]:
+        remote = f':s3,provider=Other,env_auth=true,region=us-east-1,endpoint="{endpoint}"'
+        return [str(_SCRIPTS / "rclone"), "--config=", *verb, f"{remote}:{BUCKET}/{key}"]
+
+    return words
+
+
+def _s5cmd(verb: str) -> Command:
+    # The program itself and not the Python script in front of it, which would cost a start-up.
+    binary = str(_SITE / "s5cmd" / "bin" / "s5cmd")
+    return lambda endpoint, key: [
+        *(binary, "--endpoint-url", endpoint, verb, f"s3://{BUCKET}/{key}")
+    ]
+
+
+def _library(name: str, verb: str) -> Command:
+    return lambda endpoint, key: [sys.executable, _LIBRARY_PEERS, name, verb, key]
+
+
+def _aws(source: str, target: str) -> Command:
+    return lambda endpoint, key: [
+        *(sys.executable, str(_SCRIPTS / "aws"), "s3", "cp"),
+        *(word.format(url=f"s3://{BUCKET}/{key}") for word in (source, target)),
+    ]
+
+
+def _curl(endpoint: str, key: str) -> list[str]:
+    url = f"{endpoint}/{BUCKET}/{key}"
+    return ["curl", "--silent", "--show-error", "--fail", "--upload-file", "-", url]
+
+
+FLOOR = [
+    Program("openssl md5", lambda endpoint, key: ["openssl", "md5"], stores=False),
+    Program("curl -T", _curl),
+]
+"""Each byte hashed once, and encrypted and sent once: what cannot be done for less."""
+
+STREAMTOS3 = [str(_SCRIPTS / "streamtos3")]
+
+PUTTERS = [
+    Program("streamtos3", streamtos3_by(STREAMTOS3)),
+    Program("streamtos3 --digest none", streamtos3_by(STREAMTOS3, "--digest", "none")),
+    Program("aws s3 cp", _aws("-", "{url}")),
+    Program("s5cmd pipe", _s5cmd("pipe")),
+    Program("rclone rcat", _rclone("rcat")),
+    Program("obstore", _library("obstore", "put")),
+    Program("boto3", _library("boto3", "put")),
+    Program("smart_open", _library("smart_open", "put")),
+]
+
+GETTERS = [
+    Program("streamtos3 get", streamtos3_by([*STREAMTOS3, "get"])),
+    Program("aws s3 cp", _aws("{url}", "-")),
+    Program("s5cmd cat", _s5cmd("cat")),
+    Program("rclone cat", _rclone("cat")),
+    Program("obstore", _library("obstore", "get")),
+    Program("boto3", _library("boto3", "get")),
+    Program("smart_open", _library("smart_open", "get")),
+]

@@ -1,0 +1,296 @@
+"""`uploads`: show and remove what interrupted uploads have left behind.
+
+The table and the JSON lines are data and go to standard output; the talk about them does not.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timezone
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ..errors import AbsentError, ReportError, StoreError, UsageError
+from ..naming import split_s3_prefix
+from ..units import format_duration, format_size
+from .options import (
+    connection_from,
+    connection_options,
+    duration,
+    option,
+    retries_from,
+    retry_options,
+)
+from .talk import escaped, is_terminal, say, write_line
+
+if TYPE_CHECKING:
+    from ..leftovers import Listing, UnfinishedUpload
+    from ..retry import Retrier
+    from ..store import Store
+
+__all__ = ["uploads"]
+
+_CLOCKS_DIFFER_S = 60.0
+_CONNECTIONS = 8
+
+
+@click.group(short_help="List or abort unfinished multipart uploads.", no_args_is_help=False)
+def uploads() -> None:
+    """Show and remove unfinished multipart uploads: their parts are invisible, and billed.
+
+    A failed upload removes its own. What stays is from programs that were killed, that asked
+    for --resume, or that could not reach the service any more.
+    """
+
+
+_quiet = option("-q", "--quiet", is_flag=True, help="Say nothing but errors.")
+_debug = option("-d", "--debug", is_flag=True, help="Add botocore's log and tracebacks.")
+
+
+@uploads.command("list", short_help="List unfinished uploads, oldest first.")
+@click.argument("place", metavar="s3://BUCKET/[PREFIX]")
+@option("--json", "as_json", is_flag=True, help="Print one JSON object a line.")
+@connection_options
+@retry_options
+@_quiet
+@_debug
+def _list(**values: Any) -> None:
+    """List the unfinished uploads whose key begins with PREFIX, oldest first.
+
+    A table with age, key, parts, bytes and upload id, or JSON. Ages are by the service's clock.
+    """
+    with _opened(values) as place:
+        found = place.measured(place.listing.uploads)
+    if not found:
+        place.say(f"there is no unfinished upload below {place.url}")
+    lines = (_json(place.bucket, each) for each in found) if values["as_json"] else _table(found)
+    _print(lines)
+
+
+@uploads.command(short_help="Abort unfinished uploads that are old enough.")
+@click.argument("place", metavar="s3://BUCKET/[PREFIX]")
+@option(
+    "--older-than",
+    type=duration,
+    default="7d",
+    show_default=True,
+    metavar="DURATION",
+    help="Touch nothing that began later, by the service's clock. 0 touches everything.",
+)
+@option("--upload-id", metavar="ID", help="Only this upload, if it is old enough.")
+@option("--yes", is_flag=True, help="Do not ask.")
+@option("--dry-run", is_flag=True, help="Only list what would be aborted.")
+@connection_options
+@retry_options
+@_quiet
+@_debug
+@click.pass_context
+def _abort(ctx: click.Context, /, **values: Any) -> None:
+    """Abort the unfinished uploads whose key begins with PREFIX and that are old enough.
+
+    Lists them on a terminal and asks first. Without a terminal, --yes must be given. An upload
+    that cannot be aborted does not keep the others; the exit status is that of the worst.
+    """
+    if not values["yes"] and not values["dry_run"] and not _on_terminal():
+        raise UsageError(
+            "nobody can be asked: standard input or error is no terminal",
+            hint="--yes aborts without asking, --dry-run only lists",
+        )
+    with _opened(values) as place:
+        chosen = place.measured(_chosen(place, values["upload_id"], values["older_than"]))
+        kept = len(place.listing.uploads) - len(chosen)
+        if values["dry_run"]:
+            _print(_table(chosen))
+            place.say(f"would abort {_summary(chosen)}")
+            return
+        if not chosen:
+            younger = f"; {kept} younger than asked" if kept else ""
+            place.say(f"nothing to abort below {place.url}{younger}")
+            return
+        if not values["yes"] and not _confirmed(chosen):
+            place.say("nothing was aborted")
+            return
+        ctx.exit(_abort_all(place, chosen))
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Where the command works, and what is there."""
+
+    store: Store
+    retrier: Retrier
+    prefix: str
+    listing: Listing
+    say: Callable[[str], None]
+
+    @property
+    def bucket(self) -> str:
+        return self.store.bucket
+
+    @property
+    def url(self) -> str:
+        return f"s3://{self.bucket}/{self.prefix}"
+
+    def measured(self, found: Sequence[UnfinishedUpload]) -> list[UnfinishedUpload]:
+        from ..leftovers import measured
+
+        return measured(self.store, self.retrier, found)
+
+
+@contextmanager
+def _opened(values: dict[str, Any]) -> Iterator[_Place]:
+    """Connect, list, and say what is odd about the connection and the clocks."""
+    bucket, prefix = split_s3_prefix(values["place"])
+    if values["debug"]:
+        from .debug import start_debug_log
+
+        start_debug_log()
+    if values["no_verify_ssl"]:
+        say("warning: --no-verify-ssl: anybody on the way can read and change what is sent")
+    from ..latch import Latch
+    from ..leftovers import list_unfinished
+    from ..retry import Retrier
+    from ..store import Store
+
+    quietly: Callable[[str], None] = (lambda _: None) if values["quiet"] else say
+    retries = retries_from(values)
+    with Latch() as latch:
+        retrier = Retrier(
+            retries,
+            latch,
+            lambda event, _: quietly(
+                f"{event.reason}; trying again in {format_duration(event.wait_s)}"
+            ),
+        )
+        store = Store(bucket, connection_from(values), connections=_CONNECTIONS)
+        listing = list_unfinished(store, retrier, prefix, check_for_s=retries.check_for_s)
+        _say_clocks(listing)
+        yield _Place(store, retrier, prefix, listing, quietly)
+
+
+def _say_clocks(listing: Listing) -> None:
+    ahead_s = listing.clock_ahead_s
+    if ahead_s is None:
+        say("warning: the service does not tell the time, so nothing is known to be old")
+    elif abs(ahead_s) > _CLOCKS_DIFFER_S:
+        how = "ahead of" if ahead_s > 0 else "behind"
+        say(
+            f"warning: this machine's clock is {format_duration(abs(ahead_s))} {how} the "
+            "service's; ages are by the service's"
+        )
+
+
+def _chosen(place: _Place, upload_id: str | None, older_than_s: float) -> list[UnfinishedUpload]:
+    """What is to go: old enough, and the one that was named where one was."""
+    found = [each for each in place.listing.uploads if upload_id in (None, each.upload_id)]
+    if upload_id is not None and not found:
+        raise AbsentError(f"there is no unfinished upload {upload_id} below {place.url}")
+    old = [each for each in found if each.is_older_than(older_than_s)]
+    if upload_id is not None and not old:
+        raise UsageError(
+            f"upload {upload_id} is {_age(found[0])} old, younger than "
+            f"{format_duration(older_than_s)}",
+            hint="--older-than 0 aborts it, if nobody is writing to it any more",
+        )
+    return old
+
+
+def _abort_all(place: _Place, chosen: Sequence[UnfinishedUpload]) -> int:
+    """Abort, say what happened to each, and return the worst exit status."""
+    from ..leftovers import abort_each
+
+    worst = 0
+    gone: list[UnfinishedUpload] = []
+    for upload, error in abort_each(place.store, place.retrier, chosen):
+        name = f"upload {upload.upload_id} of s3://{place.bucket}/{upload.key}"
+        if error is None:
+            gone.append(upload)
+            place.say(f"aborted {name}: {_contents(upload)}, {_age(upload)} old")
+        else:
+            worst = max(worst, _say_kept(name, error))
+    place.say(f"aborted {_summary(gone)}")
+    return worst
+
+
+def _say_kept(name: str, error: StoreError) -> int:
+    say(f"error: {name} stays: {error.message}")
+    if error.hint:
+        say(f"hint: {error.hint}")
+    return error.exit_status
+
+
+def _confirmed(chosen: Sequence[UnfinishedUpload]) -> bool:
+    for line in _table(chosen):
+        write_line(line)
+    return click.confirm(f"abort {_summary(chosen)}?", default=False, err=True)
+
+
+def _on_terminal() -> bool:
+    return is_terminal(0) and is_terminal(2)
+
+
+def _summary(found: Sequence[UnfinishedUpload]) -> str:
+    known_bytes = sum(each.size_bytes or 0 for each in found)
+    count = "1 upload" if len(found) == 1 else f"{len(found)} uploads"
+    return f"{count} ({format_size(known_bytes)})"
+
+
+def _contents(upload: UnfinishedUpload) -> str:
+    if upload.parts is None or upload.size_bytes is None:
+        return "parts unknown"
+    count = "1 part" if upload.parts == 1 else f"{upload.parts} parts"
+    return f"{count}, {format_size(upload.size_bytes)}"
+
+
+def _age(upload: UnfinishedUpload) -> str:
+    return "?" if upload.age_s is None else format_duration(max(0.0, upload.age_s))
+
+
+def _table(found: Sequence[UnfinishedUpload]) -> Iterator[str]:
+    """A line for each upload under a heading, numbers to the right; nothing for nothing."""
+    if not found:
+        return
+    rows = [("AGE", "KEY", "PARTS", "BYTES", "UPLOAD ID")]
+    for each in found:
+        parts = "?" if each.parts is None else str(each.parts)
+        size = "?" if each.size_bytes is None else format_size(each.size_bytes)
+        rows.append((_age(each), escaped(each.key), parts, size, escaped(each.upload_id)))
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for age, key, parts, size, upload_id in rows:
+        yield (
+            f"{age:>{widths[0]}}  {key:<{widths[1]}}  {parts:>{widths[2]}}  "
+            f"{size:>{widths[3]}}  {upload_id}"
+        )
+
+
+def _json(bucket: str, upload: UnfinishedUpload) -> str:
+    initiated = upload.initiated.astimezone(timezone.utc).isoformat(timespec="milliseconds")
+    return json.dumps(
+        {
+            "bucket": bucket,
+            "key": upload.key,
+            "upload_id": upload.upload_id,
+            "initiated": initiated.replace("+00:00", "Z"),
+            "age_s": upload.age_s,
+            "parts": upload.parts,
+            "size_bytes": upload.size_bytes,
+        }
+    )
+
+
+def _print(lines: Iterator[str]) -> None:
+    """To standard output, which may be unable to show some character of a key."""
+    try:
+        for line in lines:
+            encoding = sys.stdout.encoding or "utf-8"
+            click.echo(line.encode(encoding, "backslashreplace"))
+        sys.stdout.flush()
+    except BrokenPipeError:  # `| head` has seen enough
+        raise
+    except (OSError, ValueError, AttributeError) as error:
+        raise ReportError(f"cannot print the list: {error}") from error

@@ -1,0 +1,155 @@
+"""What was left behind: the unfinished uploads below a prefix, what they hold, and their end.
+
+Ages are by the service's clock, which dated the uploads too: a machine whose own clock is wrong
+must not take a running upload for an old one. Prints nothing and asks nobody.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timezone
+
+from .crew import Crew
+from .errors import AbsentError, RefusedError, RetriesUsedUpError, StoreError
+from .latch import Latch, Stopped
+from .multipart import abort_until_gone
+from .retry import Retrier
+from .store import ListedUpload, Store
+
+__all__ = ["Listing", "UnfinishedUpload", "abort_each", "list_unfinished", "measured"]
+
+_JOBS = 8
+# The service's dates have a resolution of one second, that of the upload and that of now.
+_RESOLUTION_S = 1.0
+# S3 repeats the key in the list of parts, which nobody can read then.
+_NOT_XML = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")
+
+
+@dataclass(frozen=True)
+class UnfinishedUpload:
+    """An upload that was begun and neither completed nor aborted; its parts are billed.
+
+    `age_s` is None where the service does not tell the time; `parts` and `size_bytes` are None
+    until they were `measured`, and where that is not allowed or not possible.
+    """
+
+    key: str
+    upload_id: str
+    initiated: datetime
+    age_s: float | None
+    parts: int | None = None
+    size_bytes: int | None = None
+
+    def is_older_than(self, older_than_s: float) -> bool:
+        """Whether it surely began `older_than_s` ago or earlier."""
+        if older_than_s == 0:
+            return True
+        return self.age_s is not None and self.age_s - _RESOLUTION_S >= older_than_s
+
+
+@dataclass(frozen=True)
+class Listing:
+    """Unfinished uploads, oldest first. `clock_ahead_s`: how far ahead our own clock is."""
+
+    uploads: tuple[UnfinishedUpload, ...]
+    clock_ahead_s: float | None
+
+
+def list_unfinished(
+    store: Store,
+    retrier: Retrier,
+    prefix: str = "",
+    *,
+    check_for_s: float | None = None,
+    clock: Callable[[], datetime] = lambda: datetime.now(timezone.utc),
+) -> Listing:
+    """The unfinished uploads whose key begins with `prefix`, not yet measured.
+
+    `check_for_s`: how long an endpoint that does not answer is waited for; None: as `retrier`
+    does. Raises AbsentError where there is no such bucket, and what else the listing meets.
+    """
+
+    def listed() -> list[ListedUpload]:
+        return list(store.list_uploads(prefix))
+
+    what = f"list the unfinished uploads of s3://{store.bucket}/{prefix}"
+    found = retrier.call(what, listed, check_for_s=check_for_s).value
+    now = store.server_time
+    uploads = [
+        UnfinishedUpload(
+            key=each.key,
+            upload_id=each.upload_id,
+            initiated=each.initiated,
+            age_s=(now - each.initiated).total_seconds() if now else None,
+        )
+        for each in found
+    ]
+    uploads.sort(key=lambda each: (each.initiated, each.key, each.upload_id))
+    return Listing(tuple(uploads), (clock() - now).total_seconds() if now else None)
+
+
+def measured(
+    store: Store, retrier: Retrier, uploads: Sequence[UnfinishedUpload]
+) -> list[UnfinishedUpload]:
+    """`uploads` with what they hold, in the same order; those that are gone meanwhile left out."""
+    with Latch() as latch:
+        crew = Crew(min(_JOBS, len(uploads)), latch)
+        tasks = [
+            crew.submit(lambda each=each: _measured_one(store, retrier, each))  # type: ignore[misc]
+            for each in uploads
+        ]
+        try:
+            results = [task.result() for task in tasks]
+        except Stopped:
+            assert latch.error is not None
+            raise latch.error from None
+        finally:
+            crew.dismiss()
+    return [each for each in results if each is not None]
+
+
+def _measured_one(
+    store: Store, retrier: Retrier, upload: UnfinishedUpload
+) -> UnfinishedUpload | None:
+    what = f"list the parts of s3://{store.bucket}/{upload.key}"
+    if _NOT_XML.search(upload.key):
+        return upload
+    try:
+        parts = retrier.call(
+            what, lambda: list(store.list_parts(upload.key, upload.upload_id))
+        ).value
+    except AbsentError:
+        return None
+    except RefusedError:  # listing uploads may be allowed where listing parts is not
+        return upload
+    # SeaweedFS lists a part twice after it was sent again.
+    sizes = {part.number: part.size_bytes for part in parts}
+    return replace(upload, parts=len(sizes), size_bytes=sum(sizes.values()))
+
+
+def abort_each(
+    store: Store, retrier: Retrier, uploads: Iterable[UnfinishedUpload]
+) -> Iterator[tuple[UnfinishedUpload, StoreError | None]]:
+    """Abort one after the other; each comes out with the error that kept it, or None.
+
+    An upload that is gone meanwhile counts as aborted. What concerns all of them ends the loop
+    and is raised: credentials that are not accepted, and an endpoint that is gone for good.
+    """
+    for upload in uploads:
+        what = f"abort upload {upload.upload_id} of s3://{store.bucket}/{upload.key}"
+        try:
+            _abort(store, retrier, what, upload)
+        except RefusedError as error:
+            yield upload, error
+        except RetriesUsedUpError as error:
+            if error.code is None:
+                raise
+            yield upload, error
+        else:
+            yield upload, None
+
+
+def _abort(store: Store, retrier: Retrier, what: str, upload: UnfinishedUpload) -> None:
+    retrier.call(what, lambda: abort_until_gone(store, upload.key, upload.upload_id))
