@@ -391,7 +391,7 @@ def test_a_provider_that_always_fails_is_a_clear_message(
     failing_provider(1, 1_000_000)
     error = on_fake.raises(UnreachableError)
     assert on_fake.proxy.seen == []
-    assert "connection refused, before anything was sent" in error.message
+    assert "connection refused, before http://127.0.0.1" in error.message
     assert "credentials" in (error.hint or "")
 
 
