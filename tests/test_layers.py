@@ -28,7 +28,7 @@ LAYERS = (
     "store",
     "verify preflight resume readstore",
     "commit multipart layout",
-    "leftovers evidence",
+    "leftovers evidence undo verdict",
     "window",
     "fetch",
     "readback proof",
