@@ -161,13 +161,15 @@ class _Upload:
         self._sweep()
         proof = self._chosen_proof(committed, expected)
         receipt = self._receipt(committed, expected, proof)
-        if proof is None:
-            raise _unproved(receipt, self._options)
         if committed.lock_problem:
             raise self._found_wrong(
-                f"the object is stored and proved, but its lock did not take: "
-                f"{committed.lock_problem}"
+                f"the object is stored, but the lock that was asked for cannot be confirmed: "
+                f"{committed.lock_problem}",
+                hint="the bucket needs Object Lock, and you the right to see it: "
+                "s3:GetObjectRetention, s3:GetObjectLegalHold",
             )
+        if proof is None:
+            raise _unproved(receipt, self._options)
         return receipt
 
     def _chosen_proof(self, committed: Committed, expected: Expected) -> str | None:
@@ -187,9 +189,9 @@ class _Upload:
             return by_checksum
         return committed.proof if mode == "etag" else committed.proof or by_checksum
 
-    def _found_wrong(self, message: str) -> IntegrityError:
+    def _found_wrong(self, message: str, hint: str | None = None) -> IntegrityError:
         """The object is stored, and is not as it should be."""
-        error = IntegrityError(message)
+        error = IntegrityError(message, hint=hint)
         error.left_behind = f"s3://{self._store.bucket}/{self._key} is there"
         return error
 
