@@ -286,8 +286,12 @@ class Commit:
             proof=proof,
             tries=self._tries,
             checksums={**answer.checksums, **(info.checksums if info else {})},
-            lock_problem=info.lock_problem if info else None,
+            lock_problem=info.lock_problem if info else self._unseen_lock(),
         )
+
+    def _unseen_lock(self) -> str | None:
+        settings = self._store.settings
+        return "nobody may look at it" if settings.lock_mode or settings.legal_hold else None
 
     def _proof(
         self, answer: Answer | ObjectInfo, info: ObjectInfo | None, expected: Expected

@@ -290,6 +290,8 @@ class Store:
         with self._border(what):
             call = getattr(self._clients.get(patience), operation)
             common = {"Bucket": self.bucket, **self.settings.for_every_request()}
+            if operation == "head_bucket":  # the one verb that names no payer
+                common.pop("RequestPayer", None)
             answer: dict[str, Any] = call(**common, **parameters)
             self._note_time(answer)
         return answer

@@ -39,10 +39,12 @@ def check_verdict(receipt: Receipt, options: Options, lock_problem: str | None) 
     url = f"s3://{receipt.bucket}/{receipt.key}"
     if lock_problem:
         locked = IntegrityError(
-            f"{url} is stored, but the lock that was asked for did not take: {lock_problem}",
-            hint="the bucket needs Object Lock, and the service must support it",
+            f"the object is stored, but the lock that was asked for cannot be confirmed: "
+            f"{lock_problem}",
+            hint="the bucket needs Object Lock, and you the right to see it: "
+            "s3:GetObjectRetention, s3:GetObjectLegalHold",
         )
-        locked.left_behind = f"{url}, without that lock"
+        locked.left_behind = f"{url} is there"
         raise locked
     if receipt.proof.object is None and options.verify != "readback":
         raise _unproved(url, receipt, options)

@@ -21,8 +21,9 @@ from ..errors import (
 )
 from ..model import ByteRange, ReadReport
 from ..units import format_duration, format_size
+from .destinations import DestinationCommand, address_of
 from .options import option
-from .reading import object_of, reading_options, reading_options_from, receipt_from
+from .reading import reading_options, reading_options_from, receipt_from
 from .report import Show, print_receipt
 from .talk import is_terminal, say
 
@@ -35,7 +36,9 @@ _RANGE = re.compile(r"(?:bytes=)?(\d*)-(\d*)")
 _UNPROVED = ".unproved"
 
 
-@click.command(short_help="Read an object back, proved, to standard output or a file.")
+@click.command(
+    cls=DestinationCommand, short_help="Read an object back, proved, to standard output or a file."
+)
 @click.argument("url", metavar="s3://BUCKET/KEY")
 @click.argument("outfile", required=False, metavar="[OUTFILE]")
 @option("--overwrite", is_flag=True, help="Replace an OUTFILE that exists.")
@@ -62,11 +65,7 @@ def get(url: str, outfile: str | None, **values: Any) -> None:
     OUTFILE appears under its name only when it is proved. What could not be proved is kept as
     OUTFILE.unproved. Devices and named pipes are written to directly.
     """
-    if values["debug"]:
-        from .debug import start_debug_log
-
-        start_debug_log()
-    bucket, key = object_of(url)
+    bucket, key = address_of(url)
     to_standard_output = outfile in (None, "-")
     if to_standard_output and values["as_json"]:
         raise UsageError(
@@ -77,12 +76,17 @@ def get(url: str, outfile: str | None, **values: Any) -> None:
             "standard output is a terminal",
             hint="name a file, pipe it somewhere, or say - to see the object here",
         )
+    options = reading_options_from(values)
     wanted = {
         "byte_range": _byte_range(values["byte_range"]),
         "receipt": receipt_from(values["receipt"]),
         "version_id": values["version_id"],
-        "options": reading_options_from(values),
+        "options": options,
     }
+    if values["debug"]:
+        from .debug import start_debug_log
+
+        start_debug_log(options.settings.sse_c_key)
     if to_standard_output:
         report = _download(bucket, key, 1, wanted, values)
     else:

@@ -7,9 +7,9 @@ from typing import Any
 import click
 
 from ..model import Options, Receipt
-from ..naming import split_s3_url
 from ..parts import DEFAULT_CHUNK_BYTES
 from ..settings import ObjectSettings
+from .destinations import destination_options
 from .options import (
     connection_from,
     connection_options,
@@ -22,9 +22,10 @@ from .options import (
 )
 from .talk import say
 
-__all__ = ["object_of", "reading_options", "reading_options_from", "receipt_from"]
+__all__ = ["reading_options", "reading_options_from", "receipt_from"]
 
 reading_options = together(
+    destination_options,
     option("--version-id", metavar="ID", help="This version, and not the latest one."),
     option(
         "-c",
@@ -79,11 +80,6 @@ def _customer_key(values: dict[str, Any]) -> bytes | None:
     from .objects import read_customer_key
 
     return read_customer_key(path, values["insecure_keyfile"])
-
-
-def object_of(url: str) -> tuple[str, str]:
-    """Bucket and key of the object to read."""
-    return split_s3_url(url)
 
 
 def receipt_from(path: str | None) -> Receipt | None:

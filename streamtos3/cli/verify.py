@@ -10,8 +10,9 @@ import click
 from ..errors import UnprovedReadError
 from ..model import ReadReport
 from ..units import format_size
+from .destinations import DestinationCommand, address_of
 from .options import option
-from .reading import object_of, reading_options, reading_options_from, receipt_from
+from .reading import reading_options, reading_options_from, receipt_from
 from .report import Show, print_receipt
 from .talk import say
 
@@ -21,7 +22,10 @@ if TYPE_CHECKING:
 __all__ = ["verify"]
 
 
-@click.command(short_help="Compare an object with a file, a stream, a receipt, or its own ETag.")
+@click.command(
+    cls=DestinationCommand,
+    short_help="Compare an object with a file, a stream, a receipt, or its own ETag.",
+)
 @click.argument("url", metavar="s3://BUCKET/KEY")
 @click.argument("infile", required=False, metavar="[INFILE]")
 @option("--receipt", metavar="FILE", help="Compare with the receipt of the upload.")
@@ -37,13 +41,13 @@ def verify(url: str, infile: str | None, **values: Any) -> None:
 
     Exit status 0: proved equal. 9: different. 10: nothing differs, but nothing proves it.
     """
+    bucket, key = address_of(url)
+    receipt = receipt_from(values["receipt"])
+    options = reading_options_from(values)
     if values["debug"]:
         from .debug import start_debug_log
 
-        start_debug_log()
-    bucket, key = object_of(url)
-    receipt = receipt_from(values["receipt"])
-    options = reading_options_from(values)
+        start_debug_log(options.settings.sse_c_key)
     source = _open(infile)
     from ..latch import Latch
     from ..proof import verify_object
