@@ -203,6 +203,30 @@ def test_a_reader_that_waits_for_a_slow_link_is_allowed_more(latch: Latch) -> No
     assert pool.allowed == 8
 
 
+@pytest.mark.usefixtures("impatient")
+def test_fewer_are_allowed_when_parts_become_larger_and_more_again_after_waits(
+    latch: Latch,
+) -> None:
+    """A long stream would else double its memory with every doubling of its parts."""
+    pool = BufferPool(GIB, 8, latch)
+    held = [pool.acquire(KIB) for _ in range(8)]
+    for buffer in held:
+        pool.release(buffer)
+    held = [pool.acquire(2 * KIB)]
+    assert pool.allowed == 4
+    held += [pool.acquire(2 * KIB) for _ in range(4)]
+    assert pool.allowed == 5
+    held += [pool.acquire(KIB)]
+    assert pool.allowed == 6
+
+
+def test_three_buffers_stay_however_large_the_parts_become(latch: Latch) -> None:
+    pool = BufferPool(GIB, 8, latch)
+    for size_bytes in (KIB, 2 * KIB, 64 * KIB):
+        pool.release(pool.acquire(size_bytes))
+    assert pool.allowed == 3
+
+
 def test_many_short_waits_count_like_a_long_one(
     latch: Latch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
