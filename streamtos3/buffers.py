@@ -19,6 +19,7 @@ _STARTING_BUFFERS = 4
 _FEWEST_BUFFERS = 3  # one is being filled, two are on their way
 _PATIENCE_S = 0.05
 _BUSY_SHARE = 0.7
+_HOLD_BACK_S = 5.0
 
 
 class Buffer:
@@ -56,6 +57,7 @@ class BufferPool:
         self._in_use_bytes = 0
         self._waited_s = 0.0
         self._cpu_s = 0.0
+        self._held_back_until_s = 0.0
         self.peak_bytes = 0
 
     @property
@@ -84,8 +86,15 @@ class BufferPool:
             self._latch.condition.notify_all()
 
     def hold_back(self) -> None:
-        """The service asked for less: halve what may be in use, for good."""
+        """The service asked for less: halve what may be in use, for good.
+
+        Once for all parts that hear it at the same time, or one burst would leave two.
+        """
         with self._latch.condition:
+            now_s = time.monotonic()
+            if now_s < self._held_back_until_s:
+                return
+            self._held_back_until_s = now_s + _HOLD_BACK_S
             self._allowed = self._max_buffers = max(2, self._allowed // 2)
 
     def _keep_flat(self, size_bytes: int) -> None:

@@ -289,11 +289,25 @@ def test_what_the_service_asked_to_be_held_back_stays_so(latch: Latch) -> None:
     thread.join()
 
 
-def test_two_buffers_stay_however_often_the_service_asks_for_less(latch: Latch) -> None:
+def test_two_buffers_stay_however_often_the_service_asks_for_less(
+    latch: Latch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(buffers, "_HOLD_BACK_S", 0.0)
     pool = BufferPool(GIB, 16, latch)
-    for _ in range(10):
+    for _ in range(5):
         pool.hold_back()
     assert pool.allowed == 2
+
+
+@pytest.mark.usefixtures("impatient")
+def test_one_burst_halves_only_once(latch: Latch) -> None:
+    """All parts in flight hear the same SlowDown."""
+    pool = BufferPool(GIB, 16, latch)
+    for _ in range(12):
+        pool.acquire(KIB)
+    for _ in range(12):
+        pool.hold_back()
+    assert pool.allowed == 6
 
 
 def test_a_reader_that_waits_is_stopped_when_the_upload_fails(latch: Latch) -> None:
