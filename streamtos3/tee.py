@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import select
+from contextlib import suppress
 
 from .errors import ReportError
 from .latch import Latch
@@ -71,4 +72,5 @@ class TeeSource:
         while data:
             poll.poll()
             latch.check()
-            data = data[os.write(self._fd, data[: select.PIPE_BUF]) :]
+            with suppress(BlockingIOError):  # somebody else made it so, and it is full again
+                data = data[os.write(self._fd, data[: select.PIPE_BUF]) :]
