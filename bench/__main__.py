@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import signal
 import subprocess
 import sys
 import tempfile
@@ -25,7 +26,9 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="small and once, to see that it runs")
     parser.add_argument("--rounds", type=int, help="(5; some cases take more, some fewer)")
     parser.add_argument("--size", type=int, metavar="MIB", help="of cases 1, 2, 6 and 7 (1024)")
-    parser.add_argument("--only", default="", metavar="WORD", help="programs with WORD in the name")
+    parser.add_argument(
+        "--only", action="append", metavar="WORD", help="programs with WORD in the name; repeatable"
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures to FILE")
     parser.add_argument("--plot", type=Path, metavar="PNG", help="draw the medians (matplotlib)")
     return parser.parse_args()
@@ -62,18 +65,20 @@ def _versions() -> dict[str, str]:
 def main() -> None:
     """Measure what the command line asks for."""
     how = _parse()
+    # As an exception, so that whatever was started is ended on the way out.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     numbers = sorted(set(how.case or CASES) - ({7} if not how.case else set()))
     scale = _scale(how)
     outcomes: dict[int, Outcome] = {}
     with tempfile.TemporaryDirectory(prefix="streamtos3-bench.") as folder:
         place = Place.prepare(Path(folder))
-        for name, why in prove_programs(place, how.only, _tell).items():
+        for name, why in prove_programs(place, how.only or [], _tell).items():
             print(f"not trustworthy: {name}: {why}")
         for number in numbers:
             if number == 6 and not _can_get():
                 print("\ncase 6 is left out: this streamtos3 has no get")
                 continue
-            outcome = run_case(CASES[number], place, scale, how.only, _tell)
+            outcome = run_case(CASES[number], place, scale, how.only or [], _tell)
             outcomes[number] = outcome
             _tell("")
             size = f", {outcome.size_mib:g} MiB" if outcome.size_mib else ""

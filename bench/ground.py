@@ -15,9 +15,9 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from .certificate import make_certificate
-from .endpoint import BLOCK, composite_etag
 from .measure import Figures, ProgramFailed, drain, feed
 from .programs import BUCKET, Program, environment_of
+from .service import BLOCK, composite_etag
 
 __all__ = ["Ground", "Link", "Place"]
 
@@ -69,6 +69,7 @@ class Place:
             command + ["--hash"] * link.checks,
             env={**os.environ, "OPENSSL_CONF": str(self.folder / "openssl.cnf")},
             cwd=Path(__file__).parent.parent,
+            stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
         )

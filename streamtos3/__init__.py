@@ -1,7 +1,8 @@
 """streamtos3: stream standard input into S3, and prove that what was stored is what was read.
 
 The library is what the command line calls: `upload(source, bucket, key, options=Options(...))`
-returns a `Receipt` if and only if the whole input was stored and proved.
+returns a `Receipt` if and only if the whole input was stored and proved. `download` is the way
+back, `verify_object` compares.
 """
 
 from __future__ import annotations
@@ -11,34 +12,56 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from .engine import upload
     from .errors import StreamToS3Error
+    from .fetch import download
     from .latch import Latch
-    from .model import Connection, Credentials, Options, Receipt, Retries, StoredPart
+    from .model import (
+        ByteRange,
+        Connection,
+        Credentials,
+        Options,
+        ReadReport,
+        Receipt,
+        Retries,
+        StoredPart,
+    )
+    from .proof import verify_object
+    from .receipt import read_receipt
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "ByteRange",
     "Connection",
     "Credentials",
     "Latch",
     "Options",
+    "ReadReport",
     "Receipt",
     "Retries",
     "StoredPart",
     "StreamToS3Error",
     "__version__",
+    "download",
+    "read_receipt",
     "upload",
+    "verify_object",
 ]
 
 _HOMES = {
+    "ByteRange": "model",
     "Connection": "model",
     "Credentials": "model",
     "Latch": "latch",
     "Options": "model",
+    "ReadReport": "model",
     "Receipt": "model",
     "Retries": "model",
     "StoredPart": "model",
     "StreamToS3Error": "errors",
+    "download": "fetch",
+    "read_receipt": "receipt",
     "upload": "engine",
+    "verify_object": "proof",
 }
 
 

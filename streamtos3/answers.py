@@ -19,6 +19,7 @@ __all__ = [
     "etag_is_md5",
     "is_cut",
     "object_info",
+    "unquoted_etag",
     "write_answer",
 ]
 
@@ -46,6 +47,7 @@ class ObjectInfo:
     """What HEAD says of an object. `token` and `part_plan` are None where it is not ours.
 
     `lock_problem` says what of the lock that was asked for did not take, None if nothing.
+    `restore` is the state of an archived object's restore (`ongoing-request="true"`).
     """
 
     size_bytes: int
@@ -56,6 +58,8 @@ class ObjectInfo:
     etag_is_md5: bool
     checksums: Mapping[str, str] = field(default_factory=dict)
     lock_problem: str | None = None
+    storage_class: str | None = None
+    restore: str | None = None
 
 
 @dataclass(frozen=True)
@@ -82,18 +86,20 @@ def object_info(answer: Mapping[str, Any], settings: ObjectSettings) -> ObjectIn
     metadata = {name.lower(): value for name, value in answer.get("Metadata", {}).items()}
     return ObjectInfo(
         size_bytes=answer["ContentLength"],
-        etag=_unquoted_etag(answer),
+        etag=unquoted_etag(answer),
         version_id=_version_id(answer),
         token=metadata.get(TOKEN_KEY),
         part_plan=metadata.get(PLAN_KEY),
         etag_is_md5=etag_is_md5(answer),
         checksums=_checksums(answer),
         lock_problem=lock_problem(settings, answer),
+        storage_class=answer.get("StorageClass"),
+        restore=answer.get("Restore"),
     )
 
 
-def _unquoted_etag(answer: Mapping[str, Any]) -> str | None:
-    """None where there is no ETag, or not the whole of it."""
+def unquoted_etag(answer: Mapping[str, Any]) -> str | None:
+    """Without quotes and weakness; None where there is no ETag, or not the whole of it."""
     return None if is_cut(answer) else _etag(answer).strip('"') or None
 
 
@@ -136,7 +142,7 @@ def _checksums(answer: Mapping[str, Any]) -> dict[str, str]:
 def write_answer(answer: Mapping[str, Any]) -> Answer:
     """An answer to a write, as a value."""
     return Answer(
-        etag=_unquoted_etag(answer),
+        etag=unquoted_etag(answer),
         version_id=_version_id(answer),
         etag_is_md5=etag_is_md5(answer),
         checksums=_checksums(answer),

@@ -1,10 +1,12 @@
-"""A request body over a part's memory, as botocore and urllib3 read it (pure)."""
+"""A part's memory as a body: of a request, as botocore reads it, and of an answer (pure)."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
-__all__ = ["PartBody"]
+__all__ = ["Landing", "PartBody"]
+
+_READ_BYTES = 1 << 18  # the longest wait before a stopped download is noticed
 
 
 class PartBody:
@@ -47,3 +49,43 @@ class PartBody:
     def tell(self) -> int:
         """The current position."""
         return self._position
+
+
+class Landing:
+    """The memory that an answer's body is read into, in as many tries as that takes.
+
+    `check` is called before each read, so that a stopped download stops receiving.
+    """
+
+    def __init__(self, room: memoryview, check: Callable[[], None]) -> None:
+        self._room = room
+        self._check = check
+        self.filled_bytes = 0
+
+    @property
+    def size_bytes(self) -> int:
+        """How much is wanted."""
+        return len(self._room)
+
+    @property
+    def is_full(self) -> bool:
+        """Whether all has arrived."""
+        return self.filled_bytes == len(self._room)
+
+    @property
+    def data(self) -> memoryview:
+        """What has arrived."""
+        return self._room[: self.filled_bytes]
+
+    def fill(self, readinto: Callable[[memoryview], int]) -> None:
+        """Read until the room is full, or nothing more comes."""
+        while not self.is_full:
+            self._check()
+            count = readinto(self._room[self.filled_bytes : self.filled_bytes + _READ_BYTES])
+            if not count:
+                return
+            self.filled_bytes += count
+
+    def clear(self) -> None:
+        """Forget what has arrived: it was damaged."""
+        self.filled_bytes = 0

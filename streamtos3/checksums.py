@@ -16,7 +16,16 @@ from typing import Any
 
 from .errors import UsageError
 
-__all__ = ["CHECKSUMS", "Checksum", "checksum_of", "combine", "free_checksum"]
+__all__ = [
+    "CHECKSUMS",
+    "FREE_CHECKSUM",
+    "Checksum",
+    "checksum_of",
+    "combine",
+    "combine_values",
+    "free_checksum_of",
+    "whole_checksums",
+]
 
 
 @dataclass(frozen=True)
@@ -68,13 +77,16 @@ def checksum_of(name: str) -> Callable[[bytes | memoryview], str]:
     return lambda data: _base64(compute(data).to_bytes(kind.bits // 8, "big"))
 
 
-def free_checksum() -> str | None:
-    """The checksum that AWS computes unasked, if it can be computed here too."""
+FREE_CHECKSUM = "crc64nvme"
+"""What AWS computes of every object, unasked."""
+
+
+def free_checksum_of(data: bytes | memoryview) -> str | None:
+    """`FREE_CHECKSUM` of `data`, None where awscrt is not installed."""
     try:
-        _from_crt("crc64nvme")
+        return checksum_of(FREE_CHECKSUM)(data)
     except UsageError:
         return None
-    return "crc64nvme"
 
 
 def _from_crt(name: str) -> Callable[[bytes | memoryview], int]:
@@ -94,15 +106,35 @@ def combine(name: str, parts: Sequence[tuple[str, int]]) -> str:
     A CRC of the whole object, or for SHA-1 and SHA-256 the digest of digests, dash, number.
     """
     kind = CHECKSUMS[name]
-    values = [base64.b64decode(value) for value, _ in parts]
     if kind.polynomial is None:
-        digest = hashlib.new(name, b"".join(values), usedforsecurity=False).digest()
-        return f"{_base64(digest)}-{len(parts)}"
+        return combine_values(name, parts)
+    values = [base64.b64decode(value) for value, _ in parts]
     total = 0
     for value, (_, size_bytes) in zip(values, parts, strict=True):
         shift = _power_of_x(8 * size_bytes, kind.polynomial, kind.bits)
         total = _multiply(shift, total, kind.polynomial, kind.bits) ^ int.from_bytes(value, "big")
     return _base64(total.to_bytes(kind.bits // 8, "big"))
+
+
+def combine_values(name: str, parts: Sequence[tuple[str, int]]) -> str:
+    """The checksum of the parts' checksums, dash, number.
+
+    That is S3's only form for SHA-1 and SHA-256, and what some imitators answer for a CRC, too.
+    """
+    values = b"".join(base64.b64decode(value) for value, _ in parts)
+    return f"{checksum_of(name)(values)}-{len(parts)}"
+
+
+def whole_checksums(name: str | None, parts: Sequence[tuple[str | None, int]]) -> tuple[str, ...]:
+    """S3's form of the object's checksum, then the other; by default of the free checksum.
+
+    Empty where not every part has a value.
+    """
+    known = [(value, size_bytes) for value, size_bytes in parts if value is not None]
+    if len(known) < len(parts):
+        return ()
+    name = name or FREE_CHECKSUM
+    return combine(name, known), combine_values(name, known)
 
 
 def _multiply(a: int, b: int, polynomial: int, bits: int) -> int:

@@ -8,7 +8,7 @@ decide. Until they have, the commit is undecided, and nobody may abort the uploa
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from .answers import Answer, ObjectInfo
 from .body import PartBody
@@ -37,12 +37,18 @@ _GATEWAY_STATUSES = (502, 504)
 
 @dataclass(frozen=True)
 class Committed:
-    """The object is stored. `proof` is None where nothing proves it; `tries` of the request."""
+    """The object is stored. `proof` is None where its ETag proves nothing; `tries` of the request.
+
+    `checksums` are all that S3 answered, by its member names; `lock_problem` says what of the
+    lock that was asked for did not take.
+    """
 
     etag: str | None
     version_id: str | None
     proof: str | None
     tries: int
+    checksums: Mapping[str, str] = field(default_factory=dict)
+    lock_problem: str | None = None
 
 
 class Commit:
@@ -105,7 +111,11 @@ class Commit:
 
         def send() -> Answer:
             return self._store.complete(
-                self._key, upload_id, parts, if_none_match=self._conditional
+                self._key,
+                upload_id,
+                parts,
+                if_none_match=self._conditional,
+                checksum=next(iter(expected.checksums), None),
             )
 
         def attempt() -> Answer | ObjectInfo:
@@ -144,6 +154,7 @@ class Commit:
                 metadata,
                 if_none_match=self._conditional and damage_etag is None,
                 if_match=damage_etag if self._conditional else None,
+                checksum=next(iter(expected.checksums), None),
             )
             part_is_proved(self._what, md5.hex(), answer, etags_are_md5=True)
             return answer
@@ -269,7 +280,18 @@ class Commit:
             raise
         etag = info.etag if info else None
         version_id = answer.version_id or (info.version_id if info else None)
-        return Committed(etag or answer.etag, version_id, proof, self._tries)
+        return Committed(
+            etag=etag or answer.etag,
+            version_id=version_id,
+            proof=proof,
+            tries=self._tries,
+            checksums={**answer.checksums, **(info.checksums if info else {})},
+            lock_problem=info.lock_problem if info else self._unseen_lock(),
+        )
+
+    def _unseen_lock(self) -> str | None:
+        settings = self._store.settings
+        return "nobody may look at it" if settings.lock_mode or settings.legal_hold else None
 
     def _proof(
         self, answer: Answer | ObjectInfo, info: ObjectInfo | None, expected: Expected

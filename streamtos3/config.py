@@ -26,6 +26,7 @@ __all__ = ["Destination", "default_config_path", "read_destinations"]
 # The file's own words for some options; every other key is an option's long name.
 _ALIASES = {"endpoint": "endpoint_url", "ca_file": "ca_bundle", "ca_directory": "ca_bundle"}
 _SECRETS = ("session_token", "proxy_password")
+_NO_OPTIONS = ("destination", "config", "obj")
 
 
 @dataclass(frozen=True)
@@ -45,8 +46,8 @@ class Destination:
     def public_options(self) -> dict[str, Any]:
         """The options without what is secret."""
         public = {name: value for name, value in self.options.items() if name not in _SECRETS}
-        if "proxy" in public:
-            public["proxy"] = _without_user(public["proxy"])
+        for name in {"proxy", "endpoint_url"} & public.keys():
+            public[name] = _without_user(public[name])
         return public
 
 
@@ -78,7 +79,7 @@ def read_destinations(path: str) -> dict[str, Destination]:
             hint="each is a table of its own: [destination.NAME]",
         )
     for name, table in named.items():
-        if any(key in table for key in _SECRETS) and mode & (stat.S_IRGRP | stat.S_IROTH):
+        if mode & (stat.S_IRGRP | stat.S_IROTH) and _holds_secrets(table):
             raise CredentialsError(
                 f"the configuration {path} holds secrets of {name!r} and can be read by others",
                 hint=f"chmod 600 {path}",
@@ -98,13 +99,35 @@ def _destination(path: str, name: str, table: Any) -> Destination:
         raise UsageError(f"{where} names both ca_file and ca_directory")
     if "profile" in options and "keyfile" in options:
         raise UsageError(f"{where} names both profile and keyfile")
-    if "verify_tls" in options:
-        options["no_verify_ssl"] = not options.pop("verify_tls")
+    if "session_token" in options and "keyfile" not in options:
+        raise UsageError(f"{where} has a session_token, but no keyfile that it belongs to")
+    for key in (*_SECRETS, *_ALIASES, "proxy", "proxy_user"):
+        if not isinstance(options.get(key, ""), str):
+            raise UsageError(f"{where}: {key} is no text")
+    for key in _NO_OPTIONS:
+        if key in options:
+            raise UsageError(f"{where} sets {key}, which no destination has")
+    verify_tls = options.pop("verify_tls", None)
+    if not isinstance(verify_tls, bool | None):
+        raise UsageError(f"{where}: verify_tls is neither true nor false")
+    if verify_tls is not None:
+        options["no_verify_ssl"] = not verify_tls
     user, password = options.pop("proxy_user", None), options.pop("proxy_password", None)
-    if user is not None and "proxy" in options:
+    if user is None and password is not None or user is not None and "proxy" not in options:
+        raise UsageError(f"{where}: proxy_password needs proxy_user, and that needs proxy")
+    if user is not None:
         options["proxy"] = _with_user(options["proxy"], user, password)
     renamed = {_ALIASES.get(key, key): value for key, value in options.items()}
     return Destination(name, bucket, prefix, renamed)
+
+
+def _holds_secrets(table: Any) -> bool:
+    named = isinstance(table, dict) and any(key in table for key in _SECRETS)
+    return named or isinstance(table, dict) and ":" in _user_of(str(table.get("proxy", "")))
+
+
+def _user_of(url: str) -> str:
+    return urlsplit(url).netloc.rpartition("@")[0]
 
 
 def _with_user(url: str, user: str, password: str | None) -> str:

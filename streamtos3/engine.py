@@ -8,10 +8,8 @@ stream comes from, of the command line, or of being one upload among many.
 from __future__ import annotations
 
 import getpass
-import logging
 import os
 import socket
-import threading
 from collections.abc import Callable
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, BinaryIO
@@ -19,20 +17,19 @@ from typing import TYPE_CHECKING, BinaryIO
 from . import __version__
 from .body import PartBody
 from .buffers import BufferPool, default_memory_bytes
-from .checksums import CHECKSUMS
+from .checksums import CHECKSUMS, checksum_of, free_checksum_of, whole_checksums
 from .clients import library_versions
 from .commit import Commit, Committed
 from .crew import Crew
 from .digest import composite_etag, part_md5
 from .errors import (
-    ExistsError,
     IntegrityError,
     Interrupted,
     StoreError,
     StreamToS3Error,
     TransientError,
-    UnprovedError,
 )
+from .events import guarded
 from .latch import Latch, Stopped
 from .model import (
     Event,
@@ -51,24 +48,20 @@ from .multipart import MultipartUpload
 from .naming import check_destination_name
 from .parts import PartPlan, plan_parts
 from .preflight import check_destination
+from .readback import proved_by_reading_back
 from .reader import Part, Reader
 from .resume import Leftover, find_leftover, infer_plan
 from .retry import Retrier
 from .source import Reporting, Source, as_source
 from .store import Store, new_token, object_metadata, requires_equal_parts
+from .undo import HURRIED_SETTLE_S, Undo
+from .verdict import check_verdict, chosen_proof
 from .verify import Expected
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
 
 __all__ = ["upload"]
-
-_SETTLE_S = 60.0
-_HURRIED_SETTLE_S = 5.0
-_ABORT_S = 30.0
-_THROTTLED = frozenset({"SlowDown", "ServiceUnavailable", "Throttling", "TooManyRequests"})
-
-_log = logging.getLogger("streamtos3")
 
 
 def upload(
@@ -110,7 +103,10 @@ def upload(
                 connections=options.jobs,
                 client=client,
             )
-            return _Upload(stream, store, key, options, own_latch, _guarded(on_event)).run()
+            receipt = _Upload(stream, store, key, options, own_latch, guarded(on_event)).run()
+            if options.verify != "readback":
+                return receipt
+            return proved_by_reading_back(receipt, options, client, own_latch)
         finally:
             stream.close()
 
@@ -135,7 +131,9 @@ class _Upload:
         self._emit = emit
         self._length_bytes = options.expect_size_bytes or source.length_bytes
         self._plan = _plan(self._length_bytes, options)
+        self._url = f"s3://{store.bucket}/{key}"
         self._crew = Crew(options.jobs, latch)
+        self._undo = Undo(self._url, self._crew, latch, keeps_parts=options.resume)
         memory_bytes = options.memory_bytes
         if memory_bytes is None:
             memory_bytes = default_memory_bytes()
@@ -161,10 +159,10 @@ class _Upload:
             raise self._undone(error) from error.__cause__
         finally:
             self._crew.dismiss()
-        self._sweep()
-        receipt = self._receipt(committed, expected)
-        if committed.proof is None:
-            raise _unproved(receipt)
+        self._undo.sweep(self._multipart)
+        proof = chosen_proof(self._url, self._options, committed, expected)
+        receipt = self._receipt(committed, expected, proof)
+        check_verdict(receipt, self._options, committed.lock_problem)
         return receipt
 
     def _check_and_start(self) -> None:
@@ -201,7 +199,7 @@ class _Upload:
         return None
 
     def _begin_multipart(self) -> None:
-        multipart = MultipartUpload(self._store, self._retrier, self._key)
+        multipart = MultipartUpload(self._store, self._retrier, self._key, self._options.checksum)
         self._multipart = multipart
         found = self._leftover
         if found is not None:
@@ -250,7 +248,7 @@ class _Upload:
         except Stopped:
             # A signal came while the answer was on its way. What the service then says is
             # the truth, and a stored and proved object is a success whoever pressed a key.
-            self._crew.settle(_HURRIED_SETTLE_S, _HURRIED_SETTLE_S)
+            self._crew.settle(HURRIED_SETTLE_S, HURRIED_SETTLE_S)
             if task.has_value:
                 return task.result()
             raise
@@ -263,13 +261,23 @@ class _Upload:
             etag=composite_etag(bytes.fromhex(part.md5) for part in parts),
             etags_are_md5=all(part.etag_is_md5 for part in parts),
             whole_md5=self._reader.digests.hexdigests().get("md5"),
+            checksums=whole_checksums(
+                self._options.checksum, [(part.checksum, part.size_bytes) for part in parts]
+            ),
         )
         return self._commit.complete(self._multipart.upload_id, parts, expected), expected
 
     def _put_whole(self, part: Part) -> tuple[Committed, Expected]:
         assert self._commit is not None
         md5 = part_md5(part.data)
-        expected = Expected(size_bytes=part.filled_bytes, etag=md5.hex(), etags_are_md5=True)
+        name = self._options.checksum
+        checksum = checksum_of(name)(part.data) if name else free_checksum_of(part.data)
+        expected = Expected(
+            size_bytes=part.filled_bytes,
+            etag=md5.hex(),
+            etags_are_md5=True,
+            checksums=(checksum,) if checksum else (),
+        )
         committed = self._commit.put(
             lambda: PartBody(part.data, self._latch.check),
             md5,
@@ -284,6 +292,7 @@ class _Upload:
             etag=committed.etag or "",
             tries=committed.tries,
             etag_is_md5=committed.proof is not None,
+            checksum=checksum if name else None,
         )
         self._emit(PartStored(self._stored[1]))
         if self._leftover is not None:
@@ -314,7 +323,7 @@ class _Upload:
     def _note_retry(self, event: Retrying, error: TransientError) -> None:
         with self._latch.condition:
             self._retries += 1
-        if error.code in _THROTTLED:
+        if error.throttled:
             self._pool.hold_back()
         self._emit(event)
 
@@ -325,61 +334,12 @@ class _Upload:
         first = self._latch.error
         assert first is not None and not isinstance(first, Stopped)
         self._source.close()
-        # Before anything was sent that changes the bucket, nobody need be waited for.
-        settled = self._multipart is None and self._commit is None
-        settled = settled or self._crew.settle(_SETTLE_S, _HURRIED_SETTLE_S)
-        left_behind = self._left_behind(first, settled)
+        left_behind = self._undo.left_behind(first, self._multipart, self._commit)
         if isinstance(first, StreamToS3Error | Interrupted) and left_behind:
             first.left_behind = left_behind
         return first
 
-    def _left_behind(self, first: BaseException, settled: bool) -> str | None:
-        """Abort where that is safe; say what remains, or None if nothing does."""
-        url = f"s3://{self._store.bucket}/{self._key}"
-        if self._commit is not None and self._commit.left_behind:
-            self._sweep()
-            upload_id = self._multipart.upload_id if self._multipart else None
-            named = upload_id and self._commit.is_undecided
-            upload = f"; the upload id is {upload_id}" if named else ""
-            return f"{self._commit.left_behind}{upload}"
-        if self._multipart is None:
-            return None
-        if not self._multipart.upload_id:
-            return self._forget_unheard(self._multipart, url, settled)
-        if self._options.resume and not isinstance(first, ExistsError):
-            return (
-                f"unfinished upload {self._multipart.upload_id} of {url}, kept for --resume; "
-                "its parts are billed until it is completed or aborted"
-            )
-        return self._abort(self._multipart)
-
-    def _forget_unheard(self, multipart: MultipartUpload, url: str, settled: bool) -> str | None:
-        """Abort what an unanswered `create` may have begun."""
-        if self._regardless(multipart.abort) and settled:
-            return None
-        return f"an upload of {url} may have been begun; the answer that names it never came"
-
-    def _abort(self, multipart: MultipartUpload) -> str | None:
-        if self._regardless(multipart.abort):
-            return None
-        return (
-            f"unfinished upload {multipart.upload_id} of s3://{self._store.bucket}/{self._key} "
-            "could not be aborted; its parts are billed until it is"
-        )
-
-    def _sweep(self) -> None:
-        if self._multipart is not None:
-            self._regardless(self._multipart.sweep)
-
-    def _regardless(self, call: Callable[[], None]) -> bool:
-        """Tidy up, whatever has failed before; whether that succeeded in time."""
-        crew = Crew(1, self._latch)
-        task = crew.submit(call, regardless=True)
-        crew.settle(_ABORT_S, 2 * _HURRIED_SETTLE_S)
-        crew.dismiss()
-        return task.has_value
-
-    def _receipt(self, committed: Committed, expected: Expected) -> Receipt:
+    def _receipt(self, committed: Committed, expected: Expected, proof: str | None) -> Receipt:
         parts = tuple(self._stored[number] for number in sorted(self._stored))
         parts_proved = all(part.etag_is_md5 for part in parts)
         return Receipt(
@@ -394,7 +354,7 @@ class _Upload:
             parts=parts,
             part_plan=str(self._plan),
             digests=self._reader.digests.hexdigests(),
-            proof=Proof("md5-etag" if parts_proved else None, committed.proof),
+            proof=Proof("md5-etag" if parts_proved else None, proof),
             retries=self._retries,
             upload_id=self._multipart.upload_id if self._multipart else None,
             token=self._token,
@@ -421,32 +381,6 @@ def _plan(length_bytes: int | None, options: Options) -> PartPlan:
         equal_parts=equal,
         limits=options.limits,
     )
-
-
-def _unproved(receipt: Receipt) -> UnprovedError:
-    error = UnprovedError(
-        f"s3://{receipt.bucket}/{receipt.key} is stored, but this endpoint offers no proof of it "
-        f"(ETag {receipt.etag_found or 'missing'})",
-        hint="read it back and compare its SHA-256 with the receipt's before you rely on it",
-        receipt=receipt,
-    )
-    error.left_behind = f"s3://{receipt.bucket}/{receipt.key}, unproved"
-    return error
-
-
-def _guarded(on_event: Callable[[Event], None] | None) -> Callable[[Event], None]:
-    """`on_event`, one call at a time; who listens must not change the upload's fate."""
-    lock = threading.Lock()
-
-    def emit(event: Event) -> None:
-        with lock:
-            try:
-                if on_event is not None:
-                    on_event(event)
-            except Exception:  # noqa: BLE001 - logged; who listens decides nothing
-                _log.exception("the listener failed on %r", event)
-
-    return emit
 
 
 def _user() -> str:

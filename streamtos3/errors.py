@@ -10,7 +10,7 @@ import signal
 from typing import TYPE_CHECKING, ClassVar
 
 if TYPE_CHECKING:
-    from .model import Receipt
+    from .model import ReadReport, Receipt
 
 __all__ = [
     "AbsentError",
@@ -19,6 +19,8 @@ __all__ = [
     "ExistsError",
     "IntegrityError",
     "Interrupted",
+    "OutputClosedError",
+    "OutputError",
     "RefusedError",
     "ReportError",
     "RetriesUsedUpError",
@@ -28,9 +30,12 @@ __all__ = [
     "TransientError",
     "UndecidedError",
     "UnprovedError",
+    "UnprovedReadError",
     "UnreachableError",
     "UsageError",
 ]
+
+_THROTTLED_CODES = frozenset({"SlowDown", "ServiceUnavailable", "Throttling", "TooManyRequests"})
 
 
 class StreamToS3Error(Exception):
@@ -77,10 +82,30 @@ class UnprovedError(StreamToS3Error):
         self.receipt = receipt
 
 
+class UnprovedReadError(StreamToS3Error):
+    """The object was read or looked at, but nothing proves that it is what was stored."""
+
+    exit_status = 10
+
+    def __init__(self, message: str, *, hint: str | None = None, report: ReadReport) -> None:
+        super().__init__(message, hint=hint)
+        self.report = report
+
+
 class ReportError(StreamToS3Error):
     """Stored and proved, but the receipt, log or report could not be written."""
 
     exit_status = 11
+
+
+class OutputError(StreamToS3Error):
+    """What was read from the store could not be written to where it was wanted."""
+
+    exit_status = 11
+
+
+class OutputClosedError(OutputError):
+    """Whoever read the output has gone, as `head` does; the command line ends as by SIGPIPE."""
 
 
 class StoreError(StreamToS3Error):
@@ -153,9 +178,9 @@ class UndecidedError(RetriesUsedUpError):
 class TransientError(StoreError):
     """Worth another try. Only `retry` handles it; it never reaches a caller.
 
-    `damaged`: the bytes did not arrive as sent. `expired`: new credentials are needed first.
-    `sent`: the request may have left. `answered`: an HTTP answer came. `retry_after_s`: what the
-    service asked for, in seconds.
+    `throttled`: the service asks for less. `damaged`: the bytes did not arrive as sent.
+    `expired`: new credentials are needed first. `sent`: the request may have left. `answered`:
+    an HTTP answer came. `retry_after_s`: what the service asked for, in seconds.
     """
 
     exit_status = 8
@@ -177,6 +202,7 @@ class TransientError(StoreError):
         super().__init__(
             message, hint=hint, code=code, http_status=http_status, request_id=request_id
         )
+        self.throttled = code in _THROTTLED_CODES
         self.damaged = damaged
         self.expired = expired
         self.sent = sent

@@ -12,6 +12,7 @@ from .settings import ObjectSettings
 
 __all__ = [
     "Addressing",
+    "ByteRange",
     "CommandReport",
     "Connection",
     "Credentials",
@@ -19,6 +20,9 @@ __all__ = [
     "Options",
     "PartStored",
     "Proof",
+    "RangeRead",
+    "ReadReport",
+    "ReadStarted",
     "Receipt",
     "Resuming",
     "Retrying",
@@ -195,6 +199,59 @@ class Receipt:
 
 
 @dataclass(frozen=True)
+class ByteRange:
+    """Bytes `first` to `last`, both included, as in HTTP.
+
+    Without `last`, all from `first` on; without `first`, the last `last` bytes.
+    """
+
+    first: int | None
+    last: int | None
+
+
+@dataclass(frozen=True)
+class ReadReport:
+    """What was read back or looked at, and what proved it. Documented in README.org.
+
+    `offset_bytes` and `size_bytes`: the bytes that were delivered or compared. `compared` names
+    what was held against what. `proof` is None where nothing proves the object; `digests` are
+    of all its bytes, where they were read.
+    """
+
+    bucket: str
+    key: str
+    endpoint: str
+    version_id: str | None
+    object_bytes: int
+    etag: str | None
+    offset_bytes: int
+    size_bytes: int
+    compared: tuple[str, ...]
+    proof: str | None
+    digests: Mapping[str, str]
+    retries: int
+    started_at: datetime
+    ended_at: datetime
+    program: str
+    schema: int = 1
+
+
+@dataclass(frozen=True)
+class ReadStarted:
+    """The object was found, and reading of `length_bytes` begins (None where unknown)."""
+
+    length_bytes: int | None
+
+
+@dataclass(frozen=True)
+class RangeRead:
+    """So many bytes more were read and handed on, in order."""
+
+    size_bytes: int
+    in_flight: int = 0
+
+
+@dataclass(frozen=True)
 class Started:
     """The destination was checked and reading begins. `length_bytes` is None where unknown."""
 
@@ -245,4 +302,6 @@ class Warned:
     message: str
 
 
-Event = Started | UploadCreated | Resuming | PartStored | Retrying | Warned
+Event = (
+    ReadStarted | RangeRead | Started | UploadCreated | Resuming | PartStored | Retrying | Warned
+)

@@ -13,6 +13,7 @@ from datetime import datetime, timedelta, timezone
 from functools import partial
 
 from .body import PartBody
+from .checksums import checksum_of, free_checksum_of
 from .digest import part_md5
 from .errors import AbsentError, RefusedError, StoreError, StreamToS3Error, TransientError
 from .latch import Latch
@@ -31,8 +32,11 @@ _ABORT_ROUNDS = 5
 class MultipartUpload:
     """The upload of one key. Thread-safe once created."""
 
-    def __init__(self, store: Store, retrier: Retrier, key: str) -> None:
+    def __init__(
+        self, store: Store, retrier: Retrier, key: str, checksum: str | None = None
+    ) -> None:
         self.upload_id = ""
+        self._compute = checksum_of(checksum) if checksum else None
         self._store = store
         self._retrier = retrier
         self._key = key
@@ -80,15 +84,25 @@ class MultipartUpload:
         md5 = part_md5(data)
         if self._leftover is not None and self._leftover.holds(number, len(data), md5.hex()):
             return StoredPart(
-                number, offset_bytes, len(data), md5.hex(), md5.hex(), tries=0, resumed=True
+                number,
+                offset_bytes,
+                len(data),
+                md5.hex(),
+                md5.hex(),
+                tries=0,
+                resumed=True,
+                checksum=self._compute(data) if self._compute else None,
             )
         what = f"part {number}"
         earlier_etag: str | None = None
+        checksum = self._compute(data) if self._compute else None
 
         def attempt() -> tuple[Answer, bool]:
             nonlocal earlier_etag
             body = PartBody(data, check)
-            answer = self._store.put_part(self._key, self.upload_id, number, body, md5)
+            answer = self._store.put_part(
+                self._key, self.upload_id, number, body, md5, checksum=checksum
+            )
             before, earlier_etag = earlier_etag, answer.etag
             proved = part_is_proved(
                 what,
@@ -109,6 +123,8 @@ class MultipartUpload:
             etag=answer.etag or "",
             tries=outcome.tries,
             etag_is_md5=proved,
+            # Not sent, but perhaps answered unasked: AWS does so for every object.
+            checksum=checksum if proved or checksum else free_checksum_of(data),
         )
 
     def abort(self) -> None:

@@ -12,6 +12,7 @@ from .errors import UsageError
 
 __all__ = [
     "check_destination_name",
+    "check_object_name",
     "expand_template",
     "is_s3_url",
     "split_s3_prefix",
@@ -53,8 +54,8 @@ def _split(url: str, what: str, form: str) -> tuple[str, str]:
     return bucket, key
 
 
-def check_destination_name(bucket: str, key: str) -> None:
-    """UsageError where no S3 takes this bucket name or key, or where it is surely a mistake."""
+def check_object_name(bucket: str, key: str) -> None:
+    """UsageError where no S3 holds an object of this name."""
     if not _is_bucket_name(bucket):
         raise UsageError(f"{bucket!r} is no bucket name")
     if not key:
@@ -65,6 +66,11 @@ def check_destination_name(bucket: str, key: str) -> None:
         raise UsageError(f"the key {key!r} is not valid UTF-8") from error
     if size_bytes > _MAX_KEY_BYTES:
         raise UsageError(f"the key has {size_bytes} bytes; S3 allows {_MAX_KEY_BYTES}")
+
+
+def check_destination_name(bucket: str, key: str) -> None:
+    """UsageError where no S3 takes this bucket name or key, or where it is surely a mistake."""
+    check_object_name(bucket, key)
     if any(unicodedata.category(character) == "Cc" for character in key):
         raise UsageError(f"the key {key!r} holds a control character")
     if any(segment in (".", "..") for segment in key.split("/")):

@@ -6,8 +6,10 @@ alone. So a later run that reads the same stream cuts it at the same places.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import count
 
 from .errors import SourceError, UsageError
 from .units import GIB, MIB, format_size
@@ -15,6 +17,7 @@ from .units import GIB, MIB, format_size
 __all__ = ["DEFAULT_CHUNK_BYTES", "S3_LIMITS", "Limits", "PartPlan", "plan_parts"]
 
 DEFAULT_CHUNK_BYTES = 8 * MIB
+_PLAN = re.compile(r"([1-9]\d{0,15})/(\d{1,5})")
 
 
 @dataclass(frozen=True)
@@ -53,6 +56,23 @@ class PartPlan:
     def capacity_bytes(self) -> int:
         """The longest stream that this plan can hold."""
         return sum(self.size_bytes(number) for number in range(1, self.limits.max_parts + 1))
+
+    def cut(self, length_bytes: int) -> tuple[int, ...]:
+        """The sizes of all parts of a stream of this length; one of no bytes for an empty one."""
+        sizes: list[int] = []
+        rest_bytes = length_bytes
+        for number in count(1):
+            sizes.append(min(self.size_bytes(number), rest_bytes))
+            rest_bytes -= sizes[-1]
+            if not rest_bytes:
+                break
+        return tuple(sizes)
+
+    @classmethod
+    def parse(cls, text: str, limits: Limits = S3_LIMITS) -> PartPlan | None:
+        """The plan that `str` wrote; None if it is none."""
+        match = _PLAN.fullmatch(text)
+        return cls(int(match[1]), int(match[2]), limits) if match else None
 
     @property
     def grows(self) -> bool:

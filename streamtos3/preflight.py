@@ -1,16 +1,21 @@
 """The check before the first byte: may this object be stored here, as far as can be known?
 
 A wrong bucket must fail at once, even while the producer is silent or will run for hours. What
-a 403 hides stays unknown, and the conditional commit decides.
+a 403 hides stays unknown, and the conditional commit decides. Reading begins with the same
+question: is the object there, and if not, why?
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from .errors import AbsentError, ExistsError, RefusedError, TransientError, UnreachableError
 from .retry import Retrier
-from .store import NO_SIZE, Store
+from .store import NO_SIZE, ObjectInfo, Store
 
-__all__ = ["check_destination"]
+__all__ = ["check_destination", "find_object"]
+
+_DIRECTORY_BUCKET = "--x-s3"  # ETags there are never MD5s (docs/s3-facts.org, ETag)
 
 
 def check_destination(
@@ -46,6 +51,32 @@ def check_destination(
             )
 
     retrier.call(f"check s3://{store.bucket}/{key}", check, check_for_s=check_for_s)
+
+
+def find_object(
+    store: Store, retrier: Retrier, key: str, version_id: str | None, check_for_s: float
+) -> ObjectInfo:
+    """What is stored under `key`, before it is read.
+
+    Raises AbsentError, RefusedError, CredentialsError, or UnreachableError after `check_for_s`
+    seconds of failing.
+    """
+
+    def look() -> ObjectInfo:
+        try:
+            info = store.head(key, version_id)
+        except RefusedError:
+            # A HEAD's answer has no body and so no code: ask again in a way that has one.
+            store.peek(key, version_id)
+            raise
+        if info.etag is None:
+            raise _not_s3(store)
+        if store.bucket.endswith(_DIRECTORY_BUCKET):
+            return replace(info, etag_is_md5=False)
+        return info
+
+    what = f"look at s3://{store.bucket}/{key}"
+    return retrier.call(what, look, check_for_s=check_for_s).value
 
 
 def _check_bucket(store: Store, key: str) -> None:

@@ -1,6 +1,7 @@
 """Progress on standard error: a bar on a terminal, a line now and then if asked, or silence.
 
-Fed with the engine's events. "Stored" means stored and compared, not merely sent.
+Fed with the engine's events. "Stored" means stored and compared, not merely sent; "read" means
+handed on in order.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import time
 from collections.abc import Callable
 from typing import Any, Protocol, TextIO
 
-from .model import Event, PartStored, Retrying, Started
+from .model import Event, PartStored, RangeRead, ReadStarted, Retrying, Started
 from .units import format_duration, format_size
 
 __all__ = ["BarProgress", "LineProgress", "Progress", "SilentProgress"]
@@ -53,35 +54,40 @@ class LineProgress(SilentProgress):
         self,
         write: Callable[[str], None],
         every_s: float = 30.0,
+        verb: str = "stored",
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         super().__init__(write)
         self._every_s = every_s
+        self._verb = verb
         self._clock = clock
         self._began_s = self._said_s = clock()
-        self._stored_bytes = 0
+        self._done_bytes = 0
         self._retries = 0
         self._length_bytes: int | None = None
 
     def __call__(self, event: Event) -> None:
         """Count, and speak when it is time."""
-        if isinstance(event, Started):
+        if isinstance(event, Started | ReadStarted):
             self._length_bytes = event.length_bytes
+            self._done_bytes = 0
             self._began_s = self._said_s = self._clock()
         elif isinstance(event, Retrying):
             self._retries += 1
         elif isinstance(event, PartStored):
-            self._stored_bytes += event.part.size_bytes
+            self._done_bytes += event.part.size_bytes
+        elif isinstance(event, RangeRead):
+            self._done_bytes += event.size_bytes
         now_s = self._clock()
         if now_s - self._said_s >= self._every_s:
             self._said_s = now_s
             self.write(self._line(now_s - self._began_s))
 
     def _line(self, elapsed_s: float) -> str:
-        rate = self._stored_bytes / max(elapsed_s, 0.001)
-        words = [f"{format_size(self._stored_bytes)} stored"]
+        rate = self._done_bytes / max(elapsed_s, 0.001)
+        words = [f"{format_size(self._done_bytes)} {self._verb}"]
         if self._length_bytes:
-            left_s = (self._length_bytes - self._stored_bytes) / max(rate, 1.0)
+            left_s = (self._length_bytes - self._done_bytes) / max(rate, 1.0)
             words[0] += f" of {format_size(self._length_bytes)}"
             words.append(f"about {format_duration(left_s)} left")
         words.insert(1, f"{format_size(rate)}/s")
@@ -92,7 +98,9 @@ class LineProgress(SilentProgress):
 class BarProgress:
     """tqdm's bar: bytes stored, rate, total and time left where the length is known."""
 
-    def __init__(self, stream: TextIO, as_line: Callable[[str], str] = str) -> None:
+    def __init__(
+        self, stream: TextIO, as_line: Callable[[str], str] = str, verb: str = "stored"
+    ) -> None:
         import tqdm
 
         # tqdm's own lock is shared between processes and would create a file for it.
@@ -100,13 +108,15 @@ class BarProgress:
         self._tqdm = tqdm.tqdm
         self._stream = stream
         self._as_line = as_line
+        self._verb = verb
         self._bar: Any = None  # tqdm is generic over what it iterates, and this one does not
         self._retries = 0
         self._in_flight = 0
 
     def __call__(self, event: Event) -> None:
         """Advance the bar."""
-        if isinstance(event, Started):
+        if isinstance(event, Started | ReadStarted):
+            self.close()
             self._bar = self._tqdm(
                 total=event.length_bytes,
                 unit="B",
@@ -116,12 +126,13 @@ class BarProgress:
                 dynamic_ncols=True,
                 leave=False,
                 miniters=0,
-                desc="stored",
+                desc=self._verb,
             )
         elif isinstance(event, Retrying):
             self._retries += 1
-        elif isinstance(event, PartStored) and self._bar is not None:
-            self._bar.update(event.part.size_bytes)
+        elif isinstance(event, PartStored | RangeRead) and self._bar is not None:
+            done = event.part if isinstance(event, PartStored) else event
+            self._bar.update(done.size_bytes)
             self._in_flight = event.in_flight
         if self._bar is not None:
             words = f"{self._in_flight} in flight, {self._retries} retries"

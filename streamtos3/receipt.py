@@ -1,22 +1,27 @@
-"""The receipt as JSON, and its way into a file: complete under its name, or not there at all."""
+"""The receipt as JSON: its way into a file, complete or not at all, and its way back."""
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import json
 import os
-import stat
-import tempfile
+import re
 from datetime import datetime, timezone
+from typing import Any
 
+from .digest import STREAM_DIGESTS
 from .errors import ReportError, UsageError
-from .model import Receipt
+from .model import Proof, ReadReport, Receipt, StoredPart
+from .newfile import NewFile
 
-__all__ = ["check_receipt_path", "receipt_json", "write_receipt"]
+__all__ = ["check_receipt_path", "read_receipt", "receipt_json", "write_receipt"]
+
+_SCHEMA = 1
+_MD5 = re.compile(r"[0-9a-f]{32}")
+_DIGEST = re.compile(r"[0-9a-f]{32,128}")
 
 
-def receipt_json(receipt: Receipt, *, indent: int | None = None) -> str:
+def receipt_json(receipt: Receipt | ReadReport, *, indent: int | None = None) -> str:
     """`receipt` as JSON text: one line, or indented. The fields are documented in README.org."""
     return json.dumps(dataclasses.asdict(receipt), default=_json_value, indent=indent)
 
@@ -52,39 +57,71 @@ def write_receipt(receipt: Receipt, path: str) -> None:
 
     Raises ReportError when that fails; the temporary file is gone then.
     """
-    target = os.path.realpath(path)  # what a link points to is replaced, and not the link
-    directory = os.path.dirname(target)
     text = receipt_json(receipt, indent=2) + "\n"
-    temporary = None
+    target = os.path.realpath(path)  # what a link points to is replaced, and not the link
     try:
-        fd, temporary = tempfile.mkstemp(prefix=".streamtos3-", dir=directory)
-        with os.fdopen(fd, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fchmod(fd, _file_mode())
-            os.fsync(fd)
-        os.rename(temporary, target)
-        temporary = None
-        _sync_directory(directory)
+        with NewFile(target) as file:
+            with open(file.fd, "w", encoding="utf-8", closefd=False) as stream:
+                stream.write(text)
+            file.publish(target, replace=True)
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
         raise ReportError(f"cannot write the receipt to {path}: {reason}") from error
-    finally:
-        if temporary is not None:
-            with contextlib.suppress(OSError):  # the first error is the one that matters
-                os.unlink(temporary)
 
 
-def _file_mode() -> int:
-    """What the user's umask gives a new file; `mkstemp` makes it private."""
-    umask = os.umask(0)
-    os.umask(umask)
-    return (stat.S_IRUSR | stat.S_IWUSR | stat.S_IRGRP | stat.S_IROTH) & ~umask
+def read_receipt(path: str) -> Receipt:
+    """The receipt in the file at `path`. UsageError where there is none that can be trusted.
 
-
-def _sync_directory(directory: str) -> None:
-    fd = os.open(directory, os.O_RDONLY)
+    Fields that a later version of the program may have added are passed over.
+    """
     try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
+        with open(path, encoding="utf-8") as file:
+            values = json.load(file)
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise UsageError(f"cannot read the receipt {path}: {reason}") from error
+    except ValueError as error:
+        raise UsageError(f"the receipt {path} is no JSON: {error}") from error
+    if not isinstance(values, dict) or values.get("schema") != _SCHEMA:
+        raise UsageError(f"{path} is no receipt of this program (schema {_SCHEMA})")
+    try:
+        receipt = _receipt(values)
+        _check(receipt)
+    except (TypeError, ValueError, KeyError, AttributeError) as error:
+        reason = f"no {error}" if isinstance(error, KeyError) else str(error)
+        raise UsageError(f"the receipt {path} is damaged: {reason}") from error
+    return receipt
+
+
+def _receipt(values: dict[str, Any]) -> Receipt:
+    known = _known(Receipt, values)
+    known["parts"] = tuple(StoredPart(**_known(StoredPart, each)) for each in values["parts"])
+    known["proof"] = Proof(**_known(Proof, values["proof"]))
+    known["command"] = None  # what it says of a producer proves nothing
+    for name in ("started_at", "first_byte_at", "ended_at"):
+        text = values[name]
+        known[name] = text and datetime.fromisoformat(text.replace("Z", "+00:00"))
+    return Receipt(**known)
+
+
+def _known(kind: type[Any], values: dict[str, Any]) -> dict[str, Any]:
+    names = {field.name for field in dataclasses.fields(kind)}
+    return {name: value for name, value in values.items() if name in names}
+
+
+def _check(receipt: Receipt) -> None:
+    """ValueError where what decides about bytes is not what this program writes."""
+    offset_bytes = 0
+    for number, part in enumerate(receipt.parts, 1):
+        if (part.number, part.offset_bytes) != (number, offset_bytes):
+            raise ValueError(f"part {number} does not begin where the one before it ends")
+        if part.size_bytes < 0 or not _MD5.fullmatch(part.md5):
+            raise ValueError(f"part {number} has no size or no MD5")
+        offset_bytes += part.size_bytes
+    if not receipt.parts or offset_bytes != receipt.size_bytes:
+        raise ValueError(f"its parts have {offset_bytes} bytes, the whole {receipt.size_bytes}")
+    for name, value in receipt.digests.items():
+        if name not in STREAM_DIGESTS or not _DIGEST.fullmatch(value):
+            raise ValueError(f"{value!r} is no {name} digest")
+    if not receipt.etag_expected:
+        raise ValueError("it has no ETag")

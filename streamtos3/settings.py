@@ -7,6 +7,7 @@ customer's key again for every part and every HEAD, and the owner and payer in e
 from __future__ import annotations
 
 import mimetypes
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
@@ -26,6 +27,7 @@ _COMPRESSED = {
     "compress": "application/x-compress",
     "br": "application/x-brotli",
 }
+_METADATA_NAME = re.compile(r"[A-Za-z0-9._-]+")
 
 
 @dataclass(frozen=True)
@@ -95,9 +97,15 @@ class ObjectSettings:
             raise UsageError("--sse-kms-key-id needs --sse aws:kms or aws:kms:dsse")
         if len(self.tags) > 10:
             raise UsageError(f"{len(self.tags)} tags; S3 allows 10")
+        names: set[str] = set()
         for name, value in self.metadata.items():
-            if not (name + value).isascii() or not (name + value).isprintable() or not name:
+            if not _METADATA_NAME.fullmatch(name):
+                raise UsageError(f"{name!r} is no name for metadata: letters, digits, -, _ and .")
+            if not value.isascii() or not value.isprintable():
                 raise UsageError(f"metadata {name!r} is not plain ASCII, which S3 demands")
+            if name.lower() in names:  # headers have no capitals
+                raise UsageError(f"metadata {name!r} is given twice")
+            names.add(name.lower())
         size_bytes = sum(len(name) + len(value) for name, value in self.metadata.items())
         if size_bytes > 2048 - 200:  # our token and part plan need their share of S3's 2 KiB
             raise UsageError(f"the metadata has {size_bytes} bytes; there is room for 1848")

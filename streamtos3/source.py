@@ -26,6 +26,7 @@ __all__ = [
     "Source",
     "as_source",
     "detach_standard_input",
+    "enlarge_pipe",
     "open_file",
     "take_standard_input",
 ]
@@ -88,12 +89,8 @@ class FdSource:
         self._waits_on: int | None = None
 
     def start(self) -> None:
-        """Enlarge a pipe from 64 KiB to 1 MiB, which saves most of the context switches."""
-        try:
-            if stat.S_ISFIFO(os.fstat(self._fd).st_mode):
-                fcntl.fcntl(self._fd, _F_SETPIPE_SZ, _PIPE_BYTES)
-        except OSError:  # not Linux, or the user's pipe memory is used up: slower, not wrong
-            return
+        """See Source."""
+        enlarge_pipe(self._fd)
 
     def readinto(self, view: memoryview, latch: Latch) -> int:
         """See Source."""
@@ -257,6 +254,15 @@ def as_source(source: Source | BinaryIO | int | str | os.PathLike[str]) -> Sourc
     if isinstance(source, Source):
         return source
     return ObjectSource(source, str(getattr(source, "name", type(source).__name__)))
+
+
+def enlarge_pipe(fd: int) -> None:
+    """Enlarge a pipe from 64 KiB to 1 MiB, which saves most of the context switches."""
+    try:
+        if stat.S_ISFIFO(os.fstat(fd).st_mode):
+            fcntl.fcntl(fd, _F_SETPIPE_SZ, _PIPE_BYTES)
+    except OSError:  # not Linux, or the user's pipe memory is used up: slower, not wrong
+        return
 
 
 def _reason(error: Exception) -> str:

@@ -123,11 +123,11 @@ class Store:
         """AbsentError where the bucket does not exist."""
         self._request(f"look at s3://{self.bucket}", "head_bucket")
 
-    def peek(self, key: str) -> None:
+    def peek(self, key: str, version_id: str | None = None) -> None:
         """Ask for one byte of `key`, for the error code that a HEAD's answer cannot carry."""
         what = f"look at {self._url(key)}"
-        with_key = self.settings.for_the_bytes()
-        self._request(what, "get_object", Key=key, Range="bytes=0-0", **with_key)["Body"].close()
+        extra = self.settings.for_the_bytes() | ({"VersionId": version_id} if version_id else {})
+        self._request(what, "get_object", Key=key, Range="bytes=0-0", **extra)["Body"].close()
 
     def put_object(
         self,
@@ -290,6 +290,8 @@ class Store:
         with self._border(what):
             call = getattr(self._clients.get(patience), operation)
             common = {"Bucket": self.bucket, **self.settings.for_every_request()}
+            if operation == "head_bucket":  # the one verb that names no payer
+                common.pop("RequestPayer", None)
             answer: dict[str, Any] = call(**common, **parameters)
             self._note_time(answer)
         return answer

@@ -7,11 +7,13 @@ form that S3 computes, with another value, disproves it; any other form says not
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 
+from .checksums import Checksum
 from .errors import IntegrityError, TransientError
 from .store import Answer
 
-__all__ = ["Expected", "judge_object", "part_is_proved"]
+__all__ = ["Expected", "judge_checksum", "judge_object", "part_is_proved"]
 
 _MD5_HEX = re.compile(r"[0-9a-f]{32}")
 
@@ -44,16 +46,24 @@ class Expected:
     """What the object must be: its size, and the ETag that S3 computes of it.
 
     `etag`: the composite of a multipart upload, or the MD5 of a one-request upload.
-    `etags_are_md5`: whether all part ETags turned out to be MD5s.
+    `etags_are_md5`: whether all part ETags turned out to be MD5s. `checksums`: the forms
+    that S3's additional checksum of the object may have, in base64; empty where unknown.
     """
 
     def __init__(
-        self, *, size_bytes: int, etag: str, etags_are_md5: bool, whole_md5: str | None = None
+        self,
+        *,
+        size_bytes: int,
+        etag: str,
+        etags_are_md5: bool,
+        whole_md5: str | None = None,
+        checksums: tuple[str, ...] = (),
     ) -> None:
         self.size_bytes = size_bytes
         self.etag = etag
         self.etags_are_md5 = etags_are_md5
         self.whole_md5 = whole_md5
+        self.checksums = checksums
         dash, count = etag.partition("-")[1:]
         self._form = re.compile(_MD5_HEX.pattern + re.escape(dash + count))
 
@@ -64,6 +74,26 @@ class Expected:
             and etag not in (self.etag, self.whole_md5)
             and self._form.fullmatch(etag) is not None
         )
+
+
+def judge_checksum(
+    what: str, checksum: Checksum, values: tuple[str, ...], found: Mapping[str, str]
+) -> str | None:
+    """Whether S3's additional checksum proves the object: the proof's name, or None.
+
+    `values` were computed here, `found` maps S3's member names to the values it answered.
+    Raises IntegrityError when its value is another one.
+    """
+    theirs = found.get(checksum.member)
+    if theirs is None:
+        return None
+    # moto leaves out the number of parts.
+    if theirs.partition("-")[0] not in [value.partition("-")[0] for value in values]:
+        raise IntegrityError(
+            f"{what} is not what was read: its {checksum.algorithm} is {theirs}, "
+            f"the one computed here {values[0]}"
+        )
+    return f"{checksum.name}-checksum"
 
 
 def judge_object(what: str, expected: Expected, etags: list[str | None]) -> str | None:

@@ -193,6 +193,13 @@ class Store:
         """The ids of the uploads that are open."""
         return [upload_id for _, upload_id in open_uploads(self.s3, self.bucket)]
 
+    def parts(self) -> int:
+        """How many parts the first of them holds."""
+        for upload_id in self.uploads():
+            listed = self.s3.list_parts(Bucket=self.bucket, Key=self.key, UploadId=upload_id)
+            return len(listed.get("Parts", []))
+        return 0
+
     def assert_nothing_left(self) -> None:
         assert_nothing_left(self.s3, self.bucket, self.key)
 

@@ -8,7 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamtos3.digest import STREAM_DIGESTS, StreamDigests, composite_etag, content_md5, part_md5
+from streamtos3.digest import (
+    STREAM_DIGESTS,
+    PartDigests,
+    StreamDigests,
+    composite_etag,
+    content_md5,
+    part_md5,
+)
 from streamtos3.errors import UsageError
 
 bodies = st.binary(max_size=200)
@@ -78,3 +85,18 @@ def test_a_digest_that_is_not_ours_is_refused_before_anything_is_read(name: str)
         StreamDigests(["sha256", name])
     expected = f"unknown digest {name!r}: one of sha256, md5, sha1, sha512, blake2b"
     assert expected == caught.value.message
+
+
+@given(data=st.binary(max_size=300), sizes=st.lists(st.integers(1, 90)), step=st.integers(1, 99))
+def test_parts_are_digested_however_the_stream_comes(
+    data: bytes, sizes: list[int], step: int
+) -> None:
+    parts = PartDigests(sizes)
+    for at in range(0, len(data), step):
+        parts.update(memoryview(data[at : at + step]))
+    expected, offset = [], 0
+    for size in sizes:
+        expected += [part_md5(data[offset : offset + size])] if data[offset:] else []
+        offset += size
+    assert parts.md5s() == (expected or [part_md5(b"")])
+    assert parts.surplus_bytes == max(0, len(data) - offset)

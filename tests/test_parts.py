@@ -214,3 +214,33 @@ def test_the_limits_themselves_are_allowed(chunk_bytes: int) -> None:
 def test_a_plan_is_kept_as_part_size_and_count() -> None:
     assert str(plan_parts(8 * MIB)) == "8388608/1000"
     assert str(plan_parts(5 * MIB, length_bytes=4 * KIB)) == "5242880/10000"
+
+
+# The way back
+
+
+@given(
+    chunk_bytes=st.integers(1, 64),
+    limits=tiny_limits,
+    length_bytes=st.integers(0, 5_000),
+    knows=st.booleans(),
+)
+def test_a_plan_that_was_written_down_cuts_the_object_as_the_reader_did(
+    chunk_bytes: int, limits: Limits, length_bytes: int, knows: bool
+) -> None:
+    try:
+        plan = plan_parts(chunk_bytes, length_bytes=length_bytes if knows else None, limits=limits)
+    except SourceError:
+        return
+    if length_bytes > plan.capacity_bytes:
+        return
+    again = PartPlan.parse(str(plan), limits)
+    assert again == plan
+    assert list(again.cut(length_bytes)) == (cut(plan, length_bytes) or [0])
+
+
+@pytest.mark.parametrize(
+    "text", ["", "8388608", "8388608/", "/1000", "0/1000", "-1/5", "8388608/1000 ", "a/b", "1/2/3"]
+)
+def test_what_is_no_plan_is_none(text: str) -> None:
+    assert PartPlan.parse(text) is None

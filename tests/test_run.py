@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import signal
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,7 +19,7 @@ from mypy_boto3_s3.client import S3Client
 from streamtos3 import Options, Receipt, upload
 from streamtos3.cli import program
 from streamtos3.cli.run import run as run_command
-from streamtos3.errors import SourceError, UsageError
+from streamtos3.errors import Interrupted, SourceError, UsageError
 from streamtos3.latch import Latch, Stopped
 from streamtos3.producer import CommandSource
 from tests.process import Store, is_alive, is_zombie, wait_until
@@ -76,11 +78,8 @@ def test_stores_the_output_of_a_command_that_succeeds(store: Store, tmp_path: Pa
     assert 0.2 <= command["run_time_s"] < elapsed_s
 
 
-def test_the_receipt_of_put_names_no_command(store: Store) -> None:
-    with store.start("--json", f"s3://{store.bucket}/{KEY}") as program:
-        program.end_input()
-        assert program.wait() == 0, program.stderr
-        assert json.loads(program.read_stdout())["command"] is None
+def test_the_receipt_of_another_source_names_no_command(store: Store) -> None:
+    assert upload(io.BytesIO(), store.bucket, KEY, client=store.s3).command is None
 
 
 def test_the_receipt_shows_no_password_of_an_address(store: Store) -> None:
@@ -132,18 +131,16 @@ def test_a_command_that_fails_ends_the_upload_though_its_child_keeps_the_pipe(
 
 def test_the_end_of_input_comes_when_the_last_writer_has_let_go(store: Store) -> None:
     """As in any pipeline: what a child writes after its parent's success belongs to the stream."""
-    with store.run("(sleep 0.3; echo late) & echo early") as program:
-        assert program.wait() == 0, program.stderr
+    upload_output(store, "(sleep 0.3; echo late) & echo early")
     assert store.body() == b"early\nlate\n"
 
 
 def test_a_child_that_outlives_a_success_is_left_alone(store: Store, tmp_path: Path) -> None:
     noted = tmp_path / "pids"
-    with store.run(f"sleep 1000 >&- 2>&- & echo $! > {noted}; echo done") as program:
-        assert program.wait() == 0, program.stderr
-        (child,) = pids(noted)
-        assert is_alive(child)
-        os.kill(child, signal.SIGKILL)
+    upload_output(store, f"sleep 1000 >&- 2>&- & echo $! > {noted}; echo done")
+    (child,) = pids(noted)
+    assert is_alive(child)
+    os.kill(child, signal.SIGKILL)
 
 
 @pytest.mark.parametrize(
@@ -262,11 +259,11 @@ def test_the_abort_does_not_wait_for_the_command(store: Store, proxy: FaultProxy
     proxy.faults = [Fault("put-part", "access-denied")]
     script = f"trap '' TERM PIPE; {THREE_PARTS}; while :; do sleep 0.1; done"
     began_s = time.monotonic()
-    with store.run(script, "--grace", "4s", proxy=proxy) as program:
+    with store.run(script, "--grace", "3s", proxy=proxy) as program:
         wait_until(lambda: proxy.count("abort"), lambda: "the abort")
         aborted_after_s = time.monotonic() - began_s
         assert program.wait() == 5
-        assert time.monotonic() - began_s > aborted_after_s + 2
+        assert time.monotonic() - began_s > aborted_after_s + 1.5
     store.assert_nothing_left()
 
 
@@ -364,12 +361,12 @@ def test_finish_does_not_excuse_a_command_that_dies_of_the_signal(
 def test_a_second_signal_leaves_at_once_and_takes_the_command_along(
     store: Store, proxy: FaultProxy, tmp_path: Path
 ) -> None:
-    proxy.faults = [Fault("put-part", "stop-answering", times=-1)]
+    proxy.faults = [Fault("put-part", "stop-answering", times=-1, forward=True)]
     noted = tmp_path / "pids"
     script = f"trap '' TERM PIPE; echo $$ > {noted}; {THREE_PARTS}; while :; do sleep 0.1; done"
     with store.run(script, proxy=proxy) as program:
         (producer,) = pids(noted)
-        wait_until(lambda: proxy.count("put-part"), lambda: "a part")
+        wait_until(lambda: store.parts() == 2, lambda: "the parts whose answers never come")
         program.send(signal.SIGINT)
         time.sleep(0.3)
         assert program.returncode is None
@@ -455,6 +452,33 @@ class TestCommandSource:
             assert isinstance(latch.error, SourceError)
             assert latch.error.message.startswith("sh exited with status 3")
 
+    def test_a_signal_to_us_is_the_reason_though_the_producer_died_of_it_first(self) -> None:
+        source = CommandSource(["sh", "-c", "kill -INT $$"])
+        with Latch() as latch:
+            source.start()
+            late = threading.Timer(0.1, latch.fail, (Interrupted(signal.SIGINT),))
+            late.start()
+            with pytest.raises(Stopped):
+                while source.readinto(memoryview(bytearray(10)), latch):
+                    pass
+                source.finish(latch)
+            source.close()
+            late.join()
+            assert isinstance(latch.error, Interrupted)
+
+    def test_a_child_that_survives_its_obedient_parent_is_killed_after_the_grace(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("streamtos3.producer._has_terminal", lambda: False)
+        noted = tmp_path / "pids"
+        stubborn = f"trap '' TERM; echo $$ > {noted}; while :; do sleep 0.1; done"
+        source = CommandSource(["sh", "-c", f'sh -c "{stubborn}" & sleep 1000'], grace_s=0.3)
+        source.start()
+        (child,) = pids(noted)
+        source.close()
+        source.close()
+        assert not is_alive(child)
+
     def test_is_closed_without_having_been_started(self) -> None:
         read_fd, write_fd = os.pipe()
         os.close(write_fd)
@@ -474,8 +498,6 @@ class TestCommandSource:
 
 
 def test_the_program_starts_no_shell_by_itself(store: Store) -> None:
-    words = ["run", f"s3://{store.bucket}/{KEY}", "--", sys.executable, "-c", "print('$HOME; *')"]
-    with store.start(*words) as program:
-        assert program.wait() == 0, program.stderr
+    upload_output(store, command=[sys.executable, "-c", "print('$HOME; *')"])
     assert store.body() == b"$HOME; *\n"
     assert object_exists(store.s3, store.bucket, KEY)

@@ -17,6 +17,8 @@ from typing import Any
 import pytest
 from mypy_boto3_s3.client import S3Client
 
+from streamtos3.cli.signals import AtOtherTimes
+from streamtos3.errors import Interrupted
 from tests.process import Store, wait_until
 from tests.proxy import Fault, FaultProxy
 from tests.seaweed import SeaweedFS
@@ -122,6 +124,7 @@ def test_a_signal_is_obeyed_in_time_whatever_hangs(
             assert upload_id in program.stderr
 
 
+@pytest.mark.slow
 def test_a_signal_while_a_part_hangs_still_aborts(store: Store, proxy: FaultProxy) -> None:
     proxy.faults = [Fault("put-part", "stop-reading", times=-1)]
     with store.put(proxy=proxy) as program:
@@ -148,6 +151,7 @@ def test_an_undecided_complete_is_never_aborted_after_a_signal(
         assert proxy.count("abort") == 0
 
 
+@pytest.mark.slow
 def test_a_signal_while_a_complete_is_surely_refused_aborts(
     store: Store, proxy: FaultProxy
 ) -> None:
@@ -179,10 +183,10 @@ def test_an_object_that_is_stored_all_the_same_is_a_success(
 def test_a_second_signal_leaves_at_once_and_names_the_upload(
     store: Store, proxy: FaultProxy
 ) -> None:
-    proxy.faults = [Fault("put-part", "stop-answering", times=-1)]
+    proxy.faults = [Fault("put-part", "stop-answering", times=-1, forward=True)]
     with store.put(proxy=proxy) as program:
         program.write(payload(SIZE))
-        wait_until(lambda: proxy.count("put-part"), lambda: "a part")
+        wait_until(lambda: store.parts() == 2, lambda: "the parts whose answers never come")
         program.send(signal.SIGINT)
         time.sleep(0.3)
         assert program.returncode is None
@@ -238,11 +242,12 @@ class TestOnInterruptFinish:
             program.send(signal.SIGINT)
             store.assert_failed(program, 130, "error: interrupted by SIGINT")
 
+    @pytest.mark.slow
     def test_a_third_one_leaves_at_once(self, store: Store, proxy: FaultProxy) -> None:
-        proxy.faults = [Fault("put-part", "stop-answering", times=-1)]
+        proxy.faults = [Fault("put-part", "stop-answering", times=-1, forward=True)]
         with store.put("--on-interrupt", "finish", proxy=proxy) as program:
             program.write(payload(SIZE))
-            wait_until(lambda: proxy.count("put-part"), lambda: "a part")
+            wait_until(lambda: store.parts() == 2, lambda: "the parts whose answers never come")
             program.send(signal.SIGINT)
             program.wait_until_said("reading on")
             program.send(signal.SIGINT)
@@ -253,6 +258,7 @@ class TestOnInterruptFinish:
             assert time.monotonic() - sent_s < 2
             assert store.uploads()[0] in program.stderr
 
+    @pytest.mark.slow
     def test_a_hang_up_aborts_at_once(self, store: Store) -> None:
         with store.put("--on-interrupt", "finish") as program:
             program.write(payload(SIZE))
@@ -335,6 +341,7 @@ class TestNobodyListens:
         self.assert_stored_unreported(store, "--json", stdout=write_fd)
         os.close(write_fd)
 
+    @pytest.mark.slow
     def test_a_receipt_into_a_closed_standard_output(self, store: Store) -> None:
         self.assert_stored_unreported(store, "--json", prepare=lambda: os.close(1))
 
@@ -398,6 +405,7 @@ class TestNobodyListens:
         os.close(write_fd)
         assert store.body() == b"all of it"
 
+    @pytest.mark.slow
     def test_a_late_signal_does_not_change_a_success(self, store: Store) -> None:
         read_fd, write_fd = _full_pipe()
         with store.put("--json", stdout=write_fd) as program:
@@ -412,6 +420,32 @@ class TestNobodyListens:
                 receipt = json.loads(reader.read().lstrip(b"x"))
             assert program.wait() == 0, program.stderr
         assert receipt["size_bytes"] == len(b"all of it")
+
+
+def test_outside_of_the_work_a_signal_is_raised_until_the_outcome_is_decided(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    exits: list[int] = []
+    monkeypatch.setattr(os, "_exit", exits.append)
+    signals = AtOtherTimes()
+    with pytest.raises(Interrupted):
+        signals.on_signal(signal.SIGTERM, None)
+    signals.decide(0)
+    signals.on_signal(signal.SIGTERM, None)
+    assert exits == [], "a success that is being said stays one"
+    signals.on_signal(signal.SIGTERM, None)
+    assert exits == [0], "but a second signal ends the saying"
+
+
+def test_after_an_interruption_the_next_signal_is_the_second(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    exits: list[int] = []
+    monkeypatch.setattr(os, "_exit", exits.append)
+    signals = AtOtherTimes()
+    signals.decide(130)
+    signals.on_signal(signal.SIGINT, None)
+    assert exits == [130]
 
 
 @pytest.mark.parametrize(

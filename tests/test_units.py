@@ -135,7 +135,8 @@ def test_a_size_is_printed_for_people(size_bytes: float, text: str) -> None:
         (185, "3 min 05 s"),
         (3599.7, "1 h 00 min"),
         (7620, "2 h 07 min"),
-        (200_000, "55 h 33 min"),
+        (86_399, "23 h 59 min"),
+        (200_000, "2 d 07 h"),
     ],
 )
 def test_a_duration_is_printed_for_people(duration_s: float, text: str) -> None:

@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import pty
+import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -30,12 +31,11 @@ from streamtos3.model import Connection, Retries, Retrying
 from streamtos3.naming import split_s3_prefix
 from streamtos3.retry import Retrier
 from streamtos3.store import Store
-from streamtos3.units import format_duration
 from tests.fake_s3 import FakeS3, Quirks
 from tests.proxy import Fault, FaultProxy
 from tests.quirks import Part, Upload
 from tests.seaweed import SeaweedFS, free_ports
-from tests.support import open_uploads
+from tests.support import MIB, open_uploads
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -442,6 +442,24 @@ def test_an_endpoint_that_is_gone_ends_the_loop_at_once() -> None:
     assert len(retries) == 1
 
 
+def test_the_command_that_a_failed_abort_names_removes_what_is_left() -> None:
+    with a_fake(min_part_bytes=1) as fake, FaultProxy(fake.endpoint_url) as proxy:
+        proxy.faults += [Fault(verb, "access-denied", times=-1) for verb in ("put-part", "abort")]
+        connection = ["--endpoint-url", proxy.endpoint_url, *KEYS]
+        words = ["put", *connection, "-c", "5MiB", "-", "s3://bkt/it's here"]
+        failed = subprocess.run(
+            [sys.executable, "-m", "streamtos3", *words], input=bytes(6 * MIB), capture_output=True
+        )
+        (upload_id,) = fake.uploads
+        named = failed.stderr.decode().partition("billed until it is: streamtos3 ")[2]
+        command = shlex.split(named.splitlines()[0])
+        proxy.faults.clear()
+        result = CliRunner().invoke(program, [*command, *connection, "--yes"])
+        assert fake.uploads == {}
+    assert (failed.returncode, result.exit_code) == (5, 0)
+    assert upload_id in command
+
+
 # Places that are not there
 
 
@@ -475,14 +493,6 @@ def test_a_malformed_place_is_status_2(where: str) -> None:
 )
 def test_a_place_is_a_bucket_and_perhaps_a_prefix(url: str, expected: tuple[str, str]) -> None:
     assert split_s3_prefix(url) == expected
-
-
-def test_ages_beyond_a_day_are_told_in_days() -> None:
-    assert [format_duration(s) for s in (86_399, 86_400, 7 * DAY_S + 3 * 3600)] == [
-        "23 h 59 min",
-        "1 d 00 h",
-        "7 d 03 h",
-    ]
 
 
 # A real server

@@ -23,7 +23,9 @@ from .talk import say
 
 __all__ = ["main", "program"]
 
-_COMMANDS = {"put": "put", "run": "run", "destinations": "destinations", "uploads": "uploads"}
+_COMMANDS = {
+    name: name for name in ("put", "run", "get", "verify", "etag", "destinations", "uploads")
+}
 _DEFAULT = "put"
 
 

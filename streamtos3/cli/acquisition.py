@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import platform
 import socket
+import stat
 from collections.abc import Callable
 from datetime import datetime, timezone
 from typing import Any, TextIO
 
 from .. import __version__
-from ..errors import Interrupted, ReportError, StreamToS3Error, UsageError
+from ..errors import Interrupted, ReportError, StreamToS3Error, UnprovedError, UsageError
 from ..model import Event, Options, Receipt, Resuming, Retrying, Started, UploadCreated, Warned
 from ..units import format_duration, format_size
 from .talk import escaped
@@ -58,26 +59,32 @@ class AcquisitionLog:
 
     def stored(self, receipt: Receipt) -> None:
         """The end of an acquisition that succeeded."""
-        size = f"{receipt.size_bytes} bytes ({format_size(receipt.size_bytes)})"
-        self._line(f"end of input: {size} read, {receipt.retries} retries")
-        for name, value in receipt.digests.items():
-            self._line(f"  {name}: {value}")
+        self._contents(receipt)
         version = f", version {receipt.version_id}" if receipt.version_id else ""
         self._line(f"  object: ETag {receipt.etag_found}{version}")
         self._line(f"verdict: stored and proved by {receipt.proof.object}")
 
     def failed(self, error: BaseException) -> None:
         """The end of one that did not."""
+        if isinstance(error, UnprovedError):
+            self._contents(error.receipt)
         message = error.message if isinstance(error, StreamToS3Error | Interrupted) else str(error)
         self._line(f"verdict: FAILED: {message}")
         left_behind = getattr(error, "left_behind", None)
         self._line(f"  left behind: {left_behind or 'nothing'}")
 
+    def _contents(self, receipt: Receipt) -> None:
+        size = f"{receipt.size_bytes} bytes ({format_size(receipt.size_bytes)})"
+        self._line(f"end of input: {size} read, {receipt.retries} retries")
+        for name, value in receipt.digests.items():
+            self._line(f"  {name}: {value}")
+
     def close(self) -> None:
         """Sync to the disk. ReportError when anything could not be written."""
         try:
             self._file.flush()
-            os.fsync(self._file.fileno())
+            if stat.S_ISREG(os.fstat(self._file.fileno()).st_mode):
+                os.fsync(self._file.fileno())
             self._file.close()
         except OSError as error:
             self._failed = self._failed or error

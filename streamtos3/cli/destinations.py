@@ -16,16 +16,25 @@ import click
 
 from ..config import Destination, default_config_path, read_destinations
 from ..errors import UsageError
-from ..naming import expand_template, is_s3_url, split_s3_url, time_values
+from ..naming import (
+    check_destination_name,
+    expand_template,
+    is_s3_url,
+    split_s3_prefix,
+    split_s3_url,
+    time_values,
+)
 from .options import DESTINATION_META, OPTION_NAMES, option, together
 from .talk import escaped
 
 __all__ = [
     "DestinationCommand",
     "Place",
+    "address_of",
     "destination_from",
     "destination_options",
     "destinations",
+    "prefix_of",
 ]
 
 destination_options = together(
@@ -48,10 +57,12 @@ class DestinationCommand(click.Command):
         if name:
             destination = _find(name, _first(given.get("config"), _config_path()))
             ctx.meta[DESTINATION_META] = destination
-            ctx.default_map = self._defaults(destination)
+            ctx.default_map = self._defaults(ctx, destination)
         return super().parse_args(ctx, args)
 
-    def _defaults(self, destination: Destination) -> dict[str, Any]:
+    def _defaults(self, ctx: click.Context, destination: Destination) -> dict[str, Any]:
+        if destination.options.keys() - OPTION_NAMES.keys():
+            _know_all_options(ctx)
         multiple = {each.name for each in self.params if getattr(each, "multiple", False)}
         defaults: dict[str, Any] = {}
         for key, value in destination.options.items():
@@ -60,9 +71,23 @@ class DestinationCommand(click.Command):
             if key not in OPTION_NAMES:
                 raise UsageError(f"[destination.{destination.name}] sets {key}, which is no option")
             name = OPTION_NAMES[key]
+            if isinstance(value, dict | list) and not (name in multiple and _is_text_list(value)):
+                raise UsageError(f"[destination.{destination.name}]: {key} takes one value")
             listed = name in multiple and not isinstance(value, list)
             defaults[name] = [value] if listed else value
         return defaults
+
+
+def _know_all_options(ctx: click.Context) -> None:
+    """Load the other commands, as a destination may set what only they have."""
+    root = ctx.find_root()
+    if isinstance(root.command, click.Group):
+        for name in root.command.list_commands(root):
+            root.command.get_command(root, name)
+
+
+def _is_text_list(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(each, str) for each in value)
 
 
 def _first(given: Any, otherwise: str | None) -> str:
@@ -108,7 +133,7 @@ def destination_from(
     urls = [word for word in words if is_s3_url(word)]
     named = _current_destination()
     if named is not None:
-        if urls or values["obj"] is not None or not inputs:
+        if urls or _is_given("bucket") or _is_given("obj") or not inputs:
             raise UsageError("with -D give just the key", hint=usage)
         bucket, template = named.bucket, named.prefix + inputs.pop()
     else:
@@ -121,16 +146,41 @@ def destination_from(
     return inputs, Place(bucket, key, template if key != template else None)
 
 
+def address_of(word: str) -> tuple[str, str]:
+    """Bucket and key of an object that is there: an s3:// address, or with -D a key.
+
+    Taken as it is: nothing is expanded, because what was stored yesterday is not named by today.
+    """
+    named = _current_destination()
+    if named is None:
+        return split_s3_url(word)
+    bucket, key = named.bucket, named.prefix + _just_the_key(word)
+    check_destination_name(bucket, key)
+    return bucket, key
+
+
+def prefix_of(word: str | None) -> tuple[str, str]:
+    """Bucket and prefix, likewise; with -D `word` may be missing and goes below the prefix."""
+    named = _current_destination()
+    if named is not None:
+        return named.bucket, named.prefix + _just_the_key(word or "")
+    if word is None:
+        raise UsageError("no place in S3", hint="write it as s3://BUCKET/PREFIX, or use -D")
+    return split_s3_prefix(word)
+
+
+def _just_the_key(word: str) -> str:
+    if is_s3_url(word):
+        raise UsageError("with -D give just the key")
+    return word
+
+
 def _written_out(urls: list[str], values: dict[str, Any], usage: str) -> tuple[str, str]:
     """Bucket and key from the s3:// word, or from -b and -o."""
     if len(urls) > 1:
         raise UsageError(f"too many arguments: {' '.join(urls)}", hint=usage)
-    if urls and (values["bucket"] or values["obj"]):
-        # From the environment they are defaults; on the command line a contradiction.
-        context = click.get_current_context()
-        for name in ("bucket", "obj"):
-            if context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE:
-                raise UsageError("give either s3://BUCKET/KEY or -b and -o, not both")
+    if urls and (_is_given("bucket") or _is_given("obj")):
+        raise UsageError("give either s3://BUCKET/KEY or -b and -o, not both")
     if urls:
         return split_s3_url(urls[0])
     if values["bucket"] and values["obj"] is not None:
@@ -138,12 +188,25 @@ def _written_out(urls: list[str], values: dict[str, Any], usage: str) -> tuple[s
     raise UsageError("no destination", hint=usage)
 
 
+def _is_given(name: str) -> bool:
+    """Whether an option is on the command line; from the environment it is only a default."""
+    source = click.get_current_context().get_parameter_source(name)
+    return source is click.core.ParameterSource.COMMANDLINE
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container whose user has no name
+        return str(os.getuid())
+
+
 def _values() -> dict[str, str]:
     """What a template's names stand for, now and here."""
     return {
         **time_values(datetime.now(timezone.utc)),
         "hostname": socket.gethostname(),
-        "user": getpass.getuser(),
+        "user": _user(),
         "uuid": str(uuid.uuid4()),
     }
 

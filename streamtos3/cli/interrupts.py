@@ -46,14 +46,9 @@ class Interrupts:
         self._show = show
         self._may_finish = finish
         self._ends_anyway: threading.Timer | None = None
-        self._came_late = 0
 
     def __call__(self, signum: int) -> None:
-        if self.stored is not None:
-            self._came_late += 1
-            if self._came_late > 1:
-                self._leave(signum, "left on a second signal")
-        elif self._reads_on(signum):
+        if self._reads_on(signum):
             self._may_finish = False
         elif self._ends_anyway is None:
             self._latch.fail(Interrupted(signum))
@@ -72,7 +67,8 @@ class Interrupts:
 
     def _reads_on(self, signum: int) -> bool:
         """Whether this signal only means that the producer was told to stop."""
-        if not self._may_finish or signum == signal.SIGHUP or self._latch.error is not None:
+        is_over = self.stored is not None or self._latch.error is not None
+        if not self._may_finish or signum == signal.SIGHUP or is_over:
             return False
         if isinstance(self.source, _Producer) and not self.source.tell(signum):
             return False  # nothing has begun that could come to its end

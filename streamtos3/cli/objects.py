@@ -15,7 +15,7 @@ from ..errors import CredentialsError, UsageError
 from ..settings import ObjectSettings, guess_content_type
 from .options import Choice, Text, option, together
 
-__all__ = ["case_from", "object_options", "settings_from"]
+__all__ = ["case_from", "object_options", "read_customer_key", "settings_from"]
 
 _CASE_FIELDS = ("case", "evidence", "examiner", "notes")
 
@@ -79,7 +79,7 @@ def settings_from(values: dict[str, Any], key: str) -> ObjectSettings:
         acl=values["acl"],
         sse=values["sse"],
         sse_kms_key_id=values["sse_kms_key_id"],
-        sse_c_key=_read_customer_key(key_file, values["insecure_keyfile"]) if key_file else None,
+        sse_c_key=read_customer_key(key_file, values["insecure_keyfile"]) if key_file else None,
         lock_mode=values["lock_mode"],
         lock_until=_lock_until(values["lock_until"], values["lock_days"]),
         legal_hold=values["legal_hold"],
@@ -93,7 +93,7 @@ def case_from(values: dict[str, Any]) -> dict[str, str]:
     return {name: values[name] for name in _CASE_FIELDS if values[name]}
 
 
-def _read_customer_key(path: str, allow_insecure: bool) -> bytes:
+def read_customer_key(path: str, allow_insecure: bool) -> bytes:
     """The 32 bytes of a customer's key. CredentialsError if unreadable, malformed or exposed."""
     try:
         mode = Path(path).stat().st_mode

@@ -30,6 +30,7 @@ __all__ = [
     "retry_options",
     "size",
     "statuses",
+    "talk_options",
     "together",
     "upload_options",
     "upload_options_from",
@@ -164,9 +165,7 @@ retry_options = together(
     ),
 )
 
-report_options = together(
-    option("--json", "as_json", is_flag=True, help="Print the receipt to standard output."),
-    option("--receipt", metavar="FILE", help="Write the receipt to FILE once all is proved."),
+talk_options = together(
     option(
         "--progress/--no-progress",
         default=None,
@@ -174,6 +173,12 @@ report_options = together(
     ),
     option("-q", "--quiet", is_flag=True, help="Say nothing but errors."),
     option("-d", "--debug", is_flag=True, help="Add botocore's log and tracebacks."),
+)
+
+report_options = together(
+    option("--json", "as_json", is_flag=True, help="Print the receipt to standard output."),
+    option("--receipt", metavar="FILE", help="Write the receipt to FILE once all is proved."),
+    talk_options,
 )
 
 upload_options = together(

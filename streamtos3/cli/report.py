@@ -10,7 +10,16 @@ from typing import Any
 import click
 
 from ..errors import ReportError
-from ..model import Event, Receipt, Resuming, Retrying, Started, UploadCreated, Warned
+from ..model import (
+    Event,
+    ReadReport,
+    Receipt,
+    Resuming,
+    Retrying,
+    Started,
+    UploadCreated,
+    Warned,
+)
 from ..progress import BarProgress, LineProgress, Progress, SilentProgress
 from ..units import format_duration, format_size
 from .talk import is_terminal, line, say
@@ -19,10 +28,10 @@ __all__ = ["Show", "print_receipt", "report"]
 
 
 class Show:
-    """Turns the engine's events into progress and lines."""
+    """Turns the engine's events into progress and lines; `verb` is what happens to the bytes."""
 
-    def __init__(self, values: dict[str, Any]) -> None:
-        self._progress = _progress(values)
+    def __init__(self, values: dict[str, Any], verb: str = "stored") -> None:
+        self._progress = _progress(values, verb)
         self._quiet = values["quiet"]
         self.upload_id: str | None = None
 
@@ -59,13 +68,13 @@ class Show:
             )
 
 
-def _progress(values: dict[str, Any]) -> Progress:
+def _progress(values: dict[str, Any], verb: str) -> Progress:
     wanted = values["progress"]
     if values["quiet"] or wanted is False:
         return SilentProgress(say)
     if is_terminal(2):
-        return BarProgress(sys.stderr, line)
-    return LineProgress(say) if wanted else SilentProgress(say)
+        return BarProgress(sys.stderr, line, verb=verb)
+    return LineProgress(say, verb=verb) if wanted else SilentProgress(say)
 
 
 def report(
@@ -95,8 +104,8 @@ def report(
         raise failed
 
 
-def print_receipt(receipt: Receipt) -> None:
-    """The receipt as one line on standard output. ReportError if nobody takes it."""
+def print_receipt(receipt: Receipt | ReadReport) -> None:
+    """A receipt or report as one line on standard output. ReportError if nobody takes it."""
     from ..receipt import receipt_json
 
     if sys.stdout is None:  # closed when the program began; click would drop the text

@@ -15,12 +15,12 @@ from contextlib import contextmanager
 
 from ..errors import Interrupted
 
-__all__ = ["at_other_times", "on_signals"]
+__all__ = ["AtOtherTimes", "at_other_times", "on_signals"]
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
-class _AtOtherTimes:
+class AtOtherTimes:
     """What a signal does outside of `on_signals`: it raises Interrupted in the main thread.
 
     Not any more once the outcome is decided, or a stored object would be called interrupted:
@@ -34,7 +34,7 @@ class _AtOtherTimes:
     def install(self) -> None:
         """For a process that is ours alone, as the console entry point's is."""
         for each in _watched():
-            signal.signal(each, self._on_signal)
+            signal.signal(each, self.on_signal)
 
     def decide(self, status: int) -> None:
         """The program will end with this exit status, whatever signals come."""
@@ -42,7 +42,8 @@ class _AtOtherTimes:
         if status > 128:  # the first signal has been, and this is what came of it
             self._ignores_one = False
 
-    def _on_signal(self, signum: int, frame: object) -> None:
+    def on_signal(self, signum: int, frame: object) -> None:
+        """The handler."""
         if self._status is None:
             raise Interrupted(signum)
         if not self._ignores_one:
@@ -50,7 +51,7 @@ class _AtOtherTimes:
         self._ignores_one = False
 
 
-at_other_times = _AtOtherTimes()
+at_other_times = AtOtherTimes()
 
 
 @contextmanager

@@ -13,6 +13,7 @@ from typing import Any
 
 from ..errors import ReportError, StreamToS3Error, UnprovedError, UsageError
 from ..model import Options, Receipt
+from ..naming import check_destination_name
 from ..source import Source
 from ..tee import TeeSource
 from ..units import format_size
@@ -25,6 +26,8 @@ from .talk import say
 
 __all__ = ["store_stream"]
 
+_RECEIPT_SUFFIX = ".receipt.json"
+
 
 def store_stream(
     open_source: Callable[[], Source],
@@ -33,10 +36,6 @@ def store_stream(
     argv: list[str] | None,
 ) -> None:
     """Upload what `open_source` opens to `place`, and report; whatever fails is raised."""
-    if values["debug"]:
-        from .debug import start_debug_log
-
-        start_debug_log()
     options = replace(
         upload_options_from(values, argv),
         settings=settings_from(values, place.key),
@@ -45,7 +44,11 @@ def store_stream(
         key_template=place.template,
         case=case_from(values),
     )
-    _check(options, values)
+    if values["debug"]:
+        from .debug import start_debug_log
+
+        start_debug_log(options.settings.sse_c_key)
+    _check(options, place, values)
     log = AcquisitionLog(values["log"]) if values["log"] else None
     try:
         _upload_and_report(open_source, place, options, values, log)
@@ -121,7 +124,7 @@ def _store_receipt(receipt: Receipt, options: Options) -> None:
         expect_sha256=None,
         size_hint_bytes=None,
     )
-    key = f"{receipt.key}.receipt.json"
+    key = receipt.key + _RECEIPT_SUFFIX
     try:
         upload(io.BytesIO(text.encode()), receipt.bucket, key, options=plain)
     except StreamToS3Error as error:
@@ -136,10 +139,12 @@ def _print_unproved(receipt: Receipt) -> None:
         say(f"warning: {error.message}")
 
 
-def _check(options: Options, values: dict[str, Any]) -> None:
+def _check(options: Options, place: Place, values: dict[str, Any]) -> None:
     """What can be said of the options before anything is opened."""
     if values["tee"] and values["as_json"]:
         raise UsageError("--tee and --json both want standard output")
+    if values["receipt_object"]:
+        check_destination_name(place.bucket, place.key + _RECEIPT_SUFFIX)
     if values["receipt"]:
         from ..receipt import check_receipt_path
 

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..errors import AbsentError, ReportError, StoreError, UsageError
-from ..naming import split_s3_prefix
 from ..units import format_duration, format_size
+from .destinations import DestinationCommand, destination_options, prefix_of
 from .options import (
     connection_from,
     connection_options,
@@ -52,9 +52,12 @@ _quiet = option("-q", "--quiet", is_flag=True, help="Say nothing but errors.")
 _debug = option("-d", "--debug", is_flag=True, help="Add botocore's log and tracebacks.")
 
 
-@uploads.command("list", short_help="List unfinished uploads, oldest first.")
-@click.argument("place", metavar="s3://BUCKET/[PREFIX]")
+@uploads.command(
+    "list", cls=DestinationCommand, short_help="List unfinished uploads, oldest first."
+)
+@click.argument("place", required=False, metavar="s3://BUCKET/[PREFIX]")
 @option("--json", "as_json", is_flag=True, help="Print one JSON object a line.")
+@destination_options
 @connection_options
 @retry_options
 @_quiet
@@ -72,8 +75,10 @@ def _list(**values: Any) -> None:
     _print(lines)
 
 
-@uploads.command(short_help="Abort unfinished uploads that are old enough.")
-@click.argument("place", metavar="s3://BUCKET/[PREFIX]")
+@uploads.command(
+    "abort", cls=DestinationCommand, short_help="Abort unfinished uploads that are old enough."
+)
+@click.argument("place", required=False, metavar="s3://BUCKET/[PREFIX]")
 @option(
     "--older-than",
     type=duration,
@@ -85,6 +90,7 @@ def _list(**values: Any) -> None:
 @option("--upload-id", metavar="ID", help="Only this upload, if it is old enough.")
 @option("--yes", is_flag=True, help="Do not ask.")
 @option("--dry-run", is_flag=True, help="Only list what would be aborted.")
+@destination_options
 @connection_options
 @retry_options
 @_quiet
@@ -145,7 +151,7 @@ class _Place:
 @contextmanager
 def _opened(values: dict[str, Any]) -> Iterator[_Place]:
     """Connect, list, and say what is odd about the connection and the clocks."""
-    bucket, prefix = split_s3_prefix(values["place"])
+    bucket, prefix = prefix_of(values["place"])
     if values["debug"]:
         from .debug import start_debug_log
 

@@ -1,0 +1,45 @@
+"""`etag`: the ETag that an object made of a local file will have."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from ..errors import Interrupted, ReportError
+from ..latch import Latch, Stopped
+from .options import option, size
+
+__all__ = ["etag"]
+
+
+@click.command(short_help="Print the ETag that `put` would make of a file.")
+@click.argument("infile", metavar="FILE")
+@option(
+    "-c", "--chunksize", type=size, default="8MiB", show_default=True, help="Part size, as in put."
+)
+def etag(infile: str, chunksize: int) -> None:
+    """Print the ETag that S3 computes of FILE (- for standard input) when `put` stores it.
+
+    The plain MD5 of what fits one part; else the MD5 of the parts' MD5s, a dash, and their
+    number. The parts are those of `put` with the same -c: larger where a file has more than
+    10,000 of them, growing every 1,000 where the length of the stream is unknown.
+    """
+    from ..local import etag_as_stored
+    from ..source import open_file, take_standard_input
+    from .signals import on_signals
+
+    source = take_standard_input() if infile == "-" else open_file(infile)
+    with Latch() as latch, on_signals(lambda signum: latch.fail(Interrupted(signum))):
+        try:
+            found = etag_as_stored(source, latch, chunk_bytes=chunksize)
+        except Stopped:
+            assert latch.error is not None
+            raise latch.error from None
+        finally:
+            source.close()
+    try:
+        click.echo(found)
+        sys.stdout.flush()
+    except (OSError, ValueError, AttributeError) as error:
+        raise ReportError(f"cannot print the ETag: {error}") from error

@@ -1,0 +1,101 @@
+"""`verify`: is the object what this file, this stream or this receipt says?"""
+
+from __future__ import annotations
+
+from contextlib import closing
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ..errors import UnprovedReadError
+from ..model import ReadReport
+from ..units import format_size
+from .destinations import DestinationCommand, address_of
+from .options import option
+from .reading import reading_options, reading_options_from, receipt_from
+from .report import Show, print_receipt
+from .talk import say
+
+if TYPE_CHECKING:
+    from ..source import FdSource
+
+__all__ = ["verify"]
+
+
+@click.command(
+    cls=DestinationCommand,
+    short_help="Compare an object with a file, a stream, a receipt, or its own ETag.",
+)
+@click.argument("url", metavar="s3://BUCKET/KEY")
+@click.argument("infile", required=False, metavar="[INFILE]")
+@option("--receipt", metavar="FILE", help="Compare with the receipt of the upload.")
+@option("--readback", is_flag=True, help="Read the object too, and compare the bytes.")
+@option("--json", "as_json", is_flag=True, help="Print a report to standard output.")
+@reading_options
+def verify(url: str, infile: str | None, **values: Any) -> None:
+    """Compare an object with INFILE (- for standard input), or with a receipt.
+
+    With INFILE its ETag is computed with the object's part sizes and compared with the one that
+    the service answers: nothing is downloaded. With --receipt size, ETag and version id are
+    compared. With neither, or with --readback, the object is read and its bytes are compared.
+
+    Exit status 0: proved equal. 9: different. 10: nothing differs, but nothing proves it.
+    """
+    bucket, key = address_of(url)
+    receipt = receipt_from(values["receipt"])
+    options = reading_options_from(values)
+    if values["debug"]:
+        from .debug import start_debug_log
+
+        start_debug_log(options.settings.sse_c_key)
+    source = _open(infile)
+    from ..latch import Latch
+    from ..proof import verify_object
+    from .interrupts import Interrupts
+    from .signals import on_signals
+
+    latch = Latch()
+    show = Show(values, "read")
+    try:
+        with closing(Interrupts(latch, show, finish=False)) as act, on_signals(act):
+            report = verify_object(
+                bucket,
+                key,
+                source=source,
+                receipt=receipt,
+                readback=values["readback"],
+                version_id=values["version_id"],
+                options=options,
+                on_event=show,
+                latch=latch,
+            )
+    except UnprovedReadError as error:
+        if values["as_json"]:
+            print_receipt(error.report)
+        raise
+    finally:
+        show.close()
+    if values["as_json"]:
+        print_receipt(report)
+    if not values["quiet"]:
+        say(_summary(report, infile, values["receipt"]))
+
+
+def _open(infile: str | None) -> FdSource | None:
+    if infile is None:
+        return None
+    from ..source import open_file, take_standard_input
+
+    return take_standard_input() if infile == "-" else open_file(infile)
+
+
+def _summary(report: ReadReport, infile: str | None, receipt: str | None) -> str:
+    """What was compared with what."""
+    others = [infile and ("standard input" if infile == "-" else infile), receipt]
+    with_what = " and ".join(each for each in others if each) or "its own ETag"
+    digests = "".join(f", {name} {value}" for name, value in report.digests.items())
+    return (
+        f"s3://{report.bucket}/{report.key} ({format_size(report.object_bytes)}) equals "
+        f"{with_what}: compared {', '.join(report.compared)}; "
+        f"proved by {report.proof} {report.etag}{digests}"
+    )

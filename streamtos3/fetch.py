@@ -1,0 +1,299 @@
+"""The way back: one object to one output, ranges in parallel, in order, and proved.
+
+Finds the object, decides what can prove it and how it is therefore cut, has it read, and
+judges. The reading itself is the window's business, the proof the evidence's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from datetime import datetime, timezone
+from functools import partial
+from typing import TYPE_CHECKING, BinaryIO
+
+from . import __version__
+from .answers import ObjectInfo
+from .buffers import BufferPool, default_memory_bytes
+from .crew import Crew
+from .errors import (
+    IntegrityError,
+    RefusedError,
+    TransientError,
+    UnprovedReadError,
+    UsageError,
+)
+from .events import guarded
+from .evidence import EtagEvidence, Evidence, NoEvidence, Piece, ReceiptEvidence, cut_pieces
+from .latch import Latch, Stopped
+from .layout import AskPart, asking, find_layout, is_md5, is_wrong, parts_in
+from .model import (
+    ByteRange,
+    Event,
+    Options,
+    ReadReport,
+    ReadStarted,
+    Receipt,
+    Retrying,
+)
+from .naming import check_object_name
+from .preflight import find_object
+from .readstore import ReadStore
+from .retry import Retrier
+from .units import format_size
+from .window import Target, Window
+from .writer import Writer, as_writer
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3.client import S3Client
+
+__all__ = ["download"]
+
+
+def download(
+    bucket: str,
+    key: str,
+    output: Writer | BinaryIO | int,
+    *,
+    byte_range: ByteRange | None = None,
+    version_id: str | None = None,
+    receipt: Receipt | None = None,
+    options: Options | None = None,
+    client: S3Client | None = None,
+    on_event: Callable[[Event], None] | None = None,
+    latch: Latch | None = None,
+) -> ReadReport:
+    """Read the object `key`, or a range of it, into `output`, in order, and prove it.
+
+    output: a descriptor (duplicated), a binary file object, or any `writer.Writer`.
+    byte_range: proved only with a receipt, by the parts that hold it.
+    receipt: what `upload` returned. No byte of a part leaves before the part's MD5 is right.
+    options: `chunk_bytes`, `jobs`, `memory_bytes`, `retries` and `connection` are heeded.
+    client, on_event, latch: as for `upload`.
+
+    Returns if and only if what was written is proved to be what was stored. Raises a
+    StreamToS3Error otherwise: IntegrityError, though bytes are out, when the object is another
+    or was replaced half way; UnprovedReadError, after all bytes, when nothing can prove them.
+    """
+    options = options or Options()
+    check_object_name(bucket, key)
+    with latch or Latch() as own_latch:
+        writer = as_writer(output)
+        try:
+            store = ReadStore(
+                bucket,
+                options.connection,
+                settings=options.settings,
+                connections=options.jobs,
+                client=client,
+            )
+            run = _Download(store, key, writer, options, own_latch, guarded(on_event))
+            return run.run(byte_range, version_id, receipt)
+        finally:
+            writer.close()
+
+
+class _Download:
+    """One run. `run` is called once."""
+
+    def __init__(
+        self,
+        store: ReadStore,
+        key: str,
+        writer: Writer,
+        options: Options,
+        latch: Latch,
+        emit: Callable[[Event], None],
+    ) -> None:
+        self._store = store
+        self._key = key
+        self._what = f"s3://{store.bucket}/{key}"
+        self._writer = writer
+        self._options = options
+        self._latch = latch
+        self._emit = emit
+        self._crew = Crew(options.jobs, latch)
+        self._memory_bytes = options.memory_bytes or default_memory_bytes()
+        self._pool = BufferPool(self._memory_bytes, options.jobs + 1, latch)
+        self._retrier = Retrier(options.retries, latch, self._note_retry)
+        self._window: Window | None = None
+        self._layout: tuple[int, ...] | None = None
+        self._evidence: Evidence = NoEvidence()
+        self._retries = 0
+
+    def run(
+        self, byte_range: ByteRange | None, version_id: str | None, receipt: Receipt | None
+    ) -> ReadReport:
+        """Find, read, prove; or raise the first error."""
+        started_at = datetime.now(timezone.utc)
+        try:
+            self._info = self._find(version_id)
+            self._version_id = self._pinned_version(version_id)
+            first, end = _resolve(byte_range, self._info.size_bytes)
+            pieces = self._plan(first, end, receipt)
+            self._emit(ReadStarted(end - first))
+            self._read(pieces)
+            proof = self._verdict()
+        except BaseException as error:  # noqa: BLE001 - the first error is raised
+            raise self._first(error) from error.__cause__
+        finally:
+            self._crew.dismiss()
+        report = self._report(first, end, proof, started_at)
+        if proof is None:
+            raise self._unproved(report)
+        return report
+
+    def _find(self, version_id: str | None) -> ObjectInfo:
+        patience_s = self._options.retries.check_for_s
+        call = partial(find_object, self._store, self._retrier, self._key, version_id, patience_s)
+        return self._crew.submit(call).result()
+
+    def _pinned_version(self, wanted: str | None) -> str | None:
+        """The version that all requests name, so that a replaced object does not disturb them.
+
+        None where the right to read versions is missing: If-Match notices a replacement then.
+        """
+        if wanted is not None or self._info.version_id in (None, "null"):
+            return wanted
+        version_id = self._info.version_id
+        what = f"look at {self._what}"
+        look = partial(self._store.head, self._key, version_id)
+
+        def attempt() -> str | None:
+            try:
+                self._retrier.call(what, look)
+            except RefusedError:
+                return None
+            return version_id
+
+        return self._crew.submit(attempt).result()
+
+    def _plan(self, first: int, end: int, receipt: Receipt | None) -> Iterator[Piece]:
+        """Decide what proves the bytes, and with it how they are cut."""
+        whole = (first, end) == (0, self._info.size_bytes)
+        if receipt is not None:
+            return self._plan_by_receipt(first, end, receipt, whole=whole)
+        if whole:
+            self._layout = find_layout(self._info, self._ask, self._options.limits)
+        sizes = self._layout
+        if sizes is not None:
+            whole_parts = parts_in(self._info.etag) is not None and self._fit(max(sizes))
+            self._evidence = EtagEvidence(self._what, self._info, sizes, whole_parts=whole_parts)
+            sizes = sizes if whole_parts else None
+        return cut_pieces(first, end, self._options.chunk_bytes, sizes)
+
+    def _plan_by_receipt(
+        self, first: int, end: int, receipt: Receipt, *, whole: bool
+    ) -> Iterator[Piece]:
+        if receipt.size_bytes != self._info.size_bytes:
+            raise IntegrityError(
+                f"{self._what} has {self._info.size_bytes} bytes, "
+                f"the receipt says {receipt.size_bytes}",
+                hint=_other_version(receipt, self._info),
+            )
+        self._evidence = ReceiptEvidence(self._what, receipt, whole=whole)
+        sizes = [part.size_bytes for part in receipt.parts]
+        pieces = list(cut_pieces(first, end, self._options.chunk_bytes, sizes))
+        largest_bytes = max((piece.size_bytes for piece in pieces), default=0)
+        if largest_bytes > self._memory_bytes:
+            raise UsageError(
+                f"a part of {format_size(largest_bytes)} must be checked as a whole before it "
+                f"leaves, and --memory is {format_size(self._memory_bytes)}",
+                hint=f"raise it: --memory {largest_bytes}",
+            )
+        return iter(pieces)
+
+    def _fit(self, part_bytes: int) -> bool:
+        """Whether whole parts can be read without losing parallelism to their size."""
+        roomy_bytes = self._memory_bytes // (self._options.jobs + 1)
+        return part_bytes <= max(self._options.chunk_bytes, roomy_bytes)
+
+    @property
+    def _ask(self) -> AskPart:
+        return asking(self._store, self._crew, self._retrier, self._key, self._version_id)
+
+    def _read(self, pieces: Iterator[Piece]) -> None:
+        self._window = Window(self._crew, self._pool, self._retrier, self._latch)
+        target = Target(self._store, self._key, self._version_id, self._info)
+        self._window.run(target, pieces, self._evidence, self._writer, self._emit)
+
+    def _verdict(self) -> str | None:
+        try:
+            return self._evidence.verdict()
+        except IntegrityError:
+            if self._layout is not None and is_wrong(self._layout, self._info, self._ask):
+                return None
+            raise
+
+    def _note_retry(self, event: Retrying, error: TransientError) -> None:
+        with self._latch.condition:
+            self._retries += 1
+        if error.throttled:
+            self._pool.hold_back()
+        self._emit(event)
+
+    def _first(self, error: BaseException) -> BaseException:
+        """The error that came first; nothing is written any more when it is raised.
+
+        Unless the writer hangs in a pipe that nobody empties: then it is left to itself.
+        """
+        if not isinstance(error, Stopped):
+            self._latch.fail(error)
+        first = self._latch.error
+        assert first is not None and not isinstance(first, Stopped)
+        if self._window is not None:
+            self._window.settle()
+        return first
+
+    def _unproved(self, report: ReadReport) -> UnprovedReadError:
+        etag = self._info.etag
+        if report.size_bytes < self._info.size_bytes:
+            reason = "no ETag covers a range"
+        elif self._info.etag_is_md5 and (is_md5(etag) or parts_in(etag)):
+            reason = f"its ETag is {etag}, but this endpoint does not tell where its parts end"
+        else:
+            reason = f"its ETag {etag} is not made of MD5s"
+        return UnprovedReadError(
+            f"{self._what} was read, but nothing proves that it is what was stored: {reason}",
+            hint="--receipt FILE, with the receipt of its upload, would prove it",
+            report=report,
+        )
+
+    def _report(self, first: int, end: int, proof: str | None, started_at: datetime) -> ReadReport:
+        return ReadReport(
+            bucket=self._store.bucket,
+            key=self._key,
+            endpoint=self._store.endpoint_url,
+            version_id=self._version_id or self._info.version_id,
+            object_bytes=self._info.size_bytes,
+            etag=self._info.etag,
+            offset_bytes=first,
+            size_bytes=end - first,
+            compared=self._evidence.compared if proof else (),
+            proof=proof,
+            digests=self._evidence.digests() if proof else {},
+            retries=self._retries,
+            started_at=started_at,
+            ended_at=datetime.now(timezone.utc),
+            program=f"streamtos3 {__version__}",
+        )
+
+
+def _resolve(wanted: ByteRange | None, size_bytes: int) -> tuple[int, int]:
+    """The first byte and the one after the last. UsageError where the object has none of them."""
+    if wanted is None:
+        return 0, size_bytes
+    if wanted.first is None:
+        first, end = max(0, size_bytes - (wanted.last or 0)), size_bytes
+    else:
+        first = wanted.first
+        end = size_bytes if wanted.last is None else min(wanted.last + 1, size_bytes)
+    if first >= end:
+        raise UsageError(f"the object has {size_bytes} bytes and none of this range")
+    return first, end
+
+
+def _other_version(receipt: Receipt, info: ObjectInfo) -> str | None:
+    """A hint, where the receipt is of another version."""
+    if receipt.version_id in (None, info.version_id):
+        return None
+    return f"the receipt is of another version: --version-id {receipt.version_id}"

@@ -1,0 +1,57 @@
+"""What is on this side: a local stream's ETag and digests, without a single request.
+
+The reader of an upload is not used, because nothing is stored: no buffers, no parts, no limits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import count
+
+from .digest import PartDigests, StreamDigests, composite_etag
+from .latch import Latch
+from .parts import DEFAULT_CHUNK_BYTES, S3_LIMITS, Limits, plan_parts
+from .source import Source
+
+__all__ = ["etag_as_stored", "read_through"]
+
+_READ_BYTES = 1 << 20
+
+
+def read_through(
+    source: Source,
+    parts: PartDigests,
+    digests: StreamDigests,
+    latch: Latch,
+    on_bytes: Callable[[int], None],
+) -> int:
+    """Digest all of `source`; returns its length in bytes. Raises SourceError, Stopped."""
+    view = memoryview(bytearray(_READ_BYTES))
+    size_bytes = 0
+    source.start()
+    while read_bytes := source.readinto(view, latch):
+        parts.update(view[:read_bytes])
+        digests.update(view[:read_bytes])
+        size_bytes += read_bytes
+        on_bytes(read_bytes)
+    source.finish(latch)
+    return size_bytes
+
+
+def etag_as_stored(
+    source: Source,
+    latch: Latch,
+    *,
+    chunk_bytes: int = DEFAULT_CHUNK_BYTES,
+    limits: Limits = S3_LIMITS,
+) -> str:
+    """The ETag that `upload` would expect of this stream with these chunks.
+
+    The plain MD5 of what fits one part, else the composite. The part sizes follow the same plan:
+    they grow where the length is unknown, and are larger than the chunks where a file needs it.
+    """
+    plan = plan_parts(chunk_bytes, length_bytes=source.length_bytes, limits=limits)
+    parts = PartDigests(plan.size_bytes(number) for number in count(1))
+    read_through(source, parts, StreamDigests(()), latch, lambda _: None)
+    md5s = parts.md5s()
+    return md5s[0].hex() if len(md5s) == 1 else composite_etag(md5s)

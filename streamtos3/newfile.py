@@ -1,0 +1,85 @@
+"""A file that is there under its name complete, or not at all.
+
+Written under a temporary name in the same directory, then synced and renamed. Whoever dies in
+between leaves at most the temporary file, whose name begins with `.streamtos3-`. All errors
+are `OSError`s, for the caller to give a meaning.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import stat
+import tempfile
+from types import TracebackType
+
+__all__ = ["NewFile"]
+
+
+class NewFile:
+    """`with NewFile(path) as file: write to file.fd, then file.publish(path, ...)`.
+
+    What was not published by the end of the block is removed.
+    """
+
+    def __init__(self, path: str) -> None:
+        self._directory = os.path.dirname(path) or "."
+        self.fd, self._temporary = tempfile.mkstemp(prefix=".streamtos3-", dir=self._directory)
+
+    def __enter__(self) -> NewFile:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        os.close(self.fd)
+        if self._temporary:
+            with contextlib.suppress(OSError):  # the first error is the one that matters
+                os.unlink(self._temporary)
+
+    def publish(self, path: str, *, replace: bool) -> None:
+        """Give the file its name, durably. FileExistsError where it is taken, unless `replace`.
+
+        `path` is in the same directory as the one that the file was made for.
+        """
+        os.fchmod(self.fd, _file_mode())
+        os.fsync(self.fd)
+        if replace:
+            os.rename(self._temporary, path)
+        else:
+            _rename_without_replacing(self._temporary, path)
+        self._temporary = ""
+        _sync_directory(self._directory)
+
+
+def _rename_without_replacing(temporary: str, path: str) -> None:
+    try:
+        os.link(temporary, path)
+    except FileExistsError:
+        raise
+    except OSError:  # a file system without hard links: the check has to do
+        if os.path.lexists(path):
+            raise FileExistsError(f"{path} exists") from None
+        os.rename(temporary, path)
+    else:
+        os.unlink(temporary)
+
+
+def _file_mode() -> int:
+    """What the user's umask gives a new file; `mkstemp` makes it private."""
+    umask = os.umask(0)
+    os.umask(umask)
+    return (stat.S_IRUSR | stat.S_IWUSR | stat.S_IRGRP | stat.S_IROTH) & ~umask
+
+
+def _sync_directory(directory: str) -> None:
+    fd = os.open(directory, os.O_RDONLY)
+    try:
+        # Some network file systems cannot sync a directory; the file itself is synced.
+        with contextlib.suppress(OSError):
+            os.fsync(fd)
+    finally:
+        os.close(fd)

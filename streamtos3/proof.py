@@ -1,0 +1,292 @@
+"""Is the object what this stream, or this receipt, says? Asked of the service, not of memory.
+
+The cheap proof is the ETag: computed here from the local bytes, or written in the receipt, and
+compared with what HEAD says. The expensive one reads the object back.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from datetime import datetime, timezone
+from functools import partial
+from typing import TYPE_CHECKING, BinaryIO
+
+from . import __version__
+from .answers import ObjectInfo
+from .crew import Crew
+from .digest import PartDigests, StreamDigests, composite_etag
+from .errors import IntegrityError, TransientError, UnprovedReadError
+from .events import guarded
+from .fetch import download
+from .latch import Latch, Stopped
+from .layout import AskPart, asking, find_layout, is_md5, is_wrong
+from .local import read_through
+from .model import Event, Options, RangeRead, ReadReport, ReadStarted, Receipt, Retrying
+from .naming import check_object_name
+from .preflight import find_object
+from .readstore import ReadStore
+from .retry import Retrier
+from .source import Source, as_source
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3.client import S3Client
+
+__all__ = ["verify_object"]
+
+_READBACK_DIGEST = "sha256"
+
+
+def verify_object(
+    bucket: str,
+    key: str,
+    *,
+    source: Source | BinaryIO | int | str | os.PathLike[str] | None = None,
+    receipt: Receipt | None = None,
+    readback: bool = False,
+    version_id: str | None = None,
+    options: Options | None = None,
+    client: S3Client | None = None,
+    on_event: Callable[[Event], None] | None = None,
+    latch: Latch | None = None,
+) -> ReadReport:
+    """Compare the object `key` with a local stream, with a receipt, or with its own ETag.
+
+    source: as for `upload`; its ETag is computed with the object's part sizes. No download.
+    receipt: its size, ETag and version id are compared; no download.
+    readback: read the object too, and compare the bytes. The default where there is neither
+        source nor receipt; then the ETag is recomputed.
+
+    Returns if and only if the object is proved. Raises IntegrityError when anything differs, and
+    UnprovedReadError when nothing does but nothing proves it either.
+    """
+    options = options or Options()
+    check_object_name(bucket, key)
+    with latch or Latch() as own_latch:
+        stream = None if source is None else as_source(source)
+        try:
+            run = _Verification(
+                bucket, key, version_id, options, client, own_latch, guarded(on_event)
+            )
+            readback = readback or (source is None and receipt is None)
+            return run.run(stream, receipt, readback=readback)
+        finally:
+            if stream is not None:
+                stream.close()
+
+
+class _Verification:
+    """One run. `run` is called once."""
+
+    def __init__(
+        self,
+        bucket: str,
+        key: str,
+        version_id: str | None,
+        options: Options,
+        client: S3Client | None,
+        latch: Latch,
+        emit: Callable[[Event], None],
+    ) -> None:
+        self._store = ReadStore(
+            bucket,
+            options.connection,
+            settings=options.settings,
+            connections=options.jobs,
+            client=client,
+        )
+        self._client = client
+        self._key = key
+        self._what = f"s3://{bucket}/{key}"
+        self._version_id = version_id
+        self._options = options
+        self._latch = latch
+        self._emit = emit
+        self._crew = Crew(options.jobs, latch)
+        self._retrier = Retrier(options.retries, latch, self._note_retry)
+        self._retries = 0
+        self._compared: list[str] = []
+        self._digests: dict[str, str] = {}
+        self._proof: str | None = None
+
+    def run(self, source: Source | None, receipt: Receipt | None, *, readback: bool) -> ReadReport:
+        """Compare everything that was asked for; or raise the first error."""
+        started_at = datetime.now(timezone.utc)
+        try:
+            self._info = self._find()
+            if receipt is not None:
+                self._compare_receipt(receipt)
+            if source is not None:
+                self._compare_source(source, receipt, readback=readback)
+            if readback:
+                self._compare_bytes(receipt, against_source=source is not None)
+        except BaseException as error:  # noqa: BLE001 - the first error is raised
+            if not isinstance(error, Stopped):
+                self._latch.fail(error)
+            first = self._latch.error
+            assert first is not None
+            raise first from first.__cause__
+        finally:
+            self._crew.dismiss()
+        report = self._report(started_at)
+        if self._proof is None:
+            raise self._unproved(report, readback=readback)
+        return report
+
+    def _note_retry(self, event: Retrying, error: TransientError) -> None:
+        with self._latch.condition:
+            self._retries += 1
+        self._emit(event)
+
+    def _find(self) -> ObjectInfo:
+        patience_s = self._options.retries.check_for_s
+        args = (self._store, self._retrier, self._key, self._version_id, patience_s)
+        return self._crew.submit(partial(find_object, *args)).result()
+
+    @property
+    def _ask(self) -> AskPart:
+        return asking(self._store, self._crew, self._retrier, self._key, self._version_id)
+
+    def _compare_receipt(self, receipt: Receipt) -> None:
+        """What HEAD says with what the receipt says. The ETag of a proved object proves it."""
+        info = self._info
+        etag = receipt.etag_found or receipt.etag_expected
+        self._compare("size", info.size_bytes, receipt.size_bytes)
+        self._compare("etag", info.etag, etag)
+        if receipt.version_id is not None:
+            self._compare("version id", info.version_id, receipt.version_id)
+        if receipt.proof.object is not None:
+            self._proof = "receipt-etag"
+
+    def _compare(self, name: str, found: object, expected: object) -> None:
+        if found != expected:
+            raise IntegrityError(
+                f"{self._what} is not what the receipt says: its {name} is {found}, "
+                f"the receipt says {expected}"
+            )
+        self._compared.append(name)
+
+    def _compare_source(self, source: Source, receipt: Receipt | None, *, readback: bool) -> None:
+        """The local stream with the receipt's parts, or its ETag with the object's."""
+        self._check_length(source.name, source.length_bytes)
+        if receipt is not None:
+            sizes: Sequence[int] | None = [part.size_bytes for part in receipt.parts]
+        else:
+            sizes = find_layout(self._info, self._ask, self._options.limits)
+        parts = PartDigests(sizes or (self._info.size_bytes,))
+        digests = StreamDigests((_READBACK_DIGEST,) if readback else ())
+        self._emit(ReadStarted(source.length_bytes))
+        size_bytes = read_through(
+            source, parts, digests, self._latch, lambda count: self._emit(RangeRead(count))
+        )
+        self._check_length(source.name, size_bytes)
+        self._digests = digests.hexdigests()
+        if "size" not in self._compared:
+            self._compared.append("size")
+        if receipt is not None:
+            self._compare_parts(source.name, parts.md5s(), receipt)
+        elif sizes is not None:
+            self._compare_etag(source.name, parts.md5s(), sizes)
+
+    def _check_length(self, name: str, size_bytes: int | None) -> None:
+        if size_bytes not in (None, self._info.size_bytes):
+            raise IntegrityError(
+                f"{self._what} has {self._info.size_bytes} bytes, {name} {size_bytes}"
+            )
+
+    def _compare_parts(self, name: str, md5s: Sequence[bytes], receipt: Receipt) -> None:
+        for md5, part in zip(md5s, receipt.parts, strict=True):
+            if md5.hex() != part.md5:
+                raise IntegrityError(
+                    f"{name} is not what the receipt says: part {part.number}, from byte "
+                    f"{part.offset_bytes} on, has the MD5 {md5.hex()} instead of {part.md5}"
+                )
+        self._compared.append("part MD5s")
+
+    def _compare_etag(self, name: str, md5s: Sequence[bytes], sizes: Sequence[int]) -> None:
+        plain = is_md5(self._info.etag)
+        found = md5s[0].hex() if plain else composite_etag(md5s)
+        if found == self._info.etag:
+            self._compared.append("etag")
+            self._proof = "md5-etag" if plain else "composite-etag"
+        elif not is_wrong(sizes, self._info, self._ask):
+            raise IntegrityError(
+                f"{self._what} is not what {name} holds: its ETag is {self._info.etag}, "
+                f"that of {name} {found}"
+            )
+
+    def _compare_bytes(self, receipt: Receipt | None, *, against_source: bool) -> None:
+        """Read the object, compare it with whatever is known of it."""
+        writer = _DigestWriter((_READBACK_DIGEST,) if against_source else ())
+        try:
+            report = download(
+                self._store.bucket,
+                self._key,
+                writer,
+                version_id=self._version_id,
+                receipt=receipt,
+                options=self._options,
+                client=self._client,
+                on_event=self._emit,
+                latch=self._latch,
+            )
+        except UnprovedReadError as error:
+            report = error.report
+        if report.etag != self._info.etag:
+            raise IntegrityError(f"{self._what} was replaced while it was being compared")
+        found = writer.digests.hexdigests()
+        if against_source and found != self._digests:
+            raise IntegrityError(
+                f"{self._what} is not what was read here: its {_READBACK_DIGEST} is "
+                f"{found[_READBACK_DIGEST]} instead of {self._digests[_READBACK_DIGEST]}"
+            )
+        self._proof = report.proof or ("readback" if against_source else self._proof)
+        self._retries += report.retries
+        self._digests = {**report.digests, **found}
+        names = (*self._compared, *report.compared, *found)
+        if report.compared or found:
+            names = (*names, "bytes")
+        self._compared = list(dict.fromkeys(names))
+
+    def _unproved(self, report: ReadReport, *, readback: bool) -> UnprovedReadError:
+        done = f"only its {' and '.join(report.compared)} could be compared"
+        hint = "--receipt FILE, with the receipt of its upload, would prove it"
+        return UnprovedReadError(
+            f"nothing proves that {self._what} is what was stored: its ETag is {report.etag}; "
+            + (done if report.compared else "there is nothing to compare it with"),
+            hint=hint if readback else "--readback reads the object and compares the bytes",
+            report=report,
+        )
+
+    def _report(self, started_at: datetime) -> ReadReport:
+        return ReadReport(
+            bucket=self._store.bucket,
+            key=self._key,
+            endpoint=self._store.endpoint_url,
+            version_id=self._info.version_id,
+            object_bytes=self._info.size_bytes,
+            etag=self._info.etag,
+            offset_bytes=0,
+            size_bytes=self._info.size_bytes,
+            compared=tuple(self._compared),
+            proof=self._proof,
+            digests=self._digests,
+            retries=self._retries,
+            started_at=started_at,
+            ended_at=datetime.now(timezone.utc),
+            program=f"streamtos3 {__version__}",
+        )
+
+
+class _DigestWriter:
+    """Digests what it is given and keeps nothing."""
+
+    def __init__(self, names: Sequence[str]) -> None:
+        self.digests = StreamDigests(names)
+
+    def deliver(self, data: memoryview, latch: Latch) -> None:
+        """See writer.Writer."""
+        self.digests.update(data)
+
+    def close(self) -> None:
+        """Nothing to close."""

@@ -1,0 +1,118 @@
+"""Where bytes that were read back go: a descriptor, a Python object, or nowhere.
+
+Every error here is an OutputError, so that it can never be taken for an error of the store. A
+write may block for as long as the reader of a pipe likes: it runs in a thread that nobody
+joins, see `fetch`.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+from typing import BinaryIO, Protocol, runtime_checkable
+
+from .errors import OutputClosedError, OutputError
+from .latch import Latch
+from .source import enlarge_pipe
+
+__all__ = ["FdWriter", "NullWriter", "ObjectWriter", "Writer", "as_writer"]
+
+_WRITE_BYTES = 1 << 20  # between two looks at the latch
+
+
+@runtime_checkable
+class Writer(Protocol):
+    """What `download` writes to, in order."""
+
+    def deliver(self, data: memoryview, latch: Latch) -> None:
+        """Write all of `data`. Raises OutputError, and Stopped when the download fails."""
+
+    def close(self) -> None:
+        """Let go of the output; a second call does nothing."""
+
+
+class FdWriter:
+    """A file descriptor. Owns and closes it."""
+
+    def __init__(self, fd: int, name: str) -> None:
+        self._fd = fd
+        self._name = name
+        self._offset = 0
+        enlarge_pipe(fd)
+
+    def deliver(self, data: memoryview, latch: Latch) -> None:
+        """See Writer."""
+        while data:
+            latch.check()
+            data = data[self._write_some(data[:_WRITE_BYTES], latch) :]
+
+    def _write_some(self, data: memoryview, latch: Latch) -> int:
+        try:
+            count = os.write(self._fd, data)
+        except BlockingIOError:  # another process left the descriptor non-blocking
+            self._wait(latch)
+            return 0
+        except BrokenPipeError as error:
+            raise OutputClosedError(f"nobody reads {self._name} any more") from error
+        except OSError as error:
+            reason = (error.strerror or str(error)).lower()
+            raise OutputError(
+                f"cannot write {self._name} at byte {self._offset}: {reason}"
+            ) from error
+        self._offset += count
+        return count
+
+    def _wait(self, latch: Latch) -> None:
+        poll = select.poll()
+        poll.register(self._fd, select.POLLOUT)
+        poll.register(latch.wake_fd, select.POLLIN)
+        poll.poll()
+
+    def close(self) -> None:
+        """Close the descriptor."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+
+class ObjectWriter:
+    """A binary file object, written by its own `write`; closed by whoever opened it."""
+
+    def __init__(self, stream: BinaryIO, name: str) -> None:
+        self._stream = stream
+        self._name = name
+
+    def deliver(self, data: memoryview, latch: Latch) -> None:
+        """See Writer. An unbuffered object may take less than it is given."""
+        while data:
+            latch.check()
+            try:
+                count = self._stream.write(data)
+            except BrokenPipeError as error:
+                raise OutputClosedError(f"nobody reads {self._name} any more") from error
+            except (OSError, ValueError) as error:
+                raise OutputError(f"cannot write {self._name}: {error}") from error
+            data = data[count:]
+
+    def close(self) -> None:
+        """Left to the owner."""
+
+
+class NullWriter:
+    """For those who want the proof and not the bytes."""
+
+    def deliver(self, data: memoryview, latch: Latch) -> None:
+        """Nothing is written."""
+
+    def close(self) -> None:
+        """Nothing to close."""
+
+
+def as_writer(writer: Writer | BinaryIO | int) -> Writer:
+    """What the library accepts: a descriptor (duplicated), a binary file object, or a Writer."""
+    if isinstance(writer, int):
+        name = "standard output" if writer == 1 else f"descriptor {writer}"
+        return FdWriter(os.dup(writer), name)
+    if isinstance(writer, Writer):
+        return writer
+    return ObjectWriter(writer, str(getattr(writer, "name", type(writer).__name__)))
