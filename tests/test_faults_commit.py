@@ -98,7 +98,7 @@ def test_a_lost_answer_is_no_failure_whatever_the_service_says_next(
 
 @EITHER
 @pytest.mark.parametrize("idempotent", [True, False, "412"])
-@pytest.mark.parametrize("how_often", [2, *slowly(1, 3)])
+@pytest.mark.parametrize("how_often", [4, *slowly(1, 2, 3)])
 def test_a_lost_answer_in_a_service_whose_objects_appear_late(
     monkeypatch: pytest.MonkeyPatch, idempotent: bool, how_often: int, overwrite: bool
 ) -> None:

@@ -385,6 +385,15 @@ def test_a_provider_that_raises_what_is_not_botocores_is_survived(
     assert on_fake.stores().retries > 0
 
 
+def test_a_commit_that_was_never_sent_is_no_undecided_one(
+    on_fake: Bench, failing_provider: Callable[[int, int], None]
+) -> None:
+    failing_provider(3, 1_000_000)  # the first two requests are the check's
+    error = on_fake.raises(RetriesUsedUpError, parts=1)
+    assert error.left_behind is None
+    assert [seen.verb for seen in on_fake.proxy.seen] == ["head", "head-bucket"]
+
+
 def test_a_provider_that_always_fails_is_a_clear_message(
     on_fake: Bench, failing_provider: Callable[[int, int], None]
 ) -> None:
