@@ -58,7 +58,9 @@ def _unproved(url: str, receipt: Receipt, options: Options) -> UnprovedError:
             f"{url} is stored, but nothing that this endpoint answers proves it "
             f"(ETag {receipt.etag_found or 'missing'})"
         )
-        hint = "--checksum crc32 may prove it here, and --verify readback does"
+        hint = "--verify readback proves it by reading it back"
+        if options.checksum is None:
+            hint = "--checksum crc32 may prove it here, and --verify readback does"
     error = UnprovedError(message, hint=hint, receipt=receipt)
     error.left_behind = f"{url}, unproved"
     return error
