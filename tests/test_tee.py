@@ -98,9 +98,18 @@ def test_a_reader_that_goes_away_changes_nothing_for_the_object(
     assert caught.value.exit_status == 11
 
 
-def test_a_descriptor_that_is_nonblocking_is_waited_for(pipe: tuple[int, int]) -> None:
-    """A shell's other programs may have left it so."""
+def test_a_nonblocking_descriptor_that_others_fill_is_waited_for(
+    pipe: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
     os.set_blocking(pipe[1], False)
+    write, full = os.write, iter([True, False, True])
+
+    def write_unless_full(fd: int, data: memoryview) -> int:
+        if fd == pipe[1] and next(full, False):
+            raise BlockingIOError
+        return write(fd, data)
+
+    monkeypatch.setattr(os, "write", write_unless_full)
     tee = TeeSource(InSteps(MORE_THAN_A_PIPE, step_bytes=MIB), pipe[1])
     view = memoryview(bytearray(MIB))
     copied = bytearray()

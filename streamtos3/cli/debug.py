@@ -112,9 +112,9 @@ def _shown(body: Any) -> Any:
     return body if _S3_DOCUMENT.match(data) else f"(left out: {len(data)} bytes)"
 
 
-def start_debug_log(customer_key: bytes | None = None) -> None:
-    """Log everything that this program, botocore and urllib3 have to say, but no secrets."""
-    handler = RedactingLog([*_known_secrets(), *_customer_key_secrets(customer_key)])
+def start_debug_log() -> None:
+    """Log everything that this program, botocore and urllib3 have to say."""
+    handler = RedactingLog(_known_secrets())
     handler.setFormatter(logging.Formatter("%(asctime)s %(threadName)s %(name)s: %(message)s"))
     root = logging.getLogger()
     root.addHandler(handler)
@@ -133,11 +133,6 @@ def _known_secrets() -> Iterator[str]:
     proxies = [os.environ.get(each) or os.environ.get(each.upper()) for each in _PROXIES]
     for proxy in (params.get("proxy"), *proxies):
         yield from _url_secrets(proxy or "")
-
-
-def _customer_key_secrets(key: bytes | None) -> list[str]:
-    """The key as botocore's log shows it: what it was given, and as a header."""
-    return [] if key is None else [repr(key)[2:-1], base64.b64encode(key).decode()]
 
 
 def _keyfile_secrets(path: str | None) -> list[str]:

@@ -86,7 +86,7 @@ def get(url: str, outfile: str | None, **values: Any) -> None:
     if values["debug"]:
         from .debug import start_debug_log
 
-        start_debug_log(options.settings.sse_c_key)
+        start_debug_log()
     if to_standard_output:
         report = _download(bucket, key, 1, wanted, values)
     else:

@@ -47,7 +47,7 @@ def store_stream(
     if values["debug"]:
         from .debug import start_debug_log
 
-        start_debug_log(options.settings.sse_c_key)
+        start_debug_log()
     _check(options, place, values)
     log = AcquisitionLog(values["log"]) if values["log"] else None
     try:

@@ -47,7 +47,7 @@ def verify(url: str, infile: str | None, **values: Any) -> None:
     if values["debug"]:
         from .debug import start_debug_log
 
-        start_debug_log(options.settings.sse_c_key)
+        start_debug_log()
     source = _open(infile)
     from ..latch import Latch
     from ..proof import verify_object
