@@ -11,9 +11,10 @@ from mypy_boto3_s3.client import S3Client
 from streamtos3 import Connection, Options, Receipt, Retries, upload
 from streamtos3.checksums import CHECKSUMS, checksum_of
 from streamtos3.errors import IntegrityError, UnprovedError
-from streamtos3.model import Verify
+from streamtos3.model import Proof, Verify
 from streamtos3.parts import Limits
 from streamtos3.verify import judge_checksum
+from tests.client import plain_client
 from tests.fake_s3 import FakeS3, Quirks
 from tests.seaweed import SeaweedFS
 from tests.support import MIB, open_uploads, payload
@@ -116,6 +117,29 @@ def test_the_md5_of_the_whole_proves_where_the_etag_is_that() -> None:
             fake.endpoint_url, "bucket", payload(2500), part_bytes=1000, digests=("md5",)
         )
         assert receipt.proof.object == "whole-md5-etag"
+
+
+@pytest.mark.parametrize("damage", [False, True])
+@pytest.mark.parametrize("size_bytes", [10, 2500])
+def test_what_aws_computes_unasked_proves_under_kms(size_bytes: int, damage: bool) -> None:
+    """The answer to the commit names the CRC64NVME of the whole object, as AWS's does."""
+    data = payload(size_bytes)
+    crc = checksum_of("crc64nvme")(data[:-1] if damage else data)
+
+    def answer_as_aws_does(parsed: dict[str, str], **_: object) -> None:
+        parsed["ChecksumCRC64NVME"] = crc
+
+    with FakeS3(Quirks(min_part_bytes=1, etag="opaque"), buckets=("bucket",)) as fake:
+        client = plain_client(fake.endpoint_url)
+        for operation in ("PutObject", "CompleteMultipartUpload"):
+            client.meta.events.register(f"after-call.s3.{operation}", answer_as_aws_does)
+        options = Options(chunk_bytes=1000, limits=Limits(min_part_bytes=1), retries=RETRIES)
+        if damage:
+            with pytest.raises(IntegrityError, match="its CRC64NVME is"):
+                upload(io.BytesIO(data), "bucket", KEY, options=options, client=client)
+        else:
+            receipt = upload(io.BytesIO(data), "bucket", KEY, options=options, client=client)
+            assert receipt.proof == Proof(parts=None, object="crc64nvme-checksum")
 
 
 @pytest.mark.parametrize("size_bytes", [0, 10, 2500])
