@@ -146,6 +146,8 @@ class _Upload:
         self._commit: Commit | None = None
         self._stored: dict[int, StoredPart] = {}
         self._retries = 0
+        self._endpoint_url = ""
+        self._region: str | None = None
         self._started_at = datetime.now(timezone.utc)
 
     def run(self) -> Receipt:
@@ -170,6 +172,8 @@ class _Upload:
         self._crew.submit(self._check).result()
         if self._leftover is not None:
             self._plan = infer_plan(self._leftover.parts, self._plan, self._length_bytes)
+        # Asked now: when the object is stored nothing may fail any more, not even credentials.
+        self._endpoint_url, self._region = self._store.endpoint_url, self._store.region
         self._latch.check()
         self._source.start()
         plan = self._plan
@@ -271,7 +275,7 @@ class _Upload:
         assert self._commit is not None
         md5 = part_md5(part.data)
         name = self._options.checksum
-        checksum = checksum_of(name)(part.data) if name else free_checksum_of(part.data)
+        checksum = checksum_of(name)(part.data) if name else None
         expected = Expected(
             size_bytes=part.filled_bytes,
             etag=md5.hex(),
@@ -284,6 +288,9 @@ class _Upload:
             object_metadata(self._token or "", str(self._plan)),
             expected,
         )
+        if committed.proof is None and checksum is None:
+            free = free_checksum_of(part.data)
+            expected.checksums = (free,) if free else ()
         self._stored[1] = StoredPart(
             number=1,
             offset_bytes=0,
@@ -292,7 +299,7 @@ class _Upload:
             etag=committed.etag or "",
             tries=committed.tries,
             etag_is_md5=committed.proof is not None,
-            checksum=checksum if name else None,
+            checksum=checksum,
         )
         self._emit(PartStored(self._stored[1]))
         if self._leftover is not None:
@@ -345,8 +352,8 @@ class _Upload:
         return Receipt(
             bucket=self._store.bucket,
             key=self._key,
-            endpoint=self._store.endpoint_url,
-            region=self._store.region,
+            endpoint=self._endpoint_url,
+            region=self._region,
             version_id=committed.version_id,
             size_bytes=self._reader.size_bytes,
             etag_expected=expected.etag,
