@@ -490,7 +490,7 @@ def test_the_directory_of_the_user_may_be_elsewhere(
 def test_get_and_verify_take_the_key_as_it_is(
     fake: FakeS3, config: Path, tmp_path: Path, infile: str
 ) -> None:
-    evidence(config, 'prefix = "cases/"\noverwrite = true')
+    evidence(config, 'prefix = "cases/"\noverwrite = true\ndigest = ["md5", "sha256"]')
     assert invoke("-D", "evidence", "--no-template", infile, "{date}").status == 0
     out = tmp_path / "out"
     outcome = invoke("get", "-D", "evidence", "{date}", out)
