@@ -16,8 +16,10 @@ from .units import GIB
 __all__ = ["Buffer", "BufferPool", "default_memory_bytes"]
 
 _STARTING_BUFFERS = 4
+_FEWEST_BUFFERS = 3  # one is being filled, two are on their way
 _PATIENCE_S = 0.05
 _BUSY_SHARE = 0.7
+_HOLD_BACK_S = 5.0
 
 
 class Buffer:
@@ -40,7 +42,8 @@ class BufferPool:
 
     Starts with a few and allows one more for every 50 ms that the reader had to wait while this
     process used less than 70 % of one processor: then it is the link that is slow, and more
-    parts in flight help; a program that computes all the time would only grow by them.
+    parts in flight help; a program that computes all the time would only grow by them. Where
+    parts become larger, fewer are allowed at first, and more again by the same rule.
     """
 
     def __init__(self, limit_bytes: int, max_buffers: int, latch: Latch) -> None:
@@ -49,10 +52,12 @@ class BufferPool:
         self._allowed = min(_STARTING_BUFFERS, self._max_buffers)
         self._latch = latch
         self._free: list[Buffer] = []
+        self._part_bytes = 0
         self._in_use = 0
         self._in_use_bytes = 0
         self._waited_s = 0.0
         self._cpu_s = 0.0
+        self._held_back_until_s = 0.0
         self.peak_bytes = 0
 
     @property
@@ -63,6 +68,7 @@ class BufferPool:
     def acquire(self, size_bytes: int) -> Buffer:
         """A buffer of at least `size_bytes`; waits for one. Stopped when the upload fails."""
         with self._latch.condition:
+            self._keep_flat(size_bytes)
             while True:
                 wall_s, cpu_s = time.monotonic(), time.process_time()
                 patience_s = max(0.0, _PATIENCE_S - self._waited_s)
@@ -80,9 +86,24 @@ class BufferPool:
             self._latch.condition.notify_all()
 
     def hold_back(self) -> None:
-        """The service asked for less: halve what may be in use, for good."""
+        """The service asked for less: halve what may be in use, for good.
+
+        Once for all parts that hear it at the same time, or one burst would leave two.
+        """
         with self._latch.condition:
+            now_s = time.monotonic()
+            if now_s < self._held_back_until_s:
+                return
+            self._held_back_until_s = now_s + _HOLD_BACK_S
             self._allowed = self._max_buffers = max(2, self._allowed // 2)
+
+    def _keep_flat(self, size_bytes: int) -> None:
+        """Where parts begin to be larger, allow fewer; waits will tell if more are needed."""
+        if size_bytes <= self._part_bytes:
+            return
+        fewer = self._allowed * self._part_bytes // size_bytes or self._allowed
+        self._allowed = max(fewer, min(_FEWEST_BUFFERS, self._allowed))
+        self._part_bytes = size_bytes
 
     def _note_wait(self, waited_s: float, cpu_s: float) -> None:
         # Summed up, because with many parts in flight a buffer comes back every few

@@ -9,21 +9,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from enum import Enum
 
 from .answers import Answer, ObjectInfo
 from .body import PartBody
 from .errors import (
-    AbsentError,
     ConditionError,
     ExistsError,
     IntegrityError,
-    RefusedError,
     StoreError,
     StreamToS3Error,
     TransientError,
     UndecidedError,
 )
+from .inspection import Inspection, NotOurs, contradicts
 from .latch import Stopped
 from .model import StoredPart
 from .retry import Retrier
@@ -53,14 +51,6 @@ class Committed:
     lock_problem: str | None = None
 
 
-class _NotOurs(Enum):
-    """What a look found where it did not find our object."""
-
-    ABSENT = "nothing"
-    FOREIGN = "another writer's object"
-    UNKNOWN = "we may not look, or cannot tell whose object it is"
-
-
 class Commit:
     """One commit of one object.
 
@@ -82,8 +72,8 @@ class Commit:
     ) -> None:
         self._store = store
         self._retrier = retrier
+        self._inspection = Inspection(store, retrier, key, token, warn)
         self._key = key
-        self._token = token
         self._conditional = not overwrite
         self._check = check
         self._warn = warn
@@ -175,7 +165,7 @@ class Commit:
             if self._has_failed:
                 found = self._look(expected)
                 if isinstance(found, ObjectInfo):
-                    if not _contradicts(found, expected):
+                    if not contradicts(found, expected):
                         return found
                     damage_etag = found.etag
             return self._sent(send, expected)
@@ -223,11 +213,11 @@ class Commit:
         if isinstance(found, ObjectInfo):
             return found
         no_conditions = error.http_status == 501 and self._conditional
-        if isinstance(error, ConditionError) or (no_conditions and found is _NotOurs.FOREIGN):
-            if found is _NotOurs.ABSENT and self._may_come:
+        if isinstance(error, ConditionError) or (no_conditions and found is NotOurs.FOREIGN):
+            if found is NotOurs.ABSENT and self._may_come:
                 # What the condition sees, though a look does not yet, may well be ours.
                 raise TransientError(error.message, code=error.code) from error
-            if found is _NotOurs.FOREIGN:
+            if found is NotOurs.FOREIGN:
                 self._may_come = False  # whatever comes later meets the same condition
             raise ExistsError(
                 f"{self._what} was created by someone else meanwhile",
@@ -241,7 +231,7 @@ class Commit:
             )
             return self._sent(send, expected)
         if error.code in _BAD_PART_CODES:
-            self._may_come = self._may_come and found is _NotOurs.UNKNOWN
+            self._may_come = self._may_come and found is NotOurs.UNKNOWN
             raise TransientError(
                 f"the service does not hold the parts it confirmed: {error.message}", damaged=True
             ) from error
@@ -257,7 +247,7 @@ class Commit:
         try:
             found = self._look(expected)
         except StoreError:
-            found = _NotOurs.UNKNOWN
+            found = NotOurs.UNKNOWN
         if isinstance(found, ObjectInfo):
             return found
         if isinstance(error, Stopped) or not self.is_undecided:
@@ -270,49 +260,22 @@ class Commit:
             request_id=getattr(error, "request_id", None),
         ) from error
 
-    def _look(self, expected: Expected) -> ObjectInfo | _NotOurs:
+    def _look(self, expected: Expected) -> ObjectInfo | NotOurs:
         """Our object, if it is there, and what that says of the tries so far."""
-        try:
-            info = self._head()
-        except AbsentError:
+        found = self._inspection.find(expected)
+        if found is not NotOurs.UNKNOWN:
             self._may_be_seen = False
-            return _NotOurs.ABSENT
-        except RefusedError:
-            return _NotOurs.UNKNOWN
-        is_ours = self._is_ours(info, expected)
-        if is_ours is None:
-            return _NotOurs.UNKNOWN
-        self._may_be_seen = False
-        if not is_ours:
-            return _NotOurs.FOREIGN
-        self._may_come, self._is_made = False, True
-        return info
-
-    def _head(self, version_id: str | None = None) -> ObjectInfo:
-        try:
-            return self._store.head(self._key, version_id)
-        except AbsentError:
-            raise
-        except RefusedError:
-            # A HEAD's answer has no body and so no code: an expired token would look like a
-            # right that is missing. Asked by a GET, the service says which it is.
-            self._store.peek(self._key)
-            raise
-
-    def _is_ours(self, info: ObjectInfo, expected: Expected) -> bool | None:
-        """Whether this run made the object; None where nothing tells."""
-        if info.token is not None and self._token is not None:
-            return info.token == self._token
-        if info.size_bytes != expected.size_bytes or _contradicts(info, expected):
-            return False
-        return True if info.etag == expected.etag else None
+        if isinstance(found, ObjectInfo):
+            self._may_come, self._is_made = False, True
+        return found
 
     def _proved(self, answer: Answer | ObjectInfo, expected: Expected) -> Committed:
         self._is_made, self._may_be_seen, self._may_come = True, False, False
         try:
-            info = self._look_closely(answer.version_id, expected)
+            info = self._inspection.confirm(answer.version_id, expected)
             proof = self._proof(answer, info, expected)
         except IntegrityError:
+            self._is_made = self._inspection.sees_ours
             self._is_disproved = True
             raise
         etag = info.etag if info else None
@@ -342,60 +305,3 @@ class Commit:
         if expected.is_contradicted_by(answer.etag or ""):
             self._warn(f"the answer to the commit named another ETag: {answer.etag}")
         return proof
-
-    def _look_closely(self, version_id: str | None, expected: Expected) -> ObjectInfo | None:
-        """The object that was just stored, which must be ours; None where we may not look.
-
-        What is not as it should be is looked at again, because an answer can be damaged on its
-        way and some servers show a new object late.
-        """
-        wrong: TransientError | None = None
-
-        def look() -> ObjectInfo:
-            nonlocal wrong
-            wrong = None
-            try:
-                info = self._head(version_id)
-            except AbsentError as error:
-                self._is_made = False
-                reason = f"{self._what} is not there after it was stored: {error.message}"
-                wrong = TransientError(reason, damaged=True)
-                raise wrong from error
-            wrong = self._mismatch(info, expected)
-            if wrong is not None:
-                raise wrong
-            return info
-
-        try:
-            return self._retrier.call(f"look at {self._what}", look).value
-        except IntegrityError:
-            raise
-        except (StreamToS3Error, Stopped) as error:
-            if wrong is not None:
-                raise IntegrityError(wrong.message, hint=wrong.hint) from error
-            if isinstance(error, StreamToS3Error):
-                self._warn(f"the stored object could not be looked at: {error.message}")
-            # After a signal, what the service has answered has to do.
-        return None
-
-    def _mismatch(self, info: ObjectInfo, expected: Expected) -> TransientError | None:
-        self._is_made = None in (info.token, self._token) or info.token == self._token
-        if not self._is_made:
-            return TransientError(
-                f"{self._what} was replaced by another writer right after it was stored",
-                hint="turn on the bucket's versioning, and let only one program write this key",
-                damaged=True,
-            )
-        found = f"{self._what} is not what was read:"
-        if info.size_bytes != expected.size_bytes:
-            reason = f"it has {info.size_bytes} bytes, but {expected.size_bytes} were read"
-        elif _contradicts(info, expected):
-            reason = f"its ETag is {info.etag}, the one computed here {expected.etag}"
-        else:
-            return None
-        return TransientError(f"{found} {reason}", damaged=True)
-
-
-def _contradicts(info: ObjectInfo, expected: Expected) -> bool:
-    """Whether the object's ETag shows that it is not what was read."""
-    return info.etag_is_md5 and expected.is_contradicted_by(info.etag or "")

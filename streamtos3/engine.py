@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import getpass
 import os
-import shlex
 import socket
 from collections.abc import Callable
 from datetime import datetime, timezone
@@ -18,19 +17,17 @@ from typing import TYPE_CHECKING, BinaryIO
 from . import __version__
 from .body import PartBody
 from .buffers import BufferPool, default_memory_bytes
-from .checksums import CHECKSUMS, FREE_CHECKSUM, checksum_of, free_checksum_of, whole_checksums
+from .checksums import CHECKSUMS, checksum_of, free_checksum_of, whole_checksums
 from .clients import library_versions
 from .commit import Commit, Committed
 from .crew import Crew
 from .digest import composite_etag, part_md5
 from .errors import (
-    ExistsError,
     IntegrityError,
     Interrupted,
     StoreError,
     StreamToS3Error,
     TransientError,
-    UnprovedError,
 )
 from .events import guarded
 from .latch import Latch, Stopped
@@ -51,21 +48,20 @@ from .multipart import MultipartUpload
 from .naming import check_destination_name
 from .parts import PartPlan, plan_parts
 from .preflight import check_destination
+from .readback import proved_by_reading_back
 from .reader import Part, Reader
 from .resume import Leftover, find_leftover, infer_plan
 from .retry import Retrier
 from .source import Reporting, Source, as_source
 from .store import Store, new_token, object_metadata, requires_equal_parts
-from .verify import Expected, judge_checksum
+from .undo import HURRIED_SETTLE_S, Undo
+from .verdict import check_verdict, chosen_proof
+from .verify import Expected
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
 
 __all__ = ["upload"]
-
-_SETTLE_S = 60.0
-_HURRIED_SETTLE_S = 5.0
-_ABORT_S = 30.0
 
 
 def upload(
@@ -107,7 +103,10 @@ def upload(
                 connections=options.jobs,
                 client=client,
             )
-            return _Upload(stream, store, key, options, own_latch, guarded(on_event)).run()
+            receipt = _Upload(stream, store, key, options, own_latch, guarded(on_event)).run()
+            if options.verify != "readback":
+                return receipt
+            return proved_by_reading_back(receipt, options, client, own_latch)
         finally:
             stream.close()
 
@@ -132,7 +131,9 @@ class _Upload:
         self._emit = emit
         self._length_bytes = options.expect_size_bytes or source.length_bytes
         self._plan = _plan(self._length_bytes, options)
+        self._url = f"s3://{store.bucket}/{key}"
         self._crew = Crew(options.jobs, latch)
+        self._undo = Undo(self._url, self._crew, latch, keeps_parts=options.resume)
         memory_bytes = options.memory_bytes
         if memory_bytes is None:
             memory_bytes = default_memory_bytes()
@@ -158,42 +159,11 @@ class _Upload:
             raise self._undone(error) from error.__cause__
         finally:
             self._crew.dismiss()
-        self._sweep()
-        proof = self._chosen_proof(committed, expected)
+        self._undo.sweep(self._multipart)
+        proof = chosen_proof(self._url, self._options, committed, expected)
         receipt = self._receipt(committed, expected, proof)
-        if committed.lock_problem:
-            raise self._found_wrong(
-                f"the object is stored, but the lock that was asked for cannot be confirmed: "
-                f"{committed.lock_problem}",
-                hint="the bucket needs Object Lock, and you the right to see it: "
-                "s3:GetObjectRetention, s3:GetObjectLegalHold",
-            )
-        if proof is None:
-            raise _unproved(receipt, self._options)
+        check_verdict(receipt, self._options, committed.lock_problem)
         return receipt
-
-    def _chosen_proof(self, committed: Committed, expected: Expected) -> str | None:
-        """The first proof of those that the user accepts, by name; None where there is none."""
-        mode = self._options.verify
-        if mode == "none":
-            return None
-        url = f"s3://{self._store.bucket}/{self._key}"
-        kind = CHECKSUMS[self._options.checksum or FREE_CHECKSUM]
-        by_checksum = None
-        if expected.checksums:
-            try:
-                by_checksum = judge_checksum(url, kind, expected.checksums, committed.checksums)
-            except IntegrityError as error:
-                raise self._found_wrong(error.message) from error
-        if mode == "checksum":
-            return by_checksum
-        return committed.proof if mode == "etag" else committed.proof or by_checksum
-
-    def _found_wrong(self, message: str, hint: str | None = None) -> IntegrityError:
-        """The object is stored, and is not as it should be."""
-        error = IntegrityError(message, hint=hint)
-        error.left_behind = f"s3://{self._store.bucket}/{self._key} is there"
-        return error
 
     def _check_and_start(self) -> None:
         """Check the destination before the first byte is needed, then let the input begin."""
@@ -278,7 +248,7 @@ class _Upload:
         except Stopped:
             # A signal came while the answer was on its way. What the service then says is
             # the truth, and a stored and proved object is a success whoever pressed a key.
-            self._crew.settle(_HURRIED_SETTLE_S, _HURRIED_SETTLE_S)
+            self._crew.settle(HURRIED_SETTLE_S, HURRIED_SETTLE_S)
             if task.has_value:
                 return task.result()
             raise
@@ -364,61 +334,10 @@ class _Upload:
         first = self._latch.error
         assert first is not None and not isinstance(first, Stopped)
         self._source.close()
-        # Before anything was sent that changes the bucket, nobody need be waited for.
-        settled = self._multipart is None and self._commit is None
-        settled = settled or self._crew.settle(_SETTLE_S, _HURRIED_SETTLE_S)
-        left_behind = self._left_behind(first, settled)
+        left_behind = self._undo.left_behind(first, self._multipart, self._commit)
         if isinstance(first, StreamToS3Error | Interrupted) and left_behind:
             first.left_behind = left_behind
         return first
-
-    def _left_behind(self, first: BaseException, settled: bool) -> str | None:
-        """Abort where that is safe; say what remains, or None if nothing does."""
-        url = f"s3://{self._store.bucket}/{self._key}"
-        if self._commit is not None and self._commit.left_behind:
-            self._sweep()
-            upload_id = self._multipart.upload_id if self._multipart else None
-            named = upload_id and self._commit.is_undecided
-            upload = f"; the upload id is {upload_id}" if named else ""
-            return f"{self._commit.left_behind}{upload}"
-        if self._multipart is None:
-            return None
-        if not self._multipart.upload_id:
-            return self._forget_unheard(self._multipart, url, settled)
-        if self._options.resume and not isinstance(first, ExistsError):
-            return (
-                f"unfinished upload {self._multipart.upload_id} of {url}, kept for --resume; "
-                "its parts are billed until it is completed or aborted"
-            )
-        return self._abort(self._multipart)
-
-    def _forget_unheard(self, multipart: MultipartUpload, url: str, settled: bool) -> str | None:
-        """Abort what an unanswered `create` may have begun."""
-        if self._regardless(multipart.abort) and settled:
-            return None
-        return f"an upload of {url} may have been begun; the answer that names it never came"
-
-    def _abort(self, multipart: MultipartUpload) -> str | None:
-        if self._regardless(multipart.abort):
-            return None
-        url = f"s3://{self._store.bucket}/{self._key}"
-        return (
-            f"unfinished upload {multipart.upload_id} of {url} could not be aborted; its parts are "
-            f"billed until it is: streamtos3 uploads abort {shlex.quote(url)} "
-            f"--upload-id {shlex.quote(multipart.upload_id)} --older-than 0"
-        )
-
-    def _sweep(self) -> None:
-        if self._multipart is not None:
-            self._regardless(self._multipart.sweep)
-
-    def _regardless(self, call: Callable[[], None]) -> bool:
-        """Tidy up, whatever has failed before; whether that succeeded in time."""
-        crew = Crew(1, self._latch)
-        task = crew.submit(call, regardless=True)
-        crew.settle(_ABORT_S, 2 * _HURRIED_SETTLE_S)
-        crew.dismiss()
-        return task.has_value
 
     def _receipt(self, committed: Committed, expected: Expected, proof: str | None) -> Receipt:
         parts = tuple(self._stored[number] for number in sorted(self._stored))
@@ -462,21 +381,6 @@ def _plan(length_bytes: int | None, options: Options) -> PartPlan:
         equal_parts=equal,
         limits=options.limits,
     )
-
-
-def _unproved(receipt: Receipt, options: Options) -> UnprovedError:
-    url = f"s3://{receipt.bucket}/{receipt.key}"
-    if options.verify == "none":
-        message, hint = f"{url} is stored, and no proof was asked for", None
-    else:
-        message = (
-            f"{url} is stored, but nothing that this endpoint answers proves it "
-            f"(ETag {receipt.etag_found or 'missing'})"
-        )
-        hint = "--checksum crc32 may prove it here; so does reading it back (streamtos3 verify)"
-    error = UnprovedError(message, hint=hint, receipt=receipt)
-    error.left_behind = f"s3://{receipt.bucket}/{receipt.key}, unproved"
-    return error
 
 
 def _user() -> str:

@@ -100,7 +100,7 @@ def _exists_by_peeking(store: Store, key: str) -> bool:
             raise _not_s3(store) from error
         raise
     except RefusedError as error:
-        if _has_no_code(error) and error.http_status != 403:
+        if _has_no_code(error) and error.http_status not in (None, 403):
             raise _not_s3(store) from error
         if error.code == "AccessDenied":
             return False

@@ -165,7 +165,7 @@ def translate(error: Exception, what: str, *, endpoint: str, accepted_before: bo
     if isinstance(error, OSError) and meaning is None and not _is_network(error):
         # botocore wraps what happens on its own connections; this is a credential provider's.
         return TransientError(
-            f"cannot {what}: {reason}, before anything was sent",
+            f"cannot {what}: {reason}, before {endpoint} was asked",
             hint="check where the credentials come from, the network and the proxy settings",
             sent=False,
             answered=False,

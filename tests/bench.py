@@ -6,6 +6,7 @@ fault ends in `stores` or in `fails`, and both look at the object as well as at 
 
 from __future__ import annotations
 
+import functools
 import io
 import signal
 from collections.abc import Callable, Iterator
@@ -56,7 +57,7 @@ class Bench:
 
     def data(self, parts: int = 3) -> bytes:
         """A stream of so many parts, the last of them short; of one, it is one request."""
-        return payload((parts - 1) * self.part_bytes + TAIL_BYTES)
+        return _stream(parts, self.part_bytes)[0]
 
     def run(
         self, *faults: Fault, parts: int = 3, latch: Latch | None = None, **changes: Any
@@ -80,9 +81,7 @@ class Bench:
         return receipt
 
     def check_stored(self, receipt: Receipt, parts: int = 3) -> None:
-        data = self.data(parts)
-        pieces = [data[at : at + self.part_bytes] for at in range(0, len(data), self.part_bytes)]
-        etag = composite(*pieces) if parts > 1 else md5(data)
+        data, etag = _stream(parts, self.part_bytes)
         stored = self.s3.get_object(Bucket=self.bucket, Key=KEY)
         assert stored["Body"].read() == data
         assert (receipt.etag_found, receipt.etag_expected) == (etag, etag)
@@ -123,6 +122,14 @@ class Bench:
         return open_uploads(self.s3, self.bucket)
 
 
+@functools.cache
+def _stream(parts: int, part_bytes: int) -> tuple[bytes, str]:
+    """A stream, the same in all tests, and the ETag of the object that it becomes."""
+    data = payload((parts - 1) * part_bytes + TAIL_BYTES)
+    pieces = [data[at : at + part_bytes] for at in range(0, len(data), part_bytes)]
+    return data, composite(*pieces) if parts > 1 else md5(data)
+
+
 @contextmanager
 def fake_bench(monkeypatch: pytest.MonkeyPatch, quirks: Quirks | None = None) -> Iterator[Bench]:
     """A bench on the strict fake, which takes parts of any size."""
@@ -145,6 +152,11 @@ def real_bench(
     use_keys(monkeypatch, *keys)
     with FaultProxy(url, credentials=keys) as proxy:
         yield Bench(proxy, s3, bucket, 5 * MIB)
+
+
+def slowly(*values: Any) -> list[Any]:
+    """Values of a parameter that are left to the slow part of the suite."""
+    return [pytest.param(value, marks=pytest.mark.slow) for value in values]
 
 
 def use_keys(monkeypatch: pytest.MonkeyPatch, access_key: str, secret_key: str) -> None:

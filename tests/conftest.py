@@ -133,14 +133,6 @@ def on_fake(monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
         yield bench
 
 
-@pytest.fixture(scope="session", autouse=True)
-def _botocore_read_once() -> Iterator[None]:
-    """Each upload makes a session of its own, which takes a tenth of a second to read its data."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("botocore.session.create_loader", functools.cache(create_loader))
-        yield
-
-
 @pytest.fixture
 def short_timeouts(monkeypatch: pytest.MonkeyPatch) -> None:
     """A server that does not answer is given up after a fraction of a second."""

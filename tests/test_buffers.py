@@ -203,6 +203,30 @@ def test_a_reader_that_waits_for_a_slow_link_is_allowed_more(latch: Latch) -> No
     assert pool.allowed == 8
 
 
+@pytest.mark.usefixtures("impatient")
+def test_fewer_are_allowed_when_parts_become_larger_and_more_again_after_waits(
+    latch: Latch,
+) -> None:
+    """A long stream would else double its memory with every doubling of its parts."""
+    pool = BufferPool(GIB, 8, latch)
+    held = [pool.acquire(KIB) for _ in range(8)]
+    for buffer in held:
+        pool.release(buffer)
+    held = [pool.acquire(2 * KIB)]
+    assert pool.allowed == 4
+    held += [pool.acquire(2 * KIB) for _ in range(4)]
+    assert pool.allowed == 5
+    held += [pool.acquire(KIB)]
+    assert pool.allowed == 6
+
+
+def test_three_buffers_stay_however_large_the_parts_become(latch: Latch) -> None:
+    pool = BufferPool(GIB, 8, latch)
+    for size_bytes in (KIB, 2 * KIB, 64 * KIB):
+        pool.release(pool.acquire(size_bytes))
+    assert pool.allowed == 3
+
+
 def test_many_short_waits_count_like_a_long_one(
     latch: Latch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -265,11 +289,25 @@ def test_what_the_service_asked_to_be_held_back_stays_so(latch: Latch) -> None:
     thread.join()
 
 
-def test_two_buffers_stay_however_often_the_service_asks_for_less(latch: Latch) -> None:
+def test_two_buffers_stay_however_often_the_service_asks_for_less(
+    latch: Latch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(buffers, "_HOLD_BACK_S", 0.0)
     pool = BufferPool(GIB, 16, latch)
-    for _ in range(10):
+    for _ in range(5):
         pool.hold_back()
     assert pool.allowed == 2
+
+
+@pytest.mark.usefixtures("impatient")
+def test_one_burst_halves_only_once(latch: Latch) -> None:
+    """All parts in flight hear the same SlowDown."""
+    pool = BufferPool(GIB, 16, latch)
+    for _ in range(12):
+        pool.acquire(KIB)
+    for _ in range(12):
+        pool.hold_back()
+    assert pool.allowed == 6
 
 
 def test_a_reader_that_waits_is_stopped_when_the_upload_fails(latch: Latch) -> None:

@@ -191,7 +191,9 @@ def test_no_proof_is_status_10_with_receipt_on_standard_output_only(
         outcome = invoke(tmp_path / "input", "s3://bkt/k", *words, env=env)
     assert outcome.status == 10
     (error,) = outcome.said("error")
-    assert error.startswith("s3://bkt/k is stored, but this endpoint offers no proof of it (ETag ")
+    assert error.startswith(
+        "s3://bkt/k is stored, but nothing that this endpoint answers proves it (ETag "
+    )
     assert "mismatch" not in outcome.stderr
     assert outcome.said("left behind") == ["s3://bkt/k, unproved"]
     assert json.loads(outcome.stdout)["proof"] == {"parts": None, "object": None}

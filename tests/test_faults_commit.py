@@ -27,7 +27,7 @@ from streamtos3.errors import (
 )
 from streamtos3.latch import Latch
 from streamtos3.model import Warned
-from tests.bench import KEY, Bench, fake_bench, interrupting
+from tests.bench import KEY, Bench, fake_bench, interrupting, slowly
 from tests.fake_s3 import Quirks
 from tests.proxy import Fault, FaultProxy
 
@@ -36,7 +36,7 @@ APPLIED = ["lost-answer", "cut-answer", "internal-after", "error-200-after"]
 ODD_200 = ["error-200", "empty-200", "html-200", "xhtml-200"]
 BROKEN = ["reset-before", "reset-middle", "reset-after", "502"]
 ETAGS = ["wrong-etag", "no-etag", "foreign-etag"]
-EITHER = pytest.mark.parametrize("overwrite", [False, True])
+EITHER = pytest.mark.parametrize("overwrite", [False, *slowly(True)])
 
 
 def put_foreign(bench: Bench, **metadata: str) -> Callable[[FaultProxy], object]:
@@ -96,9 +96,9 @@ def test_a_lost_answer_is_no_failure_whatever_the_service_says_next(
         bench.stores(Fault(verb, "lost-answer"), Fault("head", "500", skip=1), parts=parts)
 
 
-@pytest.mark.parametrize("overwrite", [False, True])
+@EITHER
 @pytest.mark.parametrize("idempotent", [True, False, "412"])
-@pytest.mark.parametrize("how_often", [1, 2, 3])
+@pytest.mark.parametrize("how_often", [4, *slowly(1, 2, 3)])
 def test_a_lost_answer_in_a_service_whose_objects_appear_late(
     monkeypatch: pytest.MonkeyPatch, idempotent: bool, how_often: int, overwrite: bool
 ) -> None:
@@ -422,12 +422,12 @@ def test_a_refusal_that_meets_our_own_object_is_a_success(on_seaweed: Bench, act
 # The look after the commit
 
 
-@pytest.mark.parametrize("parts", [1, 3])
+@pytest.mark.parametrize("parts", [3, *slowly(1)])
 @pytest.mark.parametrize(
     "action",
     [
-        *("500", "503", "clock-skew", "reset-before", "lost-answer", "cut-answer"),
-        *("html-200", "empty-200", "wrong-etag", "no-etag", "access-denied", "no-such-upload"),
+        *("500", "cut-answer", "html-200", "wrong-etag", "access-denied", "no-such-upload"),
+        *slowly("503", "clock-skew", "reset-before", "lost-answer", "empty-200", "no-etag"),
     ],
 )
 def test_the_look_at_the_object_survives(on_seaweed: Bench, action: str, parts: int) -> None:
@@ -457,7 +457,7 @@ def test_an_object_that_is_never_what_was_read_stays_and_is_named(on_seaweed: Be
     assert on_seaweed.open_uploads == []
 
 
-@pytest.mark.parametrize("parts", [1, 3])
+@pytest.mark.parametrize("parts", [3, *slowly(1)])
 def test_an_object_whose_etag_is_no_md5_is_said_to_be_unproved(
     monkeypatch: pytest.MonkeyPatch, parts: int
 ) -> None:

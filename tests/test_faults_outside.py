@@ -27,7 +27,7 @@ from streamtos3.errors import (
 from streamtos3.latch import Latch
 from streamtos3.model import Event, PartStored, Retrying
 from streamtos3.retry import Retrier
-from tests.bench import KEY, Bench
+from tests.bench import KEY, Bench, slowly
 from tests.fake_s3 import FakeS3, Quirks
 from tests.proxy import Fault, FaultProxy
 from tests.tls import new_certificate
@@ -274,7 +274,7 @@ def access_key(bench: Bench, verb: str, part: int | None = None) -> str:
     return seen[-1].headers["authorization"].partition("Credential=")[2].partition("/")[0]
 
 
-@pytest.mark.parametrize("part", [1, 2, 3])
+@pytest.mark.parametrize("part", [2, *slowly(1, 3)])
 @pytest.mark.parametrize("meanwhile", ["renewed", "gone", "torn"])
 def test_a_token_that_expires_in_mid_stream_is_renewed_from_the_keyfile(
     on_fake: Bench, keyfile: Path, part: int, meanwhile: str
@@ -335,7 +335,7 @@ def write_process_profile(home: Path, failing: int) -> None:
     (home / ".aws" / "config").write_text(f"[default]\ncredential_process = sh {script}\n")
 
 
-@pytest.mark.parametrize("failing", [4, 5, 6, 7, 8])
+@pytest.mark.parametrize("failing", [4, 6, *slowly(5, 7, 8)])
 def test_credentials_that_fail_to_refresh_once_are_survived(
     on_fake: Bench, home: Path, monkeypatch: pytest.MonkeyPatch, failing: int
 ) -> None:
@@ -377,12 +377,21 @@ def failing_provider(monkeypatch: pytest.MonkeyPatch) -> Callable[[int, int], No
     return install
 
 
-@pytest.mark.parametrize("first", range(1, 9))
+@pytest.mark.parametrize("first", [1, 3, 5, *slowly(2, 4, 6, 7, 8)])
 def test_a_provider_that_raises_what_is_not_botocores_is_survived(
     on_fake: Bench, failing_provider: Callable[[int, int], None], first: int
 ) -> None:
     failing_provider(first, 2)
     assert on_fake.stores().retries > 0
+
+
+def test_a_commit_that_was_never_sent_is_no_undecided_one(
+    on_fake: Bench, failing_provider: Callable[[int, int], None]
+) -> None:
+    failing_provider(3, 1_000_000)  # the first two requests are the check's
+    error = on_fake.raises(RetriesUsedUpError, parts=1)
+    assert error.left_behind is None
+    assert [seen.verb for seen in on_fake.proxy.seen] == ["head", "head-bucket"]
 
 
 def test_a_provider_that_always_fails_is_a_clear_message(
@@ -391,7 +400,7 @@ def test_a_provider_that_always_fails_is_a_clear_message(
     failing_provider(1, 1_000_000)
     error = on_fake.raises(UnreachableError)
     assert on_fake.proxy.seen == []
-    assert "connection refused, before anything was sent" in error.message
+    assert "connection refused, before http://127.0.0.1" in error.message
     assert "credentials" in (error.hint or "")
 
 

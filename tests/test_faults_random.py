@@ -28,7 +28,7 @@ from tests.fake_s3 import Quirks
 from tests.proxy import Fault
 
 FAKE_SEEDS = 240
-SEAWEED_SEEDS = 24
+SEAWEED_SEEDS = 16
 
 PASSING = [
     *("500", "502", "503", "429", "request-timeout", "bad-digest", "incomplete-body"),

@@ -27,11 +27,12 @@ LAYERS = (
     "reader clients producer tee local writer",
     "store",
     "verify preflight resume readstore",
-    "commit multipart layout",
-    "engine leftovers evidence",
-    "window",
+    "inspection multipart layout",
+    "commit leftovers evidence",
+    "undo verdict window",
     "fetch",
-    "proof",
+    "readback proof",
+    "engine",
     "cli.talk",
     "cli.acquisition cli.signals cli.options cli.report",
     "cli.debug cli.destinations cli.interrupts cli.objects",
@@ -51,7 +52,7 @@ ONLY_IN = {
     "tenacity": {"retry"},
     "boto3": {"clients", "store", "storeerrors"},
     "botocore": {"clients", "store", "storeerrors"},
-    "mypy_boto3_s3": {"clients", "store", "engine", "fetch", "proof"},
+    "mypy_boto3_s3": {"clients", "store", "engine", "fetch", "proof", "readback"},
 }
 HEAVY = ("boto3", "botocore", "tenacity", "tqdm", "urllib3")
 

@@ -11,9 +11,10 @@ from mypy_boto3_s3.client import S3Client
 from streamtos3 import Connection, Options, Receipt, Retries, upload
 from streamtos3.checksums import CHECKSUMS, checksum_of
 from streamtos3.errors import IntegrityError, UnprovedError
-from streamtos3.model import Verify
+from streamtos3.model import Proof, Verify
 from streamtos3.parts import Limits
 from streamtos3.verify import judge_checksum
+from tests.client import plain_client
 from tests.fake_s3 import FakeS3, Quirks
 from tests.seaweed import SeaweedFS
 from tests.support import MIB, open_uploads, payload
@@ -70,7 +71,7 @@ def test_seaweedfs_proves_every_checksum(
     assert open_uploads(s3, bucket) == []
 
 
-@pytest.mark.parametrize("name", ["crc32", "crc32c", "sha256"])
+@pytest.mark.parametrize("name", ["crc32", "sha1", "sha256"])
 def test_moto_proves_a_multipart_checksum_in_its_own_form(
     moto_server: str, moto_bucket: str, name: str
 ) -> None:
@@ -116,6 +117,63 @@ def test_the_md5_of_the_whole_proves_where_the_etag_is_that() -> None:
             fake.endpoint_url, "bucket", payload(2500), part_bytes=1000, digests=("md5",)
         )
         assert receipt.proof.object == "whole-md5-etag"
+
+
+@pytest.mark.parametrize("damage", [False, True])
+@pytest.mark.parametrize("size_bytes", [10, 2500])
+def test_what_aws_computes_unasked_proves_under_kms(size_bytes: int, damage: bool) -> None:
+    """The answer to the commit names the CRC64NVME of the whole object, as AWS's does."""
+    data = payload(size_bytes)
+    crc = checksum_of("crc64nvme")(data[:-1] if damage else data)
+
+    def answer_as_aws_does(parsed: dict[str, str], **_: object) -> None:
+        parsed["ChecksumCRC64NVME"] = crc
+
+    with FakeS3(Quirks(min_part_bytes=1, etag="opaque"), buckets=("bucket",)) as fake:
+        client = plain_client(fake.endpoint_url)
+        for operation in ("PutObject", "CompleteMultipartUpload"):
+            client.meta.events.register(f"after-call.s3.{operation}", answer_as_aws_does)
+        options = Options(chunk_bytes=1000, limits=Limits(min_part_bytes=1), retries=RETRIES)
+        if damage:
+            with pytest.raises(IntegrityError, match="its CRC64NVME is"):
+                upload(io.BytesIO(data), "bucket", KEY, options=options, client=client)
+        else:
+            receipt = upload(io.BytesIO(data), "bucket", KEY, options=options, client=client)
+            assert receipt.proof == Proof(parts=None, object="crc64nvme-checksum")
+
+
+@pytest.mark.parametrize("size_bytes", [0, 10, 2500])
+def test_reading_back_proves_where_nothing_else_does(size_bytes: int) -> None:
+    with FakeS3(Quirks(min_part_bytes=1, etag="opaque"), buckets=("bucket",)) as fake:
+        data = payload(size_bytes)
+        receipt = store(fake.endpoint_url, "bucket", data, verify="readback", part_bytes=1000)
+        assert receipt.proof.object == "readback"
+        assert fake.objects["bucket", KEY].body == data
+
+
+@pytest.mark.parametrize(("damaged", "size_bytes"), [(0, 10), (2, 2500)])
+def test_reading_back_finds_what_rotted_inside_the_service(damaged: int, size_bytes: int) -> None:
+    """Its ETags stay honest, so that nothing else could find it."""
+    quirks = Quirks(min_part_bytes=1, damage=frozenset({damaged}))
+    with FakeS3(quirks, buckets=("bucket",)) as fake:
+        with pytest.raises(IntegrityError) as caught:
+            store(
+                fake.endpoint_url,
+                "bucket",
+                payload(size_bytes),
+                verify="readback",
+                part_bytes=1000,
+            )
+        assert caught.value.left_behind == "s3://bucket/object is there and is not what was read"
+        assert fake.uploads == {}
+
+
+def test_an_object_that_may_not_be_read_is_stored_but_unproved() -> None:
+    with (
+        FakeS3(Quirks(head_forbidden=True), buckets=("bucket",)) as fake,
+        pytest.raises(UnprovedError, match="could not be read back"),
+    ):
+        store(fake.endpoint_url, "bucket", b"data", verify="readback")
 
 
 @pytest.mark.parametrize(

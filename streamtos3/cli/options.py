@@ -171,7 +171,7 @@ talk_options = together(
         default=None,
         help="Progress on standard error.  [default: on a terminal]",
     ),
-    option("-q", "--quiet", is_flag=True, help="Say nothing but errors."),
+    option("-q", "--quiet", is_flag=True, help="Say nothing but warnings and errors."),
     option("-d", "--debug", is_flag=True, help="Add botocore's log and tracebacks."),
 )
 

@@ -125,8 +125,9 @@ def _summary(receipt: Receipt) -> str:
     digests = "".join(f", {name} {value}" for name, value in receipt.digests.items())
     count = len(receipt.parts)
     parts = f" in {count} parts" if receipt.upload_id else ""
+    etag = f" {receipt.etag_found}" if (receipt.proof.object or "").endswith("etag") else ""
     return (
         f"stored {format_size(receipt.size_bytes)} as s3://{receipt.bucket}/{receipt.key}{parts} "
         f"in {format_duration(elapsed_s)} ({format_size(rate)}/s), "
-        f"proved by {receipt.proof.object} {receipt.etag_found}{digests}"
+        f"proved by {receipt.proof.object}{etag}{digests}"
     )

@@ -48,7 +48,7 @@ def uploads() -> None:
     """
 
 
-_quiet = option("-q", "--quiet", is_flag=True, help="Say nothing but errors.")
+_quiet = option("-q", "--quiet", is_flag=True, help="Say nothing but warnings and errors.")
 _debug = option("-d", "--debug", is_flag=True, help="Add botocore's log and tracebacks.")
 
 

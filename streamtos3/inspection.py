@@ -1,0 +1,137 @@
+"""Looking at the object under a key: is it there, is it ours, is it what was read?
+
+The commit asks this after an answer that was lost, and after one that said success. It decides
+nothing about requests; it only knows how far an answer to a look can be believed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from enum import Enum
+
+from .answers import ObjectInfo
+from .errors import AbsentError, IntegrityError, RefusedError, StreamToS3Error, TransientError
+from .latch import Stopped
+from .retry import Retrier
+from .store import Store
+from .verify import Expected
+
+__all__ = ["Inspection", "NotOurs", "contradicts"]
+
+
+class NotOurs(Enum):
+    """What a look found where it did not find our object."""
+
+    ABSENT = "nothing"
+    FOREIGN = "another writer's object"
+    UNKNOWN = "we may not look, or cannot tell whose object it is"
+
+
+class Inspection:
+    """Looks at one key. `token` is None where an earlier run began the upload."""
+
+    def __init__(
+        self,
+        store: Store,
+        retrier: Retrier,
+        key: str,
+        token: str | None,
+        warn: Callable[[str], None],
+    ) -> None:
+        self._store = store
+        self._retrier = retrier
+        self._key = key
+        self._token = token
+        self._warn = warn
+        self._what = f"s3://{store.bucket}/{key}"
+        self.sees_ours = False  # as of the last look that saw anything
+
+    def find(self, expected: Expected) -> ObjectInfo | NotOurs:
+        """Our object, if it is there. One look; raises TransientError when that fails."""
+        try:
+            info = self._head()
+        except AbsentError:
+            return NotOurs.ABSENT
+        except RefusedError:
+            return NotOurs.UNKNOWN
+        is_ours = self._is_ours(info, expected)
+        if is_ours is None:
+            return NotOurs.UNKNOWN
+        return info if is_ours else NotOurs.FOREIGN
+
+    def confirm(self, version_id: str | None, expected: Expected) -> ObjectInfo | None:
+        """The object that was just stored, which must be ours; None where we may not look.
+
+        What is not as it should be is looked at again, because an answer can be damaged on its
+        way and some servers show a new object late. Raises IntegrityError if it stays so.
+        """
+        wrong: TransientError | None = None
+        self.sees_ours = True
+
+        def look() -> ObjectInfo:
+            nonlocal wrong
+            wrong = None
+            try:
+                info = self._head(version_id)
+            except AbsentError as error:
+                self.sees_ours = False
+                reason = f"{self._what} is not there after it was stored: {error.message}"
+                wrong = TransientError(reason, damaged=True)
+                raise wrong from error
+            wrong = self._mismatch(info, expected)
+            if wrong is not None:
+                raise wrong
+            return info
+
+        try:
+            return self._retrier.call(f"look at {self._what}", look).value
+        except IntegrityError:
+            raise
+        except (StreamToS3Error, Stopped) as error:
+            if wrong is not None:
+                raise IntegrityError(wrong.message, hint=wrong.hint) from error
+            if isinstance(error, StreamToS3Error):
+                self._warn(f"the stored object could not be looked at: {error.message}")
+            # After a signal, what the service has answered has to do.
+        return None
+
+    def _head(self, version_id: str | None = None) -> ObjectInfo:
+        try:
+            return self._store.head(self._key, version_id)
+        except AbsentError:
+            raise
+        except RefusedError:
+            # A HEAD's answer has no body and so no code: an expired token would look like a
+            # right that is missing. Asked by a GET, the service says which it is.
+            self._store.peek(self._key)
+            raise
+
+    def _is_ours(self, info: ObjectInfo, expected: Expected) -> bool | None:
+        """Whether this run made the object; None where nothing tells."""
+        if info.token is not None and self._token is not None:
+            return info.token == self._token
+        if info.size_bytes != expected.size_bytes or contradicts(info, expected):
+            return False
+        return True if info.etag == expected.etag else None
+
+    def _mismatch(self, info: ObjectInfo, expected: Expected) -> TransientError | None:
+        self.sees_ours = None in (info.token, self._token) or info.token == self._token
+        if not self.sees_ours:
+            return TransientError(
+                f"{self._what} was replaced by another writer right after it was stored",
+                hint="turn on the bucket's versioning, and let only one program write this key",
+                damaged=True,
+            )
+        found = f"{self._what} is not what was read:"
+        if info.size_bytes != expected.size_bytes:
+            reason = f"it has {info.size_bytes} bytes, but {expected.size_bytes} were read"
+        elif contradicts(info, expected):
+            reason = f"its ETag is {info.etag}, the one computed here {expected.etag}"
+        else:
+            return None
+        return TransientError(f"{found} {reason}", damaged=True)
+
+
+def contradicts(info: ObjectInfo, expected: Expected) -> bool:
+    """Whether the object's ETag shows that it is not what was read."""
+    return info.etag_is_md5 and expected.is_contradicted_by(info.etag or "")
