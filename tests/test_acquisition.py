@@ -100,12 +100,13 @@ def test_every_retry_has_a_line(fake: FakeS3, infile: str, log: Path) -> None:
         proxy.faults = [Fault("put-object", "503", times=2)]
         outcome = invoke(
             *("--log", log, "-s", "1ms", "--endpoint-url", proxy.endpoint_url),
-            *(infile, "s3://bucket/k"),
+            *("--notes", "in two words", infile, "s3://bucket/k"),
         )
     assert outcome.status == 0, outcome
     lines = lines_of(log)
     assert len([line for line in lines if line.startswith("retry: ")]) == 2
     assert any("SlowDown" in line for line in lines)
+    assert any("--notes 'in two words'" in line for line in lines)
     assert "end of input: 24 bytes (24 B) read, 2 retries" in lines
 
 

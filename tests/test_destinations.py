@@ -409,8 +409,12 @@ def test_secrets_show_neither_in_the_debug_log_nor_in_the_receipt(
     fake: FakeS3, config: Path, tmp_path: Path, infile: str
 ) -> None:
     keyfile = write(tmp_path / "keys", "access:secret-of-file")
+    """Wherever they turn up: here also as metadata, under a name that gives nothing away."""
     receipt, log = tmp_path / "receipt", tmp_path / "log"
-    evidence(config, f'keyfile = "{keyfile}"\nsession_token = "open/sesame"')
+    evidence(
+        config,
+        f'keyfile = "{keyfile}"\nsession_token = "open/sesame"\nmetadata = "echo=open/sesame"',
+    )
     outcome = run(
         *("--debug", "-D", "evidence", "--receipt", receipt, "--log", log, infile, "k"),
     )
@@ -486,7 +490,7 @@ def test_the_directory_of_the_user_may_be_elsewhere(
 def test_get_and_verify_take_the_key_as_it_is(
     fake: FakeS3, config: Path, tmp_path: Path, infile: str
 ) -> None:
-    evidence(config, 'prefix = "cases/"\noverwrite = true')
+    evidence(config, 'prefix = "cases/"\noverwrite = true\ndigest = ["md5", "sha256"]')
     assert invoke("-D", "evidence", "--no-template", infile, "{date}").status == 0
     out = tmp_path / "out"
     outcome = invoke("get", "-D", "evidence", "{date}", out)

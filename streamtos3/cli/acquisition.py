@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import shlex
 import socket
 import stat
 from collections.abc import Callable
@@ -44,7 +45,7 @@ class AcquisitionLog:
         self._line(f"  source: {source}")
         self._line(f"  destination: s3://{bucket}/{key}")
         if options.command_line:
-            self._line(f"  command: {' '.join(options.command_line)}")
+            self._line(f"  command: {shlex.join(options.command_line)}")
 
     def listening(self, on_event: Callable[[Event], None]) -> Callable[[Event], None]:
         """`on_event`, with what is worth a line written here as well."""

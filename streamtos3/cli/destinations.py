@@ -63,7 +63,7 @@ class DestinationCommand(click.Command):
     def _defaults(self, ctx: click.Context, destination: Destination) -> dict[str, Any]:
         if destination.options.keys() - OPTION_NAMES.keys():
             _know_all_options(ctx)
-        multiple = {each.name for each in self.params if getattr(each, "multiple", False)}
+        multiple = {each.name: getattr(each, "multiple", False) for each in self.params}
         defaults: dict[str, Any] = {}
         for key, value in destination.options.items():
             if key == "session_token":
@@ -71,9 +71,11 @@ class DestinationCommand(click.Command):
             if key not in OPTION_NAMES:
                 raise UsageError(f"[destination.{destination.name}] sets {key}, which is no option")
             name = OPTION_NAMES[key]
-            if isinstance(value, dict | list) and not (name in multiple and _is_text_list(value)):
+            if name not in multiple:  # an option of other commands
+                continue
+            if isinstance(value, dict | list) and not (multiple[name] and _is_text_list(value)):
                 raise UsageError(f"[destination.{destination.name}]: {key} takes one value")
-            listed = name in multiple and not isinstance(value, list)
+            listed = multiple[name] and not isinstance(value, list)
             defaults[name] = [value] if listed else value
         return defaults
 
