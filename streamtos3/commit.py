@@ -33,6 +33,8 @@ __all__ = ["Commit", "Committed"]
 _BAD_PART_CODES = ("InvalidPart", "InvalidPartOrder")
 # What a gateway says when it has lost the answer of the server behind it.
 _GATEWAY_STATUSES = (502, 504)
+# What broke the commit's connection has broken the idle ones too, and each costs a look.
+_LAST_LOOKS = 3
 
 
 @dataclass(frozen=True)
@@ -244,10 +246,13 @@ class Commit:
         """Our object, where giving up came too early; else the error that ends the upload."""
         if not self.is_undecided:
             raise error
-        try:
-            found = self._look(expected)
-        except StoreError:
-            found = NotOurs.UNKNOWN
+        found: ObjectInfo | NotOurs = NotOurs.UNKNOWN
+        for _ in range(_LAST_LOOKS):
+            try:
+                found = self._look(expected)
+            except StoreError:
+                continue
+            break
         if isinstance(found, ObjectInfo):
             return found
         if isinstance(error, Stopped) or not self.is_undecided:
