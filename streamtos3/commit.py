@@ -32,7 +32,7 @@ __all__ = ["Commit", "Committed"]
 
 _BAD_PART_CODES = ("InvalidPart", "InvalidPartOrder")
 # What a gateway says when it has lost the answer of the server behind it.
-_GATEWAY_STATUSES = (502, 504)
+_GATEWAY_STATUSES = (502, 504, 520, 522, 524)  # the last three are Cloudflare's
 # What broke the commit's connection has broken the idle ones too, and each costs a look.
 _LAST_LOOKS = 3
 

@@ -75,18 +75,28 @@ class Crew:
     def submit(self, call: Callable[[], T], *, regardless: bool = False) -> Task[T]:
         """Have `call` run by a free thread; a new one is started where all are busy.
 
-        After the latch has an error, only a task marked `regardless` still runs.
+        After the latch has an error, only a task marked `regardless` still runs. RuntimeError
+        when the system gives not even one thread.
         """
         task = Task(call, self._latch, regardless=regardless)
         with self._latch.condition:
+            if self._unfinished >= self._threads and self._threads < self._size:
+                self._start_thread()
             self._unfinished += 1
-            if self._unfinished > self._threads and self._threads < self._size:
-                self._threads += 1
-                threading.Thread(
-                    target=self._work, name=f"streamtos3-{self._threads}", daemon=True
-                ).start()
         self._tasks.put(task)  # type: ignore[arg-type]  # a Task[T] is only ever run here
         return task
+
+    def _start_thread(self) -> None:
+        """One thread more; where the system gives no more, those that there are must do."""
+        name = f"streamtos3-{self._threads + 1}"
+        try:
+            threading.Thread(target=self._work, name=name, daemon=True).start()
+        except RuntimeError:
+            if not self._threads:
+                raise
+            self._size = self._threads
+        else:
+            self._threads += 1
 
     def settle(self, timeout_s: float, hurried_timeout_s: float) -> bool:
         """Wait until no task is left; False when some still are at the deadline.

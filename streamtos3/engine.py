@@ -11,6 +11,7 @@ import getpass
 import os
 import socket
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -24,9 +25,6 @@ from .crew import Crew
 from .digest import composite_etag, part_md5
 from .errors import (
     IntegrityError,
-    Interrupted,
-    StoreError,
-    StreamToS3Error,
     TransientError,
 )
 from .events import guarded
@@ -52,6 +50,7 @@ from .readback import proved_by_reading_back
 from .reader import Part, Reader
 from .resume import Leftover, find_leftover, infer_plan
 from .retry import Retrier
+from .settings import ObjectSettings
 from .source import Reporting, Source, as_source
 from .store import Store, new_token, object_metadata, requires_equal_parts
 from .undo import HURRIED_SETTLE_S, Undo
@@ -211,6 +210,13 @@ class _Upload:
             self._token = None  # only the run that began the upload knows it
             count = len({part.number for part in found.parts})
             self._emit(Resuming(found.upload_id, count, found.size_bytes))
+            if replace(self._options.settings, content_type=None) != ObjectSettings():
+                self._emit(
+                    Warned(
+                        "metadata, encryption and other settings of the object are those that the "
+                        "upload was begun with, not those asked for now"
+                    )
+                )
         else:
             metadata = object_metadata(self._token or "", str(self._plan))
             self._crew.submit(lambda: multipart.create(metadata)).result()
@@ -303,17 +309,14 @@ class _Upload:
         )
         self._emit(PartStored(self._stored[1]))
         if self._leftover is not None:
-            self._drop(self._leftover)
+            # Not aborted: a producer that died at once must not cost the parts of a long stream.
+            self._emit(
+                Warned(
+                    f"the input fits one request, so unfinished upload {self._leftover.upload_id} "
+                    "of this key was not used; it stays until it is aborted"
+                )
+            )
         return committed, expected
-
-    def _drop(self, leftover: Leftover) -> None:
-        """The stream fits one request now: the upload that was to be resumed has no use."""
-        multipart = MultipartUpload(self._store, self._retrier, self._key)
-        multipart.adopt(leftover)
-        try:
-            multipart.abort()
-        except StoreError as error:
-            self._emit(Warned(f"an unfinished upload of this key is left: {error.message}"))
 
     def _checked_parts(self) -> list[StoredPart]:
         """All parts in order. Never commit with a gap, whatever bug may have led here."""
@@ -342,8 +345,8 @@ class _Upload:
         assert first is not None and not isinstance(first, Stopped)
         self._source.close()
         left_behind = self._undo.left_behind(first, self._multipart, self._commit)
-        if isinstance(first, StreamToS3Error | Interrupted) and left_behind:
-            first.left_behind = left_behind
+        if left_behind:
+            vars(first)["left_behind"] = left_behind  # an unexpected error has to say it, too
         return first
 
     def _receipt(self, committed: Committed, expected: Expected, proof: str | None) -> Receipt:

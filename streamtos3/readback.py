@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from .errors import IntegrityError, StreamToS3Error, UnprovedError
+from .errors import IntegrityError, Interrupted, StreamToS3Error, UnprovedError
 from .fetch import download
 from .latch import Latch
 from .model import Options, Proof, Receipt
@@ -35,6 +35,9 @@ def proved_by_reading_back(
             client=client,
             latch=latch,
         )
+    except Interrupted as signal:
+        signal.left_behind = f"{url}, stored, but not read back to the end"
+        raise
     except IntegrityError as error:
         error.left_behind = f"{url} is there and is not what was read"
         raise

@@ -56,6 +56,8 @@ class Undo:
             return None
         if not multipart.upload_id:
             return self._forget_unheard(multipart, settled)
+        if getattr(first, "code", None) == "NoSuchUpload":
+            return None
         if self._keeps_parts and not isinstance(first, ExistsError):
             return (
                 f"unfinished upload {multipart.upload_id} of {self._url}, kept for --resume; "
@@ -86,7 +88,10 @@ class Undo:
     def _regardless(self, call: Callable[[], None]) -> bool:
         """Tidy up, whatever has failed before; whether that succeeded in time."""
         crew = Crew(1, self._latch)
-        task = crew.submit(call, regardless=True)
+        try:
+            task = crew.submit(call, regardless=True)
+        except RuntimeError:  # the system has no thread left to give
+            return False
         crew.settle(_ABORT_S, 2 * HURRIED_SETTLE_S)
         crew.dismiss()
         return task.has_value

@@ -54,6 +54,38 @@ def test_a_task_gives_its_value() -> None:
         assert task.result() == 42
 
 
+def test_the_threads_that_there_are_must_do_where_the_system_gives_no_more(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A container's limit of processes must not lose the stream."""
+    start, started = threading.Thread.start, 0
+
+    def start_two(thread: threading.Thread) -> None:
+        nonlocal started
+        started += 1
+        if started > 2:
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    with crew_of(8) as (crew, _):
+        monkeypatch.setattr(threading.Thread, "start", start_two)
+        tasks = [crew.submit(lambda each=each: each) for each in range(20)]  # type: ignore[misc]
+        assert [task.result() for task in tasks] == list(range(20))
+
+
+def test_without_any_thread_nothing_is_counted_as_running(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    with Latch() as latch:
+        crew = Crew(2, latch)
+        with pytest.raises(RuntimeError):
+            crew.submit(lambda: None)
+        assert crew.unfinished == 0
+        assert crew.settle(LONG_S, LONG_S)
+
+
 def test_no_more_threads_run_than_allowed_and_none_before_it_is_needed() -> None:
     running, peak = 0, 0
     lock = threading.Lock()

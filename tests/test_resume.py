@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 from hypothesis import given, settings
@@ -19,10 +19,11 @@ from hypothesis import strategies as st
 from mypy_boto3_s3.client import S3Client
 
 from streamtos3 import Connection, Options, Receipt, Retries, upload
-from streamtos3.errors import ExistsError, SourceError, UnprovedError
+from streamtos3.errors import AbsentError, ExistsError, SourceError, UnprovedError
 from streamtos3.model import Event, PartStored, Resuming, Warned
 from streamtos3.parts import Limits, PartPlan
 from streamtos3.resume import infer_plan
+from streamtos3.settings import ObjectSettings
 from streamtos3.store import ListedPart
 from tests.fake_s3 import FakeS3, Quirks
 from tests.seaweed import SeaweedFS
@@ -196,12 +197,42 @@ def test_a_source_that_has_shrunk_leaves_no_old_tail(server: Server) -> None:
     assert server.stored() == data[: server.part_bytes + 1]
 
 
-def test_a_source_that_fits_one_request_now_drops_the_old_upload(server: Server) -> None:
+def test_a_source_that_fits_one_request_now_costs_no_kept_part(server: Server) -> None:
+    """A producer that died at once gives no byte, and the next one may go on."""
     server.interrupted_run(server.data(2))
-    receipt = server.upload(b"short")
+    events: list[Event] = []
+    receipt = server.upload(b"", on_event=events.append)
     assert receipt.upload_id is None
-    assert server.stored() == b"short"
-    assert server.open_uploads() == []
+    assert server.stored() == b""
+    ((_, upload_id),) = server.open_uploads()
+    (warning,) = [event.message for event in events if isinstance(event, Warned)]
+    assert f"unfinished upload {upload_id} of this key was not used" in warning
+    server.s3.abort_multipart_upload(Bucket=server.bucket, Key=KEY, UploadId=upload_id)
+
+
+def test_an_upload_that_vanishes_while_it_is_resumed_is_not_called_kept(server: Server) -> None:
+    server.interrupted_run(server.data(2))
+
+    class Vanishing(io.BytesIO):
+        def readinto(self, buffer: object) -> int:
+            for key, upload_id in server.open_uploads():
+                server.s3.abort_multipart_upload(Bucket=server.bucket, Key=key, UploadId=upload_id)
+            return super().readinto(buffer)  # type: ignore[arg-type]
+
+    with pytest.raises(AbsentError) as caught:
+        upload(Vanishing(server.data(3, seed=3)), server.bucket, KEY, options=server.options())
+    assert caught.value.left_behind is None
+    assert_nothing_left(server.s3, server.bucket, KEY)
+
+
+def test_says_that_a_resumed_object_keeps_its_first_settings(server: Server) -> None:
+    server.interrupted_run(server.data(2))
+    events: list[Event] = []
+    options = replace(server.options(), settings=ObjectSettings(metadata={"case": "7"}))
+    data = server.data(2) + b"!"
+    upload(io.BytesIO(data), server.bucket, KEY, options=options, on_event=events.append)
+    (warning,) = [event.message for event in events if isinstance(event, Warned)]
+    assert "not those asked for now" in warning
 
 
 def test_takes_the_newest_of_several_and_no_other_keys(server: Server) -> None:

@@ -102,6 +102,9 @@ def _report_error(error: BaseException) -> int:
     if isinstance(error, BrokenPipeError | SystemExit):
         return 141  # `--help | head`, which click makes a SystemExit: nobody is left to talk to
     say(f"error: unexpected {type(error).__name__}: {error}")
+    left_behind = getattr(error, "left_behind", None)
+    if left_behind:
+        say(f"left behind: {left_behind}")
     say("hint: this is a bug; please report it with the output of the same command and --debug")
     _trace(error)
     return 1
