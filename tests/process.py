@@ -145,6 +145,9 @@ class Running:
         return self._process.stdout.read().decode()
 
     def _in_child(self, slave: int) -> None:
+        # Whoever runs the tests may have ignored them (nohup, a shell's background job).
+        for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(each, signal.SIG_DFL)
         if slave >= 0:
             fcntl.ioctl(slave, termios.TIOCSCTTY, 0)
         if self._prepare is not None:

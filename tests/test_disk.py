@@ -72,6 +72,13 @@ def bare(fake: FakeS3) -> dict[str, str]:
     return {**kept, **anonymous(fake.endpoint_url)}
 
 
+@pytest.fixture(scope="module", autouse=True)
+def byte_code() -> None:
+    """In a fresh checkout, that of the modules which are imported before `main`."""
+    kept = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    subprocess.run([*PROGRAM, "--version"], env=kept, check=True, capture_output=True)
+
+
 def test_put_from_a_pipe_writes_nothing(fake: FakeS3, tmp_path: Path) -> None:
     """From a fresh copy: only what is imported before `main` may leave byte code, at first.
 
