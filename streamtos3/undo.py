@@ -56,9 +56,8 @@ class Undo:
             return None
         if not multipart.upload_id:
             return self._forget_unheard(multipart, settled)
-        if getattr(first, "code", None) == "NoSuchUpload":
-            return None
-        if self._keeps_parts and not isinstance(first, ExistsError):
+        is_gone = getattr(first, "code", None) == "NoSuchUpload"
+        if self._keeps_parts and not is_gone and not isinstance(first, ExistsError):
             return (
                 f"unfinished upload {multipart.upload_id} of {self._url}, kept for --resume; "
                 "its parts are billed until it is completed or aborted"
