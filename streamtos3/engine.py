@@ -339,10 +339,7 @@ class _Upload:
 
     def _undone(self, error: BaseException) -> BaseException:
         """Settle, abort, and return the first error with what is left behind."""
-        if not isinstance(error, Stopped):
-            self._latch.fail(error)
-        first = self._latch.error
-        assert first is not None and not isinstance(first, Stopped)
+        first = self._latch.first(error)
         self._source.close()
         left_behind = self._undo.left_behind(first, self._multipart, self._commit)
         if left_behind:

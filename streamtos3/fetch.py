@@ -24,7 +24,7 @@ from .errors import (
 )
 from .events import guarded
 from .evidence import EtagEvidence, Evidence, NoEvidence, Piece, ReceiptEvidence, cut_pieces
-from .latch import Latch, Stopped
+from .latch import Latch
 from .layout import AskPart, asking, find_layout, is_md5, is_wrong, parts_in
 from .model import (
     ByteRange,
@@ -236,10 +236,7 @@ class _Download:
 
         Unless the writer hangs in a pipe that nobody empties: then it is left to itself.
         """
-        if not isinstance(error, Stopped):
-            self._latch.fail(error)
-        first = self._latch.error
-        assert first is not None and not isinstance(first, Stopped)
+        first = self._latch.first(error)
         if self._window is not None:
             self._window.settle()
         return first

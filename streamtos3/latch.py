@@ -76,6 +76,14 @@ class Latch:
                     os.write(self._wake_write, b"!")
             self.condition.notify_all()
 
+    def first(self, error: BaseException) -> BaseException:
+        """The error that came first: `error`, or the one of which `Stopped` only tells."""
+        if not isinstance(error, Stopped):
+            self.fail(error)
+        first = self._error
+        assert first is not None and not isinstance(first, Stopped)
+        return first
+
     def check(self) -> None:
         """Raise `Stopped` once there is an error."""
         if self._error is not None:

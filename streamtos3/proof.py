@@ -19,7 +19,7 @@ from .digest import PartDigests, StreamDigests, composite_etag
 from .errors import IntegrityError, TransientError, UnprovedReadError
 from .events import guarded
 from .fetch import download
-from .latch import Latch, Stopped
+from .latch import Latch
 from .layout import AskPart, asking, find_layout, is_md5, is_wrong
 from .local import read_through
 from .model import Event, Options, RangeRead, ReadReport, ReadStarted, Receipt, Retrying
@@ -121,10 +121,7 @@ class _Verification:
             if readback:
                 self._compare_bytes(receipt, against_source=source is not None)
         except BaseException as error:  # noqa: BLE001 - the first error is raised
-            if not isinstance(error, Stopped):
-                self._latch.fail(error)
-            first = self._latch.error
-            assert first is not None
+            first = self._latch.first(error)
             raise first from first.__cause__
         finally:
             self._crew.dismiss()

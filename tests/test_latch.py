@@ -154,3 +154,12 @@ def test_a_closed_latch_has_given_its_descriptors_back_and_can_still_fail() -> N
     latch.fail(ValueError("late"))
     with pytest.raises(Stopped):
         latch.check()
+
+
+def test_the_first_error_is_told_whoever_asks_with_which() -> None:
+    """`Stopped` only tells that there is one; a later error does not replace it."""
+    with Latch() as latch:
+        earlier = ValueError("earlier")
+        assert latch.first(earlier) is earlier
+        assert latch.first(Stopped()) is earlier
+        assert latch.first(ValueError("later")) is earlier
