@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from .clients import Clients
     from .engine import upload
     from .errors import StreamToS3Error
     from .fetch import download
@@ -31,6 +32,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "ByteRange",
+    "Clients",
     "Connection",
     "Credentials",
     "Latch",
@@ -49,6 +51,7 @@ __all__ = [
 
 _HOMES = {
     "ByteRange": "model",
+    "Clients": "clients",
     "Connection": "model",
     "Credentials": "model",
     "Latch": "latch",

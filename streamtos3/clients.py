@@ -39,12 +39,17 @@ _TIMEOUTS_S: Mapping[Patience, tuple[float, float]] = {
 class Clients:
     """The clients of one connection, each with up to `connections` open. Thread-safe.
 
-    A client that was `given` serves for all.
+    May serve many uploads, one after another or side by side: making clients costs more than a
+    short stream does. A client that was `given` serves for all.
+
+    `accepted`: the service has accepted a request of these credentials. What it says against
+    them later may pass by waiting, as when a key file is being replaced.
     """
 
     def __init__(
         self, connection: Connection, connections: int, *, given: S3Client | None = None
     ) -> None:
+        self.accepted = False
         self._given = given
         self._connection = connection
         self._connections = connections

@@ -19,7 +19,7 @@ from . import __version__
 from .body import PartBody
 from .buffers import BufferPool, default_memory_bytes
 from .checksums import CHECKSUMS, checksum_of, free_checksum_of, whole_checksums
-from .clients import library_versions
+from .clients import Clients, library_versions
 from .commit import Commit, Committed
 from .crew import Crew
 from .digest import composite_etag, part_md5
@@ -69,7 +69,7 @@ def upload(
     key: str,
     *,
     options: Options | None = None,
-    client: S3Client | None = None,
+    client: S3Client | Clients | None = None,
     on_event: Callable[[Event], None] | None = None,
     latch: Latch | None = None,
 ) -> Receipt:
@@ -79,7 +79,8 @@ def upload(
         binary file object, or any `source.Source`.
     options: sizes, retries, digests and the connection; see `Options`.
     client: a boto3 S3 client to use instead of one made from `options.connection`. Turn its own
-        retries off (`Config(retries={"total_max_attempts": 1})`), or the numbers multiply.
+        retries off (`Config(retries={"total_max_attempts": 1})`), or the numbers multiply. Or
+        the `Clients` of a connection, shared by many uploads.
     on_event: called with each `Event`, from several threads but never at the same time. What it
         raises is logged and changes nothing.
     latch: give one to end the upload from elsewhere: `latch.fail(Interrupted(signal.SIGTERM))`.

@@ -25,6 +25,8 @@ __all__ = [
     "ReportError",
     "RetriesUsedUpError",
     "SourceError",
+    "SpoolError",
+    "SpoolFullError",
     "StoreError",
     "StreamToS3Error",
     "TransientError",
@@ -64,6 +66,16 @@ class SourceError(StreamToS3Error):
     """The input failed. Never raised for anything the store did (docs/design.org, invariant 10)."""
 
     exit_status = 7
+
+
+class SpoolError(StreamToS3Error):
+    """Records could not be made durable in the spool; those that were stay there."""
+
+    exit_status = 7
+
+
+class SpoolFullError(SpoolError):
+    """The spool holds as much as it may until something of it has been uploaded."""
 
 
 class IntegrityError(StreamToS3Error):

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, BinaryIO
 from . import __version__
 from .answers import ObjectInfo
 from .buffers import BufferPool, default_memory_bytes
+from .clients import Clients
 from .crew import Crew
 from .errors import (
     IntegrityError,
@@ -58,7 +59,7 @@ def download(
     version_id: str | None = None,
     receipt: Receipt | None = None,
     options: Options | None = None,
-    client: S3Client | None = None,
+    client: S3Client | Clients | None = None,
     on_event: Callable[[Event], None] | None = None,
     latch: Latch | None = None,
 ) -> ReadReport:

@@ -37,6 +37,8 @@ class Latch:
         self.condition = threading.Condition()
         self._error: BaseException | None = None
         self._hurried_at_s: float | None = None
+        self._parent: Latch | None = None
+        self._children: list[Latch] = []
         self._wake_read, self._wake_write = os.pipe()
 
     def __enter__(self) -> Latch:
@@ -75,6 +77,23 @@ class Latch:
                 if self._wake_write >= 0:
                     os.write(self._wake_write, b"!")
             self.condition.notify_all()
+            children = list(self._children)
+        for child in children:
+            child.fail(error)
+
+    def child(self) -> Latch:
+        """A latch that fails whenever this one does, and not the other way round.
+
+        For one upload among many: what ends them all ends it, its own error ends it alone.
+        """
+        child = Latch()
+        child._parent = self
+        with self.condition:
+            self._children.append(child)
+            error = self._error
+        if error is not None:
+            child.fail(error)
+        return child
 
     def first(self, error: BaseException) -> BaseException:
         """The error that came first: `error`, or the one of which `Stopped` only tells."""
@@ -107,6 +126,10 @@ class Latch:
 
     def close(self) -> None:
         """Give the wake descriptors back; failing the latch stays allowed."""
+        if self._parent is not None:
+            with self._parent.condition:
+                self._parent._children.remove(self)
+            self._parent = None
         with self.condition:
             for descriptor in (self._wake_read, self._wake_write):
                 if descriptor >= 0:

@@ -27,6 +27,7 @@ __all__ = [
     "Resuming",
     "Retrying",
     "Retries",
+    "SinkFigures",
     "Started",
     "StoredPart",
     "UploadCreated",
@@ -196,6 +197,25 @@ class Receipt:
     key_template: str | None = None
     case: Mapping[str, str] = field(default_factory=dict)
     schema: int = 1
+
+
+@dataclass(frozen=True)
+class SinkFigures:
+    """What a sink has done since it began, and what it still holds.
+
+    Bytes are those of the records, before compression. `spool_bytes` is what the spool takes on
+    the disk; `oldest_at` when the oldest record that is not stored yet was received, None
+    where all are.
+    """
+
+    received_records: int = 0
+    received_bytes: int = 0
+    stored_records: int = 0
+    stored_bytes: int = 0
+    stored_objects: int = 0
+    spool_bytes: int = 0
+    retries: int = 0
+    oldest_at: datetime | None = None
 
 
 @dataclass(frozen=True)

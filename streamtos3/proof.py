@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from . import __version__
 from .answers import ObjectInfo
+from .clients import Clients
 from .crew import Crew
 from .digest import PartDigests, StreamDigests, composite_etag
 from .errors import IntegrityError, TransientError, UnprovedReadError
@@ -46,7 +47,7 @@ def verify_object(
     readback: bool = False,
     version_id: str | None = None,
     options: Options | None = None,
-    client: S3Client | None = None,
+    client: S3Client | Clients | None = None,
     on_event: Callable[[Event], None] | None = None,
     latch: Latch | None = None,
 ) -> ReadReport:
@@ -84,7 +85,7 @@ class _Verification:
         key: str,
         version_id: str | None,
         options: Options,
-        client: S3Client | None,
+        client: S3Client | Clients | None,
         latch: Latch,
         emit: Callable[[Event], None],
     ) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from .clients import Clients
 from .errors import IntegrityError, Interrupted, StreamToS3Error, UnprovedError
 from .fetch import download
 from .latch import Latch
@@ -17,7 +18,7 @@ __all__ = ["proved_by_reading_back"]
 
 
 def proved_by_reading_back(
-    receipt: Receipt, options: Options, client: S3Client | None, latch: Latch
+    receipt: Receipt, options: Options, client: S3Client | Clients | None, latch: Latch
 ) -> Receipt:
     """`receipt` with the proof that reading the object gives.
 

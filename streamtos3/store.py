@@ -59,8 +59,9 @@ _EQUAL_PARTS_HOSTS = (".r2.cloudflarestorage.com",)
 class Store:
     """One bucket at one endpoint. Thread-safe.
 
-    `client`: a boto3 S3 client to use as it is, instead of clients of our own; its retries
-    should be off (`total_max_attempts=1`) and `request_checksum_calculation` `when_required`.
+    `client`: clients shared with other stores, or a boto3 S3 client to use as it is, instead
+    of clients of our own; its retries should be off (`total_max_attempts=1`) and
+    `request_checksum_calculation` `when_required`.
     `settings` apply to all objects stored through this Store; `checksum` is S3's additional
     checksum that every part will carry.
     """
@@ -73,15 +74,16 @@ class Store:
         settings: ObjectSettings | None = None,
         checksum: Checksum | None = None,
         connections: int = 16,
-        client: S3Client | None = None,
+        client: S3Client | Clients | None = None,
     ) -> None:
         self.bucket = bucket
         self.settings = settings or ObjectSettings()
         self._checksum = checksum
         self._clock: tuple[datetime, float] | None = None
         self._connection = connection
-        self._clients = Clients(connection, connections, given=client)
-        self._accepted = False
+        if not isinstance(client, Clients):
+            client = Clients(connection, connections, given=client)
+        self._clients = client
 
     @property
     def server_time(self) -> datetime | None:
@@ -311,7 +313,7 @@ class Store:
         try:
             yield
         except CredentialsError as error:  # a keyfile that is being rewritten just now
-            if not self._accepted:
+            if not self._clients.accepted:
                 raise
             self._clients.forget_session()
             raise TransientError(
@@ -324,12 +326,13 @@ class Store:
 
             self._note_time(getattr(error, "response", None))
             endpoint = self._connection.endpoint_url or self._clients.endpoint_name()
-            mapped = translate(error, what, endpoint=endpoint, accepted_before=self._accepted)
+            accepted = self._clients.accepted
+            mapped = translate(error, what, endpoint=endpoint, accepted_before=accepted)
             if isinstance(mapped, TransientError) and mapped.expired:
                 self._clients.forget_session()
             raise mapped from error
         else:
-            self._accepted = True
+            self._clients.accepted = True
 
     def _note_time(self, answer: Any) -> None:
         """Keep what the service's clock says."""

@@ -163,3 +163,34 @@ def test_the_first_error_is_told_whoever_asks_with_which() -> None:
         assert latch.first(earlier) is earlier
         assert latch.first(Stopped()) is earlier
         assert latch.first(ValueError("later")) is earlier
+
+
+def test_what_fails_a_latch_fails_its_children_but_not_the_other_way_round() -> None:
+    with Latch() as parent:
+        first, second = parent.child(), parent.child()
+        own, common = ValueError("own"), ValueError("common")
+        first.fail(own)
+        assert (first.error, second.error, parent.error) == (own, None, None)
+        parent.fail(common)
+        assert (first.error, second.error) == (own, common)
+        assert readable(second.wake_fd)
+        assert parent.child().error is common
+
+
+def test_a_signal_hurries_the_children_too() -> None:
+    with Latch() as parent, parent.child() as child:
+        child.fail(ValueError("own"))
+        parent.fail(Interrupted(signal.SIGTERM))
+        assert child.hurried_at_s is not None
+
+
+def test_a_parent_keeps_nothing_of_a_child_that_was_closed() -> None:
+    """A sink makes one for each of its objects, for ever."""
+    before = len(os.listdir("/proc/self/fd"))
+    with Latch() as parent:
+        with parent.child() as child:
+            pass
+        child.close()
+        parent.fail(ValueError("x"))
+        assert child.error is None
+    assert len(os.listdir("/proc/self/fd")) == before

@@ -14,6 +14,7 @@ from botocore.stub import Stubber
 
 from streamtos3.answers import ListedPart
 from streamtos3.body import PartBody
+from streamtos3.clients import Clients
 from streamtos3.digest import content_md5, part_md5
 from streamtos3.errors import (
     AbsentError,
@@ -434,3 +435,18 @@ def test_tokens_are_random_and_fit_metadata() -> None:
 )
 def test_endpoints_that_refuse_unequal_parts_are_known(url: str | None, expected: bool) -> None:
     assert expected == requires_equal_parts(url)
+
+
+def test_clients_are_shared_by_many_stores(fake: FakeS3) -> None:
+    """What one store learnt, that the service accepts us, the next one need not learn again."""
+    connection = Connection(endpoint_url=fake.endpoint_url, region="us-east-1")
+    clients = Clients(connection, 4)
+    first = Store("b", connection, client=clients)
+    with pytest.raises(AbsentError):
+        first.head("k")
+    assert not clients.accepted
+    first.head_bucket()
+    assert clients.accepted
+    made = clients.get("brisk")
+    Store("b", connection, client=clients).head_bucket()
+    assert clients.get("brisk") is made
