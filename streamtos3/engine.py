@@ -26,6 +26,7 @@ from .digest import composite_etag, part_md5
 from .errors import (
     IntegrityError,
     TransientError,
+    leave_behind,
 )
 from .events import guarded
 from .latch import Latch, Stopped
@@ -344,7 +345,7 @@ class _Upload:
         self._source.close()
         left_behind = self._undo.left_behind(first, self._multipart, self._commit)
         if left_behind:
-            vars(first)["left_behind"] = left_behind  # an unexpected error has to say it, too
+            leave_behind(first, left_behind)
         return first
 
     def _receipt(self, committed: Committed, expected: Expected, proof: str | None) -> Receipt:
