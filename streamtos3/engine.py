@@ -91,7 +91,7 @@ def upload(
     its `left_behind` is set when that is not nothing. UnprovedError carries the `receipt`.
     """
     options = options or Options()
-    check_destination_name(bucket, key)
+    check_destination_name(bucket, key, of_a_file=options.key_of_a_file)
     options.settings.check()
     with latch or Latch() as own_latch:
         stream = as_source(source)

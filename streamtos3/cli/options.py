@@ -25,6 +25,8 @@ __all__ = [
     "connection_options",
     "duration",
     "option",
+    "pairs",
+    "part_options",
     "report_options",
     "retries_from",
     "retry_options",
@@ -115,6 +117,19 @@ def together(*decorators: Callable[[F], F]) -> Callable[[F], F]:
     return decorate
 
 
+def pairs(name: str, words: Sequence[str]) -> dict[str, str]:
+    """What a repeatable option gives as KEY=VALUE."""
+    found: dict[str, str] = {}
+    for word in words:
+        key, equals, value = word.partition("=")
+        if not equals or not key:
+            raise UsageError(f"{name} {word!r} is not of the form KEY=VALUE")
+        if key in found:
+            raise UsageError(f"{name} gives {key!r} twice")
+        found[key] = value
+    return found
+
+
 connection_options = together(
     option(
         "-k",
@@ -181,10 +196,7 @@ report_options = together(
     talk_options,
 )
 
-upload_options = together(
-    option("-b", "--bucket", metavar="NAME", help="Bucket, where no s3:// destination is given."),
-    option("-o", "--obj", metavar="KEY", help="Key, where no s3:// destination is given."),
-    option("--no-template", is_flag=True, help="Take the key as it is, braces and all."),
+part_options = together(
     option(
         "-c",
         "--chunksize",
@@ -205,6 +217,13 @@ upload_options = together(
     option(
         "--memory", type=size, help="Part buffers, at most.  [default: 1/4 of what is free, 1GiB]"
     ),
+)
+
+upload_options = together(
+    option("-b", "--bucket", metavar="NAME", help="Bucket, where no s3:// destination is given."),
+    option("-o", "--obj", metavar="KEY", help="Key, where no s3:// destination is given."),
+    option("--no-template", is_flag=True, help="Take the key as it is, braces and all."),
+    part_options,
     option("--expect-size", type=size, help="The input's exact size; any other stores nothing."),
     option("--min-size", type=size, default=0, help="A shorter input stores nothing."),
     option(
