@@ -24,7 +24,7 @@ LAYERS = (
     "latch parts digest naming body checksums config settings",
     "model answers crew",
     "credentials events receipt retry source buffers progress storeerrors",
-    "reader clients producer tee local writer",
+    "reader clients producer tee compress local writer",
     "store",
     "verify preflight resume readstore",
     "inspection multipart layout",
@@ -50,11 +50,13 @@ ONLY_IN = {
     "click": {"cli"},
     "tqdm": {"progress"},
     "tenacity": {"retry"},
+    "backports": {"compress"},
+    "compression": {"compress"},
     "boto3": {"clients", "store", "storeerrors"},
     "botocore": {"clients", "store", "storeerrors"},
     "mypy_boto3_s3": {"clients", "store", "engine", "fetch", "proof", "readback"},
 }
-HEAVY = ("boto3", "botocore", "tenacity", "tqdm", "urllib3")
+HEAVY = ("backports.zstd", "boto3", "botocore", "tenacity", "tqdm", "urllib3")
 
 
 def module_files() -> dict[str, Path]:
