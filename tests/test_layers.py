@@ -22,9 +22,9 @@ PACKAGE = Path(streamtos3.__file__).parent
 LAYERS = (
     "errors units newfile",
     "latch parts digest naming body checksums config settings",
-    "model answers crew",
-    "credentials events receipt retry source buffers progress storeerrors",
-    "reader clients producer tee compress local writer",
+    "model answers crew cutting",
+    "credentials events receipt retry source buffers progress storeerrors feed",
+    "reader clients producer tee local writer records compress spool",
     "store",
     "verify preflight resume readstore",
     "inspection multipart layout",
@@ -33,11 +33,13 @@ LAYERS = (
     "fetch",
     "readback proof",
     "engine",
+    "shipping",
+    "sink",
     "cli.talk",
     "cli.acquisition cli.signals cli.options cli.report",
     "cli.debug cli.destinations cli.interrupts cli.objects",
     "cli.uploading cli.reading",
-    "cli.put cli.run cli.uploads cli.get cli.verify cli.etag",
+    "cli.put cli.run cli.sink cli.uploads cli.get cli.verify cli.etag",
     "cli",
     "__main__",
 )
@@ -54,7 +56,16 @@ ONLY_IN = {
     "compression": {"compress"},
     "boto3": {"clients", "store", "storeerrors"},
     "botocore": {"clients", "store", "storeerrors"},
-    "mypy_boto3_s3": {"clients", "store", "engine", "fetch", "proof", "readback"},
+    "mypy_boto3_s3": {
+        "clients",
+        "store",
+        "engine",
+        "fetch",
+        "proof",
+        "readback",
+        "shipping",
+        "sink",
+    },
 }
 HEAVY = ("backports.zstd", "boto3", "botocore", "tenacity", "tqdm", "urllib3")
 

@@ -24,7 +24,8 @@ from .talk import say
 __all__ = ["main", "program"]
 
 _COMMANDS = {
-    name: name for name in ("put", "run", "get", "verify", "etag", "destinations", "uploads")
+    name: name
+    for name in ("put", "run", "get", "verify", "etag", "destinations", "uploads", "sink")
 }
 _DEFAULT = "put"
 
