@@ -42,7 +42,10 @@ def test_a_part_is_not_waited_for_as_long_as_complete(on_fake: Bench) -> None:
 
 
 @pytest.mark.parametrize("parts", [1, 3])
-def test_the_look_after_the_commit_is_not_waited_for_long(on_fake: Bench, parts: int) -> None:
+def test_the_look_after_the_commit_is_not_waited_for_long(
+    on_fake: Bench, parts: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(clients._TIMEOUTS_S, "parts", (5.0, 30.0))
     on_fake.stores(Fault("head", "slow", skip=1, delay_s=LONG_S), parts=parts)
     assert on_fake.proxy.count("head") == 3  # before the first byte, the slow one, and another
 
