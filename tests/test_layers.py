@@ -23,8 +23,10 @@ LAYERS = (
     "errors units newfile",
     "latch parts digest naming body checksums config settings",
     "model answers crew",
-    "credentials events receipt retry source buffers progress storeerrors",
-    "reader clients producer tee local writer",
+    "credentials events receipt retry source buffers progress storeerrors intake cloudevent",
+    "reader clients producer tee local writer metrics httpserver",
+    "reception",
+    "listen",
     "store",
     "verify preflight resume readstore",
     "inspection multipart layout",
@@ -52,9 +54,13 @@ ONLY_IN = {
     "tenacity": {"retry"},
     "boto3": {"clients", "store", "storeerrors"},
     "botocore": {"clients", "store", "storeerrors"},
+    "cloudevents": {"cloudevent"},
+    "prometheus_client": {"metrics"},
+    "starlette": {"reception", "httpserver"},
+    "uvicorn": {"httpserver"},
     "mypy_boto3_s3": {"clients", "store", "engine", "fetch", "proof", "readback"},
 }
-HEAVY = ("boto3", "botocore", "tenacity", "tqdm", "urllib3")
+HEAVY = ("boto3", "botocore", "tenacity", "tqdm", "urllib3", "cloudevents", "starlette", "uvicorn")
 
 
 def module_files() -> dict[str, Path]:
