@@ -24,7 +24,7 @@ LAYERS = (
     "latch parts digest naming body checksums config settings",
     "model answers crew",
     "credentials events receipt retry source buffers progress storeerrors intake cloudevent",
-    "reader clients producer tee local writer metrics httpserver",
+    "reader clients producer tee compress local writer metrics httpserver",
     "reception",
     "listen",
     "store",
@@ -52,6 +52,8 @@ ONLY_IN = {
     "click": {"cli"},
     "tqdm": {"progress"},
     "tenacity": {"retry"},
+    "backports": {"compress"},
+    "compression": {"compress"},
     "boto3": {"clients", "store", "storeerrors"},
     "botocore": {"clients", "store", "storeerrors"},
     "cloudevents": {"cloudevent"},
@@ -60,7 +62,10 @@ ONLY_IN = {
     "uvicorn": {"httpserver"},
     "mypy_boto3_s3": {"clients", "store", "engine", "fetch", "proof", "readback"},
 }
-HEAVY = ("boto3", "botocore", "tenacity", "tqdm", "urllib3", "cloudevents", "starlette", "uvicorn")
+HEAVY = (
+    *("backports.zstd", "boto3", "botocore", "cloudevents", "prometheus_client", "starlette"),
+    *("tenacity", "tqdm", "urllib3", "uvicorn"),
+)
 
 
 def module_files() -> dict[str, Path]:

@@ -21,10 +21,14 @@ __all__ = [
     "OPTION_NAMES",
     "Choice",
     "Text",
+    "command_line_from",
     "connection_from",
     "connection_options",
+    "digest_option",
+    "digests_from",
     "duration",
     "option",
+    "part_options",
     "report_options",
     "retries_from",
     "retry_options",
@@ -34,6 +38,7 @@ __all__ = [
     "together",
     "upload_options",
     "upload_options_from",
+    "wait_options",
 ]
 
 _DIGESTS = ("sha256", "md5", "sha1", "sha512", "blake2b", "none")
@@ -142,7 +147,7 @@ connection_options = together(
     option("--proxy", metavar="URL", help="HTTP proxy, http://[USER:PASSWORD@]HOST:PORT."),
 )
 
-retry_options = together(
+wait_options = together(
     option(
         "-s",
         "--secs-wait",
@@ -158,6 +163,10 @@ retry_options = together(
         metavar="N",
         help="Give a request up after N tries, instead of after --retry-for.",
     ),
+)
+
+retry_options = together(
+    wait_options,
     option(
         "--retry-for",
         type=duration,
@@ -181,10 +190,7 @@ report_options = together(
     talk_options,
 )
 
-upload_options = together(
-    option("-b", "--bucket", metavar="NAME", help="Bucket, where no s3:// destination is given."),
-    option("-o", "--obj", metavar="KEY", help="Key, where no s3:// destination is given."),
-    option("--no-template", is_flag=True, help="Take the key as it is, braces and all."),
+part_options = together(
     option(
         "-c",
         "--chunksize",
@@ -205,6 +211,20 @@ upload_options = together(
     option(
         "--memory", type=size, help="Part buffers, at most.  [default: 1/4 of what is free, 1GiB]"
     ),
+)
+
+digest_option = option(
+    "--digest",
+    type=Choice(_DIGESTS),
+    multiple=True,
+    help="Digest of the whole stream, for the receipt; repeatable.  [default: sha256]",
+)
+
+upload_options = together(
+    option("-b", "--bucket", metavar="NAME", help="Bucket, where no s3:// destination is given."),
+    option("-o", "--obj", metavar="KEY", help="Key, where no s3:// destination is given."),
+    option("--no-template", is_flag=True, help="Take the key as it is, braces and all."),
+    part_options,
     option("--expect-size", type=size, help="The input's exact size; any other stores nothing."),
     option("--min-size", type=size, default=0, help="A shorter input stores nothing."),
     option(
@@ -218,12 +238,7 @@ upload_options = together(
         help="Go on with this key's unfinished upload; keep the parts if this run fails.",
     ),
     option("--overwrite", is_flag=True, help="Replace an object that exists."),
-    option(
-        "--digest",
-        type=Choice(_DIGESTS),
-        multiple=True,
-        help="Digest of the whole stream, for the receipt; repeatable.  [default: sha256]",
-    ),
+    digest_option,
     option("--tee", is_flag=True, help="Pass what is read on to standard output as well."),
     option("--receipt-object", is_flag=True, help="Store the receipt, too, as KEY.receipt.json."),
     option("--log", metavar="FILE", help="Append a readable acquisition log to FILE."),
@@ -243,11 +258,7 @@ upload_options = together(
 
 def upload_options_from(values: dict[str, Any], argv: list[str] | None) -> Options:
     """What the command line tells the engine; UsageError where it contradicts itself."""
-    digests = values["digest"] or ("sha256",)
-    if "none" in digests:
-        if len(digests) > 1:
-            raise UsageError("--digest none allows no other --digest")
-        digests = ()
+    digests = digests_from(values)
     expect_sha256 = (values["expect_sha256"] or "").strip().lower() or None
     if expect_sha256 and (len(expect_sha256) != 64 or set(expect_sha256) - set("0123456789abcdef")):
         raise UsageError(f"{expect_sha256!r} is no SHA-256: 64 hexadecimal digits")
@@ -265,10 +276,25 @@ def upload_options_from(values: dict[str, Any], argv: list[str] | None) -> Optio
         equal_parts=values["equal_parts"],
         overwrite=values["overwrite"],
         resume=values["resume"],
-        digests=tuple(dict.fromkeys(digests)),
+        digests=digests,
         retries=retries_from(values),
-        command_line=tuple(redacted(word) for word in argv) if argv else None,
+        command_line=command_line_from(argv),
     )
+
+
+def digests_from(values: dict[str, Any]) -> tuple[str, ...]:
+    """The digests that --digest names, each once; none for "none"."""
+    digests = values["digest"] or ("sha256",)
+    if "none" in digests:
+        if len(digests) > 1:
+            raise UsageError("--digest none allows no other --digest")
+        return ()
+    return tuple(dict.fromkeys(digests))
+
+
+def command_line_from(argv: list[str] | None) -> tuple[str, ...] | None:
+    """The command line, for receipts: without secrets."""
+    return tuple(redacted(word) for word in argv) if argv else None
 
 
 def connection_from(values: dict[str, Any]) -> Connection:

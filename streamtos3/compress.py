@@ -1,0 +1,118 @@
+"""A source whose bytes are compressed on their way, for streams that nobody compresses for us.
+
+Deterministic: equal input gives equal output with the same library, in whatever steps it was
+read. At most one block of input and what became of it are in memory.
+"""
+
+from __future__ import annotations
+
+import sys
+import zlib
+from collections.abc import Callable
+from typing import Protocol
+
+from .errors import UsageError
+from .latch import Latch
+from .model import CommandReport
+from .source import Reporting, Source
+
+__all__ = ["COMPRESSION_SUFFIXES", "CompressedSource", "check_codec"]
+
+COMPRESSION_SUFFIXES = {"gzip": ".gz", "zstd": ".zst"}
+"""The codecs, and the ending of a name that says so."""
+
+_BLOCK_BYTES = 1 << 18
+_GZIP_LEVEL = 6
+_GZIP_WINDOW_BITS = 31  # 15, and 16 for a gzip header, in which zlib leaves the time 0
+
+
+class _Compressor(Protocol):
+    def compress(self, data: memoryview, /) -> bytes: ...
+
+    def flush(self) -> bytes: ...
+
+
+def check_codec(codec: str) -> None:
+    """UsageError where `codec` is none, or its library is not installed."""
+    _new_compressor(codec)
+
+
+class CompressedSource:
+    """What `source` yields, compressed; `codec` is one of COMPRESSION_SUFFIXES."""
+
+    length_bytes: int | None = None
+
+    def __init__(self, source: Source, codec: str) -> None:
+        self.name = source.name
+        self.waits_for_check = source.waits_for_check
+        self._source = source
+        self._compressor: _Compressor | None = _new_compressor(codec)
+        # Some builds of zlib cut their blocks by what they are fed at once: always the same.
+        self._block = memoryview(bytearray(_BLOCK_BYTES))
+        self._filled_bytes = 0
+        self._compressed = memoryview(b"")
+
+    def start(self) -> None:
+        """See Source."""
+        self._source.start()
+
+    def readinto(self, view: memoryview, latch: Latch) -> int:
+        """See Source."""
+        while not self._compressed and self._compressor is not None:
+            self._compressed = memoryview(self._next(self._compressor, latch))
+        count = min(len(view), len(self._compressed))
+        view[:count] = self._compressed[:count]
+        self._compressed = self._compressed[count:]
+        return count
+
+    def finish(self, latch: Latch) -> None:
+        """See Source."""
+        self._source.finish(latch)
+
+    def command_report(self) -> CommandReport | None:
+        """See Reporting."""
+        return self._source.command_report() if isinstance(self._source, Reporting) else None
+
+    def close(self) -> None:
+        """See Source."""
+        self._source.close()
+
+    def _next(self, compressor: _Compressor, latch: Latch) -> bytes:
+        """Read until a block is full or the input ends; what the compressor then lets go."""
+        while self._filled_bytes < _BLOCK_BYTES:
+            count = self._source.readinto(self._block[self._filled_bytes :], latch)
+            if not count:
+                self._compressor = None
+                return compressor.compress(self._block[: self._filled_bytes]) + compressor.flush()
+            self._filled_bytes += count
+        self._filled_bytes = 0
+        return compressor.compress(self._block)
+
+
+def _new_compressor(codec: str) -> _Compressor:
+    if codec not in _COMPRESSORS:
+        raise UsageError(f"{codec!r} is no compression; known are {', '.join(_COMPRESSORS)}")
+    return _COMPRESSORS[codec]()
+
+
+def _gzip() -> _Compressor:
+    return zlib.compressobj(_GZIP_LEVEL, zlib.DEFLATED, _GZIP_WINDOW_BITS)
+
+
+def _zstd() -> _Compressor:
+    try:
+        if sys.version_info >= (3, 14):
+            from compression import zstd
+        else:
+            from backports import zstd
+    except ImportError as error:
+        raise UsageError(
+            "the compression zstd needs a library that is not installed",
+            hint="pip install 'streamtos3[zstd]'",
+        ) from error
+    # As the zstd program does it, so that a damaged copy is noticed when it is unpacked.
+    made: _Compressor = zstd.ZstdCompressor(options={zstd.CompressionParameter.checksum_flag: 1})
+    return made
+
+
+_COMPRESSORS: dict[str, Callable[[], _Compressor]] = {"gzip": _gzip, "zstd": _zstd}
