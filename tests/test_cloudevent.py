@@ -66,6 +66,8 @@ def test_a_time_that_was_not_sent_is_not_invented() -> None:
 def test_numbers_keep_every_digit(number: str) -> None:
     body = json.dumps(EVENT)[:-1] + f', "data": {number}}}'
     assert lines(STRUCTURED, body) == [body.encode() + b"\n"]
+    (line,) = lines(STRUCTURED, body.replace(" ", "\n "))
+    assert line == body.replace(" ", "").encode() + b"\n"
 
 
 def test_an_integer_that_python_refuses_to_compute_is_stored_all_the_same() -> None:

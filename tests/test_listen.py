@@ -309,6 +309,8 @@ def test_what_is_under_way_at_the_end_is_answered_and_nothing_after_it() -> None
 def test_a_sender_that_never_finishes_does_not_hold_the_end_up() -> None:
     sent = b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 5\r\n\r\nab"
     with listening(limits=IntakeLimits(grace_s=1)) as sink, sink.raw(sent):
+        while _pending_bytes(sink.port) < 5:
+            pass
         before = time.monotonic()
         sink.end()
         assert time.monotonic() - before < 10
