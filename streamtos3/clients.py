@@ -122,13 +122,12 @@ class Clients:
         if self._session is None:
             self._session = botocore.session.Session(profile=how.profile)
         keys: dict[str, Any] = {}
-        if how.keyfile:
-            if self._keyfile is None:
-                self._keyfile = read_keyfile(how.keyfile, allow_insecure=how.insecure_keyfile)
+        own = self._own_credentials()
+        if own is not None:
             keys = {
-                "aws_access_key_id": self._keyfile.access_key,
-                "aws_secret_access_key": self._keyfile.secret_key,
-                "aws_session_token": self._keyfile.session_token or how.session_token,
+                "aws_access_key_id": own.access_key,
+                "aws_secret_access_key": own.secret_key,
+                "aws_session_token": own.session_token or how.session_token,
             }
         client: S3Client = self._session.create_client(
             "s3",
@@ -153,6 +152,15 @@ class Clients:
                 wait = partial(_wait, _TIMEOUTS_S[sharing][1])
                 client.meta.events.register(f"before-call.s3.{operation}", wait)
         return client
+
+    def _own_credentials(self) -> Credentials | None:
+        """Those that replace boto3's chain, if any do."""
+        how = self._connection
+        if not how.keyfile:
+            return how.credentials
+        if self._keyfile is None:
+            self._keyfile = read_keyfile(how.keyfile, allow_insecure=how.insecure_keyfile)
+        return self._keyfile
 
 
 def _kind_of_client(patience: Patience) -> Patience:

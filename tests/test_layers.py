@@ -23,9 +23,11 @@ LAYERS = (
     "errors units newfile",
     "latch parts digest naming body checksums config settings tree",
     "model answers crew cutting",
-    "credentials events receipt retry source buffers progress storeerrors feed",
+    "credentials events receipt retry source buffers progress storeerrors feed intake cloudevent",
     "reader clients producer tee compress local writer records spool watched specification",
-    "store archive",
+    "metrics httpserver vance",
+    "reception",
+    "listen store archive",
     "verify preflight resume readstore selection",
     "inspection multipart layout ledger",
     "commit leftovers evidence",
@@ -37,7 +39,7 @@ LAYERS = (
     "sink publish",
     "cli.talk",
     "cli.acquisition cli.signals cli.options cli.report",
-    "cli.debug cli.destinations cli.interrupts cli.objects",
+    "cli.debug cli.destinations cli.interrupts cli.listening cli.objects",
     "cli.uploading cli.reading",
     "cli.put cli.run cli.sink cli.publish cli.uploads cli.get cli.verify cli.etag",
     "cli",
@@ -56,6 +58,10 @@ ONLY_IN = {
     "compression": {"compress"},
     "boto3": {"clients", "store", "storeerrors"},
     "botocore": {"clients", "store", "storeerrors"},
+    "cloudevents": {"cloudevent"},
+    "prometheus_client": {"metrics"},
+    "starlette": {"reception", "httpserver"},
+    "uvicorn": {"httpserver"},
     "tarfile": {"archive"},
     "mypy_boto3_s3": {
         "clients",
@@ -68,7 +74,10 @@ ONLY_IN = {
         "sink",
     },
 }
-HEAVY = ("backports.zstd", "boto3", "botocore", "tenacity", "tqdm", "urllib3")
+HEAVY = (
+    *("backports.zstd", "boto3", "botocore", "cloudevents", "prometheus_client", "starlette"),
+    *("tenacity", "tqdm", "urllib3", "uvicorn"),
+)
 
 
 def module_files() -> dict[str, Path]:
