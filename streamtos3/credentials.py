@@ -1,6 +1,7 @@
 """The reference's keyfile: `KEY:SECRET`, optionally a third field, the session token.
 
-Everything else about credentials is boto3's own chain and stays in `store`.
+And how any file is read that holds a secret: only its owner may be able to. Everything else
+about credentials is boto3's own chain and stays in `store`.
 """
 
 from __future__ import annotations
@@ -11,9 +12,10 @@ import stat
 from .errors import CredentialsError
 from .model import Credentials
 
-__all__ = ["read_keyfile"]
+__all__ = ["read_keyfile", "read_private_file"]
 
 _LARGEST_BYTES = 64 * 1024
+_KEYFILE_FORM = "it holds one line, KEY:SECRET or KEY:SECRET:SESSION_TOKEN"
 
 
 def read_keyfile(path: str, *, allow_insecure: bool = False) -> Credentials:
@@ -22,26 +24,38 @@ def read_keyfile(path: str, *, allow_insecure: bool = False) -> Credentials:
     Raises CredentialsError when it cannot be read, is malformed, or can be read by group or
     world while `allow_insecure` is not set. No message ever quotes the file's content.
     """
-    try:
-        with open(path, "rb") as keyfile:
-            mode = os.fstat(keyfile.fileno()).st_mode
-            content = keyfile.read(_LARGEST_BYTES + 1)
-    except OSError as error:
-        reason = (error.strerror or str(error)).lower()
-        raise CredentialsError(f"cannot read the keyfile {path}: {reason}") from error
-    if mode & (stat.S_IRGRP | stat.S_IROTH) and not allow_insecure:
-        raise CredentialsError(
-            f"the keyfile {path} can be read by others (mode {stat.S_IMODE(mode):04o})",
-            hint=f"chmod 600 {path}, or --insecure-keyfile if that is meant",
-        )
+    content = read_private_file(path, "keyfile", _KEYFILE_FORM, allow_insecure=allow_insecure)
     fields = content.decode("ascii", "replace").strip().split(":")
     well_formed = len(fields) in (2, 3) and all(map(_can_be_sent, fields))
-    if not well_formed or len(content) > _LARGEST_BYTES:
+    if not well_formed:
         raise CredentialsError(
             f"the keyfile {path} is malformed",
-            hint="it holds one line, KEY:SECRET or KEY:SECRET:SESSION_TOKEN",
+            hint=_KEYFILE_FORM,
         )
     return Credentials(*fields)
+
+
+def read_private_file(path: str, what: str, form: str, *, allow_insecure: bool = False) -> bytes:
+    """The content of the file at `path`, which errors call `what`; `form` is what it should be.
+
+    CredentialsError when it cannot be read, is absurdly long, or can be read by group or world
+    while `allow_insecure` is not set.
+    """
+    try:
+        with open(path, "rb") as file:
+            mode = os.fstat(file.fileno()).st_mode
+            content = file.read(_LARGEST_BYTES + 1)
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise CredentialsError(f"cannot read the {what} {path}: {reason}") from error
+    if mode & (stat.S_IRGRP | stat.S_IROTH) and not allow_insecure:
+        raise CredentialsError(
+            f"the {what} {path} can be read by others (mode {stat.S_IMODE(mode):04o})",
+            hint=f"chmod 600 {path}, or --insecure-keyfile if that is meant",
+        )
+    if len(content) > _LARGEST_BYTES:
+        raise CredentialsError(f"the {what} {path} is malformed", hint=form)
+    return content
 
 
 def _can_be_sent(field: str) -> bool:

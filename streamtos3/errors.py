@@ -20,6 +20,7 @@ __all__ = [
     "ExistsError",
     "IntegrityError",
     "Interrupted",
+    "InvalidEventError",
     "OutputClosedError",
     "OutputError",
     "RefusedError",
@@ -79,6 +80,21 @@ class SpoolError(StreamToS3Error):
 
 class SpoolFullError(SpoolError):
     """The spool holds as much as it may until something of it has been uploaded."""
+
+
+class InvalidEventError(SourceError):
+    """What was sent to a sink is no valid CloudEvent; nothing of that request is stored.
+
+    `http_status` is what its sender is answered.
+    """
+
+    def __init__(self, message: str, *, http_status: int = 400) -> None:
+        super().__init__(message)
+        self.http_status = http_status
+
+    def at(self, index: int) -> InvalidEventError:
+        """The same of the event at `index` of a batch, from 0."""
+        return InvalidEventError(f"event {index}: {self.message}", http_status=self.http_status)
 
 
 class IntegrityError(StreamToS3Error):

@@ -54,7 +54,8 @@ class Connection:
 
     `keyfile` (`KEY:SECRET` or `KEY:SECRET:TOKEN`) replaces that chain and is read again when
     the service calls the credentials expired. `proxy` may carry a password. `session_token`
-    goes with a keyfile that has none. `ca_bundle` is a file, or a directory of such files.
+    goes with a keyfile that has none. `credentials` are used where no keyfile is named.
+    `ca_bundle` is a file, or a directory of such files.
     """
 
     endpoint_url: str | None = None
@@ -67,6 +68,7 @@ class Connection:
     verify_tls: bool = True
     proxy: str | None = field(default=None, repr=False)
     session_token: str | None = field(default=None, repr=False)
+    credentials: Credentials | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True)

@@ -22,10 +22,12 @@ PACKAGE = Path(streamtos3.__file__).parent
 LAYERS = (
     "errors units newfile",
     "latch parts digest naming body checksums config settings tree",
-    "model answers crew",
-    "credentials events receipt retry source buffers progress storeerrors",
-    "reader clients producer tee compress local writer watched specification",
-    "store archive",
+    "model answers crew cutting",
+    "credentials events receipt retry source buffers progress storeerrors feed intake cloudevent",
+    "reader clients producer tee compress local writer records spool watched specification",
+    "metrics httpserver vance",
+    "reception",
+    "listen store archive",
     "verify preflight resume readstore selection",
     "inspection multipart layout ledger",
     "commit leftovers evidence",
@@ -33,13 +35,13 @@ LAYERS = (
     "fetch",
     "readback proof",
     "engine",
-    "manifest",
-    "publish",
+    "shipping manifest",
+    "sink publish",
     "cli.talk",
     "cli.acquisition cli.signals cli.options cli.report",
-    "cli.debug cli.destinations cli.interrupts cli.objects",
+    "cli.debug cli.destinations cli.interrupts cli.listening cli.objects",
     "cli.uploading cli.reading",
-    "cli.put cli.run cli.publish cli.uploads cli.get cli.verify cli.etag",
+    "cli.put cli.run cli.sink cli.publish cli.uploads cli.get cli.verify cli.etag",
     "cli",
     "__main__",
 )
@@ -56,10 +58,26 @@ ONLY_IN = {
     "compression": {"compress"},
     "boto3": {"clients", "store", "storeerrors"},
     "botocore": {"clients", "store", "storeerrors"},
+    "cloudevents": {"cloudevent"},
+    "prometheus_client": {"metrics"},
+    "starlette": {"reception", "httpserver"},
+    "uvicorn": {"httpserver"},
     "tarfile": {"archive"},
-    "mypy_boto3_s3": {"clients", "store", "engine", "fetch", "proof", "readback"},
+    "mypy_boto3_s3": {
+        "clients",
+        "store",
+        "engine",
+        "fetch",
+        "proof",
+        "readback",
+        "shipping",
+        "sink",
+    },
 }
-HEAVY = ("backports.zstd", "boto3", "botocore", "tenacity", "tqdm", "urllib3")
+HEAVY = (
+    *("backports.zstd", "boto3", "botocore", "cloudevents", "prometheus_client", "starlette"),
+    *("tenacity", "tqdm", "urllib3", "uvicorn"),
+)
 
 
 def module_files() -> dict[str, Path]:

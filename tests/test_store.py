@@ -24,7 +24,7 @@ from streamtos3.errors import (
     StoreError,
     TransientError,
 )
-from streamtos3.model import Connection, StoredPart
+from streamtos3.model import Connection, Credentials, StoredPart
 from streamtos3.store import Store, new_token, object_metadata, requires_equal_parts
 from tests.client import composite, md5
 from tests.fake_s3 import FakeS3, Quirks
@@ -362,6 +362,17 @@ def expire_once(fake: FakeS3, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def access_key(asked: S3Request) -> str:
     return asked.headers["authorization"].partition("Credential=")[2].partition("/")[0]
+
+
+def test_given_credentials_are_used_unless_a_keyfile_is_named(fake: FakeS3, tmp_path: Path) -> None:
+    given = Credentials("GIVEN", "secret")
+    store_of(fake, credentials=given).head_bucket()
+    assert access_key(last(fake)) == "GIVEN"
+    keyfile = tmp_path / "keyfile"
+    keyfile.write_text("FILED:secret")
+    keyfile.chmod(0o600)
+    store_of(fake, credentials=given, keyfile=str(keyfile)).head_bucket()
+    assert access_key(last(fake)) == "FILED"
 
 
 def test_an_expired_token_makes_a_new_session_that_reads_the_keyfile_again(

@@ -25,7 +25,10 @@ __all__ = ["main", "program"]
 
 _COMMANDS = {
     name: name
-    for name in ("put", "run", "publish", "get", "verify", "etag", "destinations", "uploads")
+    for name in (
+        *("put", "run", "sink", "publish"),
+        *("get", "verify", "etag", "destinations", "uploads"),
+    )
 }
 _DEFAULT = "put"
 

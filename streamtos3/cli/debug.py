@@ -17,6 +17,8 @@ from urllib.parse import quote, unquote, urlsplit
 
 import click
 
+from ..errors import StreamToS3Error
+from ..vance import read_vance
 from .options import DESTINATION_META
 from .talk import escaped, redacted, write_line
 
@@ -130,6 +132,7 @@ def _known_secrets() -> Iterator[str]:
         yield str(named.options.get("session_token", ""))
     yield from (os.environ.get(name, "") for name in _ENVIRONMENT)
     yield from _keyfile_secrets(params.get("keyfile"))
+    yield from _vance_secrets(params.get("vance_secret"))
     proxies = [os.environ.get(each) or os.environ.get(each.upper()) for each in _PROXIES]
     for proxy in (params.get("proxy"), *proxies):
         yield from _url_secrets(proxy or "")
@@ -143,6 +146,14 @@ def _keyfile_secrets(path: str | None) -> list[str]:
             return keyfile.read(65536).strip().split(":")[1:]
     except (OSError, ValueError):  # whoever needs it will say so
         return []
+
+
+def _vance_secrets(path: str | None) -> list[str]:
+    try:
+        found = read_vance(None, path, os.environ, allow_insecure=True).credentials
+    except StreamToS3Error:  # whoever needs it will say so
+        return []
+    return [found.secret_key] if found else []
 
 
 def _url_secrets(url: str) -> list[str]:

@@ -21,12 +21,16 @@ __all__ = [
     "OPTION_NAMES",
     "Choice",
     "Text",
+    "command_line_from",
     "connection_from",
     "connection_options",
+    "digest_option",
+    "digests_from",
     "duration",
     "option",
     "pairs",
     "part_options",
+    "quiet_options",
     "report_options",
     "retries_from",
     "retry_options",
@@ -36,6 +40,7 @@ __all__ = [
     "together",
     "upload_options",
     "upload_options_from",
+    "wait_options",
 ]
 
 _DIGESTS = ("sha256", "md5", "sha1", "sha512", "blake2b", "none")
@@ -157,7 +162,7 @@ connection_options = together(
     option("--proxy", metavar="URL", help="HTTP proxy, http://[USER:PASSWORD@]HOST:PORT."),
 )
 
-retry_options = together(
+wait_options = together(
     option(
         "-s",
         "--secs-wait",
@@ -173,11 +178,20 @@ retry_options = together(
         metavar="N",
         help="Give a request up after N tries, instead of after --retry-for.",
     ),
+)
+
+retry_options = together(
+    wait_options,
     option(
         "--retry-for",
         type=duration,
         help="Give a request up when it has failed for so long.  [default: 15m]",
     ),
+)
+
+quiet_options = together(
+    option("-q", "--quiet", is_flag=True, help="Say nothing but warnings and errors."),
+    option("-d", "--debug", is_flag=True, help="Add botocore's log and tracebacks."),
 )
 
 talk_options = together(
@@ -186,8 +200,7 @@ talk_options = together(
         default=None,
         help="Progress on standard error.  [default: on a terminal]",
     ),
-    option("-q", "--quiet", is_flag=True, help="Say nothing but warnings and errors."),
-    option("-d", "--debug", is_flag=True, help="Add botocore's log and tracebacks."),
+    quiet_options,
 )
 
 report_options = together(
@@ -219,6 +232,13 @@ part_options = together(
     ),
 )
 
+digest_option = option(
+    "--digest",
+    type=Choice(_DIGESTS),
+    multiple=True,
+    help="Digest of the whole stream, for the receipt; repeatable.  [default: sha256]",
+)
+
 upload_options = together(
     option("-b", "--bucket", metavar="NAME", help="Bucket, where no s3:// destination is given."),
     option("-o", "--obj", metavar="KEY", help="Key, where no s3:// destination is given."),
@@ -237,12 +257,7 @@ upload_options = together(
         help="Go on with this key's unfinished upload; keep the parts if this run fails.",
     ),
     option("--overwrite", is_flag=True, help="Replace an object that exists."),
-    option(
-        "--digest",
-        type=Choice(_DIGESTS),
-        multiple=True,
-        help="Digest of the whole stream, for the receipt; repeatable.  [default: sha256]",
-    ),
+    digest_option,
     option("--tee", is_flag=True, help="Pass what is read on to standard output as well."),
     option("--receipt-object", is_flag=True, help="Store the receipt, too, as KEY.receipt.json."),
     option("--log", metavar="FILE", help="Append a readable acquisition log to FILE."),
@@ -262,11 +277,7 @@ upload_options = together(
 
 def upload_options_from(values: dict[str, Any], argv: list[str] | None) -> Options:
     """What the command line tells the engine; UsageError where it contradicts itself."""
-    digests = values["digest"] or ("sha256",)
-    if "none" in digests:
-        if len(digests) > 1:
-            raise UsageError("--digest none allows no other --digest")
-        digests = ()
+    digests = digests_from(values)
     expect_sha256 = (values["expect_sha256"] or "").strip().lower() or None
     if expect_sha256 and (len(expect_sha256) != 64 or set(expect_sha256) - set("0123456789abcdef")):
         raise UsageError(f"{expect_sha256!r} is no SHA-256: 64 hexadecimal digits")
@@ -284,10 +295,25 @@ def upload_options_from(values: dict[str, Any], argv: list[str] | None) -> Optio
         equal_parts=values["equal_parts"],
         overwrite=values["overwrite"],
         resume=values["resume"],
-        digests=tuple(dict.fromkeys(digests)),
+        digests=digests,
         retries=retries_from(values),
-        command_line=tuple(redacted(word) for word in argv) if argv else None,
+        command_line=command_line_from(argv),
     )
+
+
+def digests_from(values: dict[str, Any]) -> tuple[str, ...]:
+    """The digests that --digest names, each once; none for "none"."""
+    digests = values["digest"] or ("sha256",)
+    if "none" in digests:
+        if len(digests) > 1:
+            raise UsageError("--digest none allows no other --digest")
+        return ()
+    return tuple(dict.fromkeys(digests))
+
+
+def command_line_from(argv: list[str] | None) -> tuple[str, ...] | None:
+    """The command line, for receipts: without secrets."""
+    return tuple(redacted(word) for word in argv) if argv else None
 
 
 def connection_from(values: dict[str, Any]) -> Connection:

@@ -1,0 +1,189 @@
+"""Options of a sink that listens, and the reference sink's configuration as their defaults.
+
+What is said on the command line or in `STREAMTOS3_` variables wins, then a destination's own
+settings, then the reference's environment variables, then its files.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import click
+
+from ..errors import UsageError
+from ..intake import IntakeLimits
+from ..listen import Address, TlsFiles, check_exposure, parse_address, read_token
+from ..model import Connection
+from ..vance import VanceSettings, names_a_bucket, read_vance
+from .options import connection_from, option, size, together
+from .talk import say
+
+__all__ = [
+    "Listening",
+    "connection_with",
+    "listen_options",
+    "listening_from",
+    "options_with",
+    "vance_from",
+]
+
+_USUAL_PORT = 8080
+_NEEDS_LISTEN = ("token_file", "tls_cert", "tls_key", "insecure_listen")
+
+listen_options = together(
+    option(
+        "--listen",
+        metavar="HOST:PORT",
+        help="Receive CloudEvents over HTTP instead of reading standard input. Needs --spool."
+        " Without HOST on loopback; port 0 is any that is free.",
+    ),
+    option(
+        "--token-file",
+        metavar="FILE",
+        help="Senders must give the bearer token in FILE, which only its owner may read.",
+    ),
+    option("--tls-cert", metavar="FILE", help="Listen with HTTPS: the certificate and its chain."),
+    option("--tls-key", metavar="FILE", help="Its key, where that is not in the same file."),
+    option(
+        "--insecure-listen", is_flag=True, help="Listen beyond loopback without asking for a token."
+    ),
+    option(
+        "--max-request",
+        type=size,
+        default="8MiB",
+        show_default=True,
+        help="A larger request is answered with 413.",
+    ),
+    option(
+        "--vance-config",
+        metavar="FILE",
+        help="config.json of the Vance S3 sink: listen as it does; no destination is needed.",
+    ),
+    option(
+        "--vance-secret",
+        metavar="FILE",
+        help="secret.json of the Vance S3 sink, which only its owner may read.",
+    ),
+)
+
+
+@dataclass(frozen=True)
+class Listening:
+    """What `listen.serve` is told."""
+
+    address: Address
+    token: str | None = field(repr=False)
+    tls: TlsFiles | None
+    limits: IntakeLimits
+
+
+def vance_from(values: dict[str, Any], *, has_destination: bool) -> VanceSettings | None:
+    """The reference's configuration, where it is asked for.
+
+    That is by naming one of its files, or by no destination where its environment variables
+    name a bucket. UsageError where there is no destination then either.
+    """
+    config, secret = values["vance_config"], values["vance_secret"]
+    asked = config or secret
+    if not asked and (has_destination or not names_a_bucket(os.environ)):
+        return None
+    found = read_vance(
+        config or None, secret or None, os.environ, allow_insecure=values["insecure_keyfile"]
+    )
+    if found.bucket is None and not has_destination:
+        where = config or "the environment"
+        raise UsageError(f"no destination: {where} sets no bucketName")
+    return found
+
+
+def options_with(values: dict[str, Any], vance: VanceSettings | None) -> dict[str, Any]:
+    """`values` of the command line, those that nobody has set taken from `vance`."""
+    if vance is None:
+        return values
+    offered = {
+        "region": vance.region,
+        "flush_count": vance.flush_count,
+        "flush_interval": vance.flush_interval_s,
+        "partition": vance.partition,
+    }
+    context = click.get_current_context()
+    taken = {
+        name: value
+        for name, value in offered.items()
+        if value is not None
+        and context.get_parameter_source(name) is click.core.ParameterSource.DEFAULT
+    }
+    return {**values, **taken}
+
+
+def connection_with(values: dict[str, Any], vance: VanceSettings | None) -> Connection:
+    """The connection, with the keys of `vance` where the command line names no others."""
+    connection = connection_from(options_with(values, vance))
+    if vance is None or connection.keyfile or connection.profile:
+        return connection
+    return replace(connection, credentials=vance.credentials)
+
+
+def listening_from(values: dict[str, Any], vance: VanceSettings | None) -> Listening | None:
+    """Where and how to listen; None where records come from standard input.
+
+    The reference always listens: without --listen on loopback, at its `v_port`. UsageError and
+    CredentialsError before anything is opened; warns of what is allowed and unwise.
+    """
+    if values["listen"] is None and vance is None:
+        for name in _NEEDS_LISTEN:
+            if values[name]:
+                raise UsageError(f"--{name.replace('_', '-')} goes with --listen")
+        return None
+    if not values.get("spool"):
+        raise UsageError(
+            f"{'--listen' if values['listen'] else 'the Vance configuration'} needs --spool",
+            hint="an event is answered once it is durable, and that is in the spool",
+        )
+    address = _address(values["listen"], vance)
+    tls = _tls(values)
+    token_file = values["token_file"]
+    warning = check_exposure(
+        address,
+        has_token=bool(token_file),
+        has_tls=tls is not None,
+        insecure=values["insecure_listen"],
+    )
+    token = (
+        read_token(token_file, allow_insecure=values["insecure_keyfile"]) if token_file else None
+    )
+    if warning:
+        say(f"warning: {warning}")
+    return Listening(address, token, tls, _limits(values))
+
+
+def _address(given: str | None, vance: VanceSettings | None) -> Address:
+    if given is not None:
+        return parse_address(given)
+    port = vance.port if vance is not None else None
+    return parse_address(str(_USUAL_PORT if port is None else port))
+
+
+def _tls(values: dict[str, Any]) -> TlsFiles | None:
+    if not values["tls_cert"]:
+        if values["tls_key"]:
+            raise UsageError("--tls-key goes with --tls-cert")
+        return None
+    files = TlsFiles(values["tls_cert"], values["tls_key"] or None)
+    files.context()  # what is wrong with them is better said now
+    return files
+
+
+def _limits(values: dict[str, Any]) -> IntakeLimits:
+    usual = IntakeLimits()
+    request_bytes = values["max_request"]
+    if request_bytes < 1:
+        raise UsageError("--max-request takes at least one byte")
+    return replace(
+        usual,
+        max_record_bytes=values.get("max_record") or usual.max_record_bytes,
+        max_request_bytes=request_bytes,
+        max_pending_bytes=max(usual.max_pending_bytes, 2 * request_bytes),
+    )

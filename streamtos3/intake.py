@@ -1,0 +1,188 @@
+"""Records taken in from many senders at a time: one append makes them all durable.
+
+While the recipient syncs to the disk, what arrives waits and then goes together, so that the
+rate of syncs does not bound the rate of senders. What waits is bounded by `Room`.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+from enum import Enum, auto
+from types import TracebackType
+from typing import Protocol
+
+from .errors import SpoolFullError
+from .latch import Stopped
+from .model import SinkFigures
+
+__all__ = ["Hold", "Intake", "IntakeLimits", "Outcome", "Recipient", "Room"]
+
+
+class Recipient(Protocol):
+    """Who makes records durable. Both methods may be called from any thread."""
+
+    def append(self, records: Sequence[bytes], *, wait: bool = True) -> None:
+        """Take whole records, each ending in a newline; return when all of them are durable.
+
+        All or nothing. With `wait=False`, SpoolFullError when the spool has no room for them;
+        any other StreamToS3Error, or Stopped, when the sink is ending.
+        """
+
+    def figures(self) -> SinkFigures:
+        """What has been done so far; never waits for a disk."""
+
+
+@dataclass(frozen=True)
+class IntakeLimits:
+    """How much senders may ask for at a time, and for how long."""
+
+    max_record_bytes: int = 1024**2
+    max_request_bytes: int = 8 * 1024**2
+    max_pending_bytes: int = 64 * 1024**2
+    max_connections: int = 512
+    head_timeout_s: float = 10.0
+    body_timeout_s: float = 60.0
+    linger_s: float = 2.0
+    keep_alive_s: int = 30
+    grace_s: int = 10
+    retry_after_s: int = 1
+
+
+class Outcome(Enum):
+    """What became of the records of one sender."""
+
+    DURABLE = auto()
+    FULL = auto()
+    ENDING = auto()
+
+
+class Room:
+    """Bytes that may be held at a time. For one thread, the event loop's."""
+
+    def __init__(self, capacity_bytes: int) -> None:
+        self._capacity_bytes = capacity_bytes
+        self.held_bytes = 0
+
+    def hold(self) -> Hold:
+        """Nothing yet, to be enlarged; as a context, given back at its end."""
+        return Hold(self)
+
+    def take(self, size_bytes: int) -> bool:
+        """Take so much more, if it is there."""
+        if self.held_bytes + size_bytes > self._capacity_bytes:
+            return False
+        self.held_bytes += size_bytes
+        return True
+
+
+class Hold:
+    """What one request holds of a Room."""
+
+    def __init__(self, room: Room) -> None:
+        self._room = room
+        self.size_bytes = 0
+
+    def __enter__(self) -> Hold:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._room.held_bytes -= self.size_bytes
+        self.size_bytes = 0
+
+    def enlarge(self, size_bytes: int) -> bool:
+        """Hold at least so much. False where there is no room for it."""
+        more_bytes = max(0, size_bytes - self.size_bytes)
+        if not self._room.take(more_bytes):
+            return False
+        self.size_bytes += more_bytes
+        return True
+
+
+class _Waiting:
+    """The records of one sender, and the future that tells what became of them."""
+
+    def __init__(self, records: Sequence[bytes]) -> None:
+        self.records = records
+        self.future: Future[Outcome] = Future()
+
+
+class Intake:
+    """Hands on what is submitted, all that waits at once, from a thread of its own.
+
+    `on_error` is called with the error of the recipient that ends the intake.
+    """
+
+    def __init__(
+        self, recipient: Recipient, on_error: Callable[[BaseException], None] = lambda _: None
+    ) -> None:
+        self._recipient = recipient
+        self._on_error = on_error
+        self._condition = threading.Condition()
+        self._waiting: list[_Waiting] = []
+        self._ended = False
+        self.appends = 0
+        self._thread = threading.Thread(target=self._run, name="intake", daemon=True)
+        self._thread.start()
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether nothing is taken any more."""
+        return self._ended
+
+    def submit(self, records: Sequence[bytes]) -> Future[Outcome]:
+        """Have `records` appended together with those of others; the result tells the end."""
+        entry = _Waiting(records)
+        with self._condition:
+            if not self._ended:
+                self._waiting.append(entry)
+                self._condition.notify()
+                return entry.future
+        entry.future.set_result(Outcome.ENDING)
+        return entry.future
+
+    def close(self, timeout_s: float | None = None) -> None:
+        """Take nothing more; wait until what was submitted has its outcome."""
+        with self._condition:
+            self._ended = True
+            self._condition.notify()
+        self._thread.join(timeout_s)
+
+    def _run(self) -> None:
+        while True:
+            with self._condition:
+                self._condition.wait_for(lambda: self._waiting or self._ended)
+                taken, self._waiting = self._waiting, []
+            if not taken:
+                return
+            self._settle([each for each in taken if each.future.set_running_or_notify_cancel()])
+
+    def _settle(self, taken: Sequence[_Waiting]) -> None:
+        outcome = self._append([record for each in taken for record in each.records])
+        if outcome is Outcome.FULL and len(taken) > 1:
+            for each in taken:  # what is too much together may fit one by one
+                self._settle([each])
+            return
+        for each in taken:
+            each.future.set_result(outcome)
+
+    def _append(self, records: Sequence[bytes]) -> Outcome:
+        try:
+            self._recipient.append(records, wait=False)
+        except SpoolFullError:
+            return Outcome.FULL
+        except BaseException as error:  # noqa: BLE001 - a thread has nobody above it: told below
+            with self._condition:
+                self._ended = True
+            if not isinstance(error, Stopped):
+                self._on_error(error)
+            return Outcome.ENDING
+        self.appends += 1
+        return Outcome.DURABLE

@@ -1,0 +1,175 @@
+"""A sink that listens: CloudEvents over HTTP, until a latch ends it.
+
+Where it listens and who may send is decided and checked here; the libraries that carry it (the
+extra `[sink]`) are loaded when `serve` is called. Nothing is printed, and signals are left alone.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import socket
+import ssl
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from .credentials import read_private_file
+from .errors import CredentialsError, UsageError
+from .intake import Intake, IntakeLimits, Recipient, Room
+from .latch import Latch
+
+__all__ = ["Address", "TlsFiles", "check_exposure", "parse_address", "read_token", "serve"]
+
+_LOOPBACK = "127.0.0.1"
+_FORM = "write it as HOST:PORT, such as 127.0.0.1:8080 or [::1]:8080"
+_TOKEN_FORM = "it holds one line, the token"
+_BACKLOG = 256
+_USUAL_LIMITS = IntakeLimits()
+
+
+@dataclass(frozen=True)
+class Address:
+    """Where to listen. Port 0: any that is free."""
+
+    host: str
+    port: int
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether only this machine can reach it; a name other than localhost counts as not."""
+        if self.host.lower() == "localhost":
+            return True
+        try:
+            return ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            return False
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+@dataclass(frozen=True)
+class TlsFiles:
+    """A certificate with its chain, and its key, which may stand in the same file."""
+
+    certificate: str
+    key: str | None = None
+
+    def context(self) -> ssl.SSLContext:
+        """What a server needs of them. UsageError where they cannot be used."""
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        names = " and ".join(filter(None, (self.certificate, self.key)))
+        try:
+            # An empty password, or OpenSSL would ask the terminal for the key's.
+            context.load_cert_chain(self.certificate, self.key, password=str)
+        except ssl.SSLError as error:
+            reason = (error.reason or str(error)).lower().replace("_", " ")
+            raise UsageError(f"cannot use the certificate {names}: {reason}") from error
+        except OSError as error:
+            raise UsageError(f"cannot read the certificate {names}: {_reason(error)}") from error
+        return context
+
+
+def parse_address(text: str) -> Address:
+    """The address that HOST:PORT, [HOST]:PORT, :PORT or PORT means; loopback without a host."""
+    host, colon, port = text.strip().rpartition(":")
+    if host.startswith("[") and host.endswith("]"):
+        host = host[1:-1]
+    elif ":" in host:
+        raise UsageError(f"{text!r} is no address to listen on", hint=_FORM)
+    if not (port.isascii() and port.isdecimal()) or int(port) > 65535 or (host and not colon):
+        raise UsageError(f"{text!r} is no address to listen on", hint=_FORM)
+    return Address(host or _LOOPBACK, int(port))
+
+
+def read_token(path: str, *, allow_insecure: bool = False) -> str:
+    """The bearer token in the file at `path`; CredentialsError as for a keyfile."""
+    content = read_private_file(path, "token file", _TOKEN_FORM, allow_insecure=allow_insecure)
+    token = content.decode("ascii", "replace").strip()
+    if not token or not all("!" <= character <= "~" for character in token):
+        raise CredentialsError(f"the token file {path} is malformed", hint=_TOKEN_FORM)
+    return token
+
+
+def check_exposure(
+    address: Address, *, has_token: bool, has_tls: bool, insecure: bool
+) -> str | None:
+    """UsageError where anybody could send; a warning where a token could be read on its way."""
+    if address.is_loopback:
+        return None
+    if not has_token and not insecure:
+        raise UsageError(
+            f"listening on {address} without a token would take events from anybody",
+            hint="give --token-file, or --insecure-listen if that is meant",
+        )
+    if has_token and not has_tls:
+        return f"without --tls-cert the token goes over the network to {address} in the clear"
+    return None
+
+
+def serve(
+    recipient: Recipient,
+    *,
+    address: Address,
+    latch: Latch,
+    token: str | None = None,
+    tls: TlsFiles | None = None,
+    limits: IntakeLimits = _USUAL_LIMITS,
+    on_listening: Callable[[str], None] = lambda url: None,
+) -> None:
+    """Take events and hand them to `recipient` until `latch` fails; then return.
+
+    `on_listening` is called with the URL once connections are accepted. At the end no more are,
+    and what is under way is answered. An error of the recipient, other than a full spool, fails
+    the latch. UsageError where the address cannot be listened on.
+    """
+    try:
+        from .httpserver import run_server
+        from .metrics import SinkMetrics
+        from .reception import Reception
+    except ModuleNotFoundError as error:
+        raise UsageError(
+            f"listening needs {error.name}, which is not installed",
+            hint="pip install 'streamtos3[sink]'",
+        ) from error
+    context = tls.context() if tls else None
+    with _listener(address) as listener:
+        room = Room(limits.max_pending_bytes)
+        intake = Intake(recipient, latch.fail)
+        reception = Reception(intake, room, SinkMetrics(recipient, intake, room), limits, token)
+        bound = Address(address.host, listener.getsockname()[1])
+
+        def end() -> None:
+            reception.is_ending = True
+
+        try:
+            run_server(
+                reception.application(),
+                listener,
+                context,
+                limits,
+                latch,
+                on_started=lambda: on_listening(f"http{'s' if tls else ''}://{bound}"),
+                on_ending=end,
+            )
+        finally:
+            intake.close(limits.grace_s)
+
+
+def _listener(address: Address) -> socket.socket:
+    """A bound socket that the server will listen on."""
+    try:
+        found = socket.getaddrinfo(
+            address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )
+        family, _, _, _, where = min(found, key=lambda each: each[0] != socket.AF_INET)
+        return socket.create_server(where[:2], family=family, backlog=_BACKLOG)
+    except socket.gaierror as error:
+        raise UsageError(f"cannot listen on {address}: {_reason(error)}") from error
+    except OSError as error:  # whose text repeats the address
+        plain = os.strerror(error.errno).lower() if error.errno else _reason(error)
+        raise UsageError(f"cannot listen on {address}: {plain}") from error
+
+
+def _reason(error: OSError) -> str:
+    return (error.strerror or str(error)).lower()

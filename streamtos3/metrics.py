@@ -1,0 +1,103 @@
+"""What a listening sink tells Prometheus: the recipient's figures and the counters of the server.
+
+The registry is our own, so that nothing else of the process shows up in it.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from datetime import datetime, timezone
+
+from prometheus_client import CollectorRegistry, exposition
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from .intake import Intake, Recipient, Room
+from .model import SinkFigures
+
+__all__ = ["SinkMetrics"]
+
+_PREFIX = "streamtos3_sink_"
+_COUNTERS = {
+    "received_records": "Records that are durable here.",
+    "received_bytes": "Their bytes, before compression.",
+    "stored_records": "Records in objects that are proved.",
+    "stored_bytes": "Their bytes, before compression.",
+    "stored_objects": "Objects that are proved.",
+}
+
+
+class SinkMetrics(Collector):
+    """Collected anew for each scrape. `rejected` counts requests by the reason of refusal."""
+
+    def __init__(
+        self,
+        recipient: Recipient,
+        intake: Intake,
+        room: Room,
+        now: Callable[[], datetime] = lambda: datetime.now(timezone.utc),
+    ) -> None:
+        self._recipient = recipient
+        self._intake = intake
+        self._room = room
+        self._now = now
+        self._registry = CollectorRegistry(auto_describe=False)
+        self._registry.register(self)
+        self.accepted = 0
+        self.rejected: Counter[str] = Counter()
+
+    def text(self, accept: str) -> tuple[bytes, str]:
+        """The exposition, and its content type, in the form that `accept` asks for."""
+        encode, content_type = exposition.choose_encoder(accept)
+        return encode(self._registry), content_type
+
+    def describe(self) -> list[Metric]:
+        """Nothing: names need not be known before the first scrape."""
+        return []
+
+    def collect(self) -> Iterator[Metric]:
+        """All that is told, as it is now."""
+        figures = self._recipient.figures()
+        for name, help_text in _COUNTERS.items():
+            yield CounterMetricFamily(_PREFIX + name, help_text, value=getattr(figures, name))
+        yield CounterMetricFamily(
+            _PREFIX + "upload_retries", "Requests to S3 that were tried again.", figures.retries
+        )
+        yield GaugeMetricFamily(
+            _PREFIX + "spool_bytes", "What the spool takes on the disk.", figures.spool_bytes
+        )
+        yield GaugeMetricFamily(
+            _PREFIX + "oldest_record_age_seconds",
+            "Age of the oldest record that is not in S3 yet; 0 where all are.",
+            self._age_s(figures),
+        )
+        yield from self._of_the_server()
+
+    def _of_the_server(self) -> Iterator[Metric]:
+        yield CounterMetricFamily(
+            _PREFIX + "accepted_requests", "Requests that were answered with 2xx.", self.accepted
+        )
+        rejected = CounterMetricFamily(
+            _PREFIX + "rejected_requests",
+            "Requests of which nothing is stored.",
+            labels=["reason"],
+        )
+        for reason, count in sorted(self.rejected.items()):
+            rejected.add_metric([reason], count)
+        yield rejected
+        yield CounterMetricFamily(
+            _PREFIX + "appends",
+            "Times that what was waiting was made durable at once.",
+            self._intake.appends,
+        )
+        yield GaugeMetricFamily(
+            _PREFIX + "pending_request_bytes",
+            "Request bodies that are being held.",
+            self._room.held_bytes,
+        )
+
+    def _age_s(self, figures: SinkFigures) -> float:
+        if figures.oldest_at is None:
+            return 0.0
+        return max(0.0, (self._now() - figures.oldest_at).total_seconds())
