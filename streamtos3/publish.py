@@ -16,6 +16,7 @@ from .crew import Crew
 from .engine import upload
 from .errors import (
     AbsentError,
+    ExistsError,
     IntegrityError,
     SourceError,
     UnprovedError,
@@ -256,6 +257,8 @@ class Publication:
     def _ended(self, error: BaseException) -> BaseException:
         """The first error, with what it has left behind, once nothing is under way any more."""
         first = self._latch.first(error)
+        if isinstance(first, ExistsError) and not self._options.resume:
+            first.hint = "--resume skips what is there and equal, --overwrite replaces it"
         if not self._crew.settle(_SETTLE_S, _HURRIED_SETTLE_S):
             for upload_id in self.upload_ids:
                 leave_behind(first, f"upload {upload_id} may be left")

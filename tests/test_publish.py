@@ -353,6 +353,7 @@ def test_an_object_that_exists_ends_the_publication(site: Site) -> None:
     assert outcome.said("left behind") == [
         f"1 object at s3://{site.bucket}/r/, named in the specification"
     ]
+    assert "--resume skips what is there and equal" in outcome.said("hint")[0]
     assert site.publish("r/", "--overwrite", "--manifest", "m").status == 0
     assert site.body("r/b") == b"B"
 

@@ -32,6 +32,7 @@ from .signals import on_signals
 from .talk import redacted, say
 
 if TYPE_CHECKING:
+    from ..latch import Latch
     from ..publish import Publication
     from ..selection import Selection
     from ..specification import Specification
@@ -153,7 +154,11 @@ def _publish(selection: Selection, options: Options, values: dict[str, Any]) -> 
     """Publish, and print the specification, whatever became of it."""
     from ..latch import Latch
 
-    latch = Latch()
+    with Latch() as latch:
+        _run(selection, options, values, latch)
+
+
+def _run(selection: Selection, options: Options, values: dict[str, Any], latch: Latch) -> None:
     show = Show(values, "published")
     interrupts = Interrupts(latch, show, finish=False)
     with on_signals(interrupts), closing(interrupts):
