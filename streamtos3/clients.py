@@ -1,4 +1,4 @@
-"""botocore clients, one for each degree of patience, made when first needed.
+"""botocore clients, as few as the degrees of patience allow, made when first needed.
 
 botocore is imported when the first client is made, because it takes longer to load than a
 short stream takes to store. Its settings here are what the integrity and the cost of an upload
@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlsplit
@@ -25,7 +26,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Clients", "Patience", "library_versions"]
 
-Patience = Literal["brisk", "parts", "patient"]
+Patience = Literal["brisk", "parts", "patient", "warm"]
+"""`brisk` for questions, `parts` for bodies, `patient` for `complete`, `warm` for a question
+right after these: it waits as a brisk one does, but on the connection that is open."""
 # Seconds to connect and to wait for an answer. The first is also the time that one blocked
 # send may take (docs/s3-facts.org, Sending), so it must suit slow uplinks; servers that copy
 # data at `complete` answer after minutes.
@@ -33,7 +36,17 @@ _TIMEOUTS_S: Mapping[Patience, tuple[float, float]] = {
     "brisk": (10, 20),
     "parts": (60, 120),
     "patient": (60, 900),
+    "warm": (60, 20),
 }
+# The operations with which the client for parts, and its open connections, serve these two: a
+# client of their own would be made, and would connect, while the end of an upload is waited for.
+_SHARING: Mapping[Patience, str] = {
+    "patient": "CompleteMultipartUpload",
+    "warm": "HeadObject",
+}
+# The first botocore of which it is known that a single request may have a time-out of its own
+# (boto/botocore#3770).
+_FIRST_WITH_REQUEST_TIMEOUTS = (1, 44)
 
 
 class Clients:
@@ -62,10 +75,11 @@ class Clients:
         """The client with these time-outs; made when first needed."""
         if self._given is not None:
             return self._given
+        kind = _kind_of_client(patience)
         with self._lock:
-            if patience not in self._clients:
-                self._clients[patience] = self._new_client(patience)
-            return self._clients[patience]
+            if kind not in self._clients:
+                self._clients[kind] = self._new_client(kind)
+            return self._clients[kind]
 
     def endpoint_name(self) -> str:
         """Where requests go, for messages; never makes a client."""
@@ -133,6 +147,10 @@ class Clients:
         client.meta.events.unregister("before-call.s3", botocore.handlers.add_expect_header)
         client.meta.events.register("before-sign.s3", _signing)
         client.meta.events.register("before-send.s3", _sending)
+        for sharing, operation in _SHARING.items():
+            if patience == _kind_of_client(sharing):
+                wait = partial(_wait, _TIMEOUTS_S[sharing][1])
+                client.meta.events.register(f"before-call.s3.{operation}", wait)
         return client
 
     def _own_credentials(self) -> Credentials | None:
@@ -143,6 +161,22 @@ class Clients:
         if self._keyfile is None:
             self._keyfile = read_keyfile(how.keyfile, allow_insecure=how.insecure_keyfile)
         return self._keyfile
+
+
+def _kind_of_client(patience: Patience) -> Patience:
+    """The patience of the client that serves."""
+    if patience not in _SHARING:
+        return patience
+    if _has_request_timeouts():
+        return "parts"
+    return "brisk" if patience == "warm" else patience
+
+
+def _has_request_timeouts() -> bool:
+    import botocore
+
+    version = tuple(int(number) for number in botocore.__version__.split(".")[:2])
+    return version >= _FIRST_WITH_REQUEST_TIMEOUTS
 
 
 def _bundle(path: str | None) -> str | None:
@@ -158,6 +192,10 @@ def _bundle(path: str | None) -> str | None:
     fd = os.memfd_create("streamtos3-ca", os.MFD_CLOEXEC)
     os.write(fd, certificates)
     return f"/proc/self/fd/{fd}"
+
+
+def _wait(answer_s: float, context: dict[str, Any], **_: Any) -> None:
+    context["read_timeout"] = answer_s
 
 
 def _signing(request: Any, **_: Any) -> None:

@@ -26,6 +26,7 @@ from .digest import composite_etag, part_md5
 from .errors import (
     IntegrityError,
     TransientError,
+    leave_behind,
 )
 from .events import guarded
 from .latch import Latch, Stopped
@@ -90,7 +91,7 @@ def upload(
     its `left_behind` is set when that is not nothing. UnprovedError carries the `receipt`.
     """
     options = options or Options()
-    check_destination_name(bucket, key)
+    check_destination_name(bucket, key, of_a_file=options.key_of_a_file)
     options.settings.check()
     with latch or Latch() as own_latch:
         stream = as_source(source)
@@ -344,7 +345,7 @@ class _Upload:
         self._source.close()
         left_behind = self._undo.left_behind(first, self._multipart, self._commit)
         if left_behind:
-            vars(first)["left_behind"] = left_behind  # an unexpected error has to say it, too
+            leave_behind(first, left_behind)
         return first
 
     def _receipt(self, committed: Committed, expected: Expected, proof: str | None) -> Receipt:

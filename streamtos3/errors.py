@@ -7,6 +7,7 @@ exits. The exit statuses are grouped by what the operator does next; the table i
 from __future__ import annotations
 
 import signal
+import threading
 from typing import TYPE_CHECKING, ClassVar
 
 if TYPE_CHECKING:
@@ -36,9 +37,11 @@ __all__ = [
     "UnprovedReadError",
     "UnreachableError",
     "UsageError",
+    "leave_behind",
 ]
 
 _THROTTLED_CODES = frozenset({"SlowDown", "ServiceUnavailable", "Throttling", "TooManyRequests"})
+_leaving = threading.Lock()
 
 
 class StreamToS3Error(Exception):
@@ -249,3 +252,14 @@ class Interrupted(BaseException):
         self.left_behind: str | None = None
         self.signum = signum
         self.exit_status = 128 + signum
+
+
+def leave_behind(error: BaseException, what: str) -> None:
+    """Note on `error` that `what` is left in the bucket; what was noted before stays.
+
+    One error may end many uploads at the same time, each of which may leave something.
+    """
+    with _leaving:
+        before = vars(error).get("left_behind")
+        # Not an attribute of all classes: an unexpected error has to say it, too.
+        vars(error)["left_behind"] = f"{before}; {what}" if before else what

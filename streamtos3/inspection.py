@@ -67,12 +67,14 @@ class Inspection:
         """
         wrong: TransientError | None = None
         self.sees_ours = True
+        at_once = True
 
         def look() -> ObjectInfo:
-            nonlocal wrong
+            nonlocal wrong, at_once
             wrong = None
+            is_first, at_once = at_once, False  # what fails may have been the connection
             try:
-                info = self._head(version_id)
+                info = self._head(version_id, at_once=is_first)
             except AbsentError as error:
                 self.sees_ours = False
                 reason = f"{self._what} is not there after it was stored: {error.message}"
@@ -95,9 +97,9 @@ class Inspection:
             # After a signal, what the service has answered has to do.
         return None
 
-    def _head(self, version_id: str | None = None) -> ObjectInfo:
+    def _head(self, version_id: str | None = None, *, at_once: bool = False) -> ObjectInfo:
         try:
-            return self._store.head(self._key, version_id)
+            return self._store.head(self._key, version_id, at_once=at_once)
         except AbsentError:
             raise
         except RefusedError:

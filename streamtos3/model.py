@@ -97,6 +97,7 @@ class Options:
     part plan. With `resume`, an unfinished upload of the key goes on, and its parts are kept
     when this run fails too. `digests` are names of `digest.STREAM_DIGESTS`; `checksum` one of
     `checksums.CHECKSUMS`, sent with every part; `verify` says what must prove the object.
+    `key_of_a_file`: the key comes from a file's name and may hold line breaks.
     For the receipt alone: `command_line`, already without secrets, `key_template`, from which
     the key was made, and the forensic `case`.
     """
@@ -112,6 +113,7 @@ class Options:
     equal_parts: bool = False
     overwrite: bool = False
     resume: bool = False
+    key_of_a_file: bool = False
     digests: tuple[str, ...] = ("sha256",)
     verify: Verify = "auto"
     checksum: str | None = None

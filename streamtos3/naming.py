@@ -68,11 +68,18 @@ def check_object_name(bucket: str, key: str) -> None:
         raise UsageError(f"the key has {size_bytes} bytes; S3 allows {_MAX_KEY_BYTES}")
 
 
-def check_destination_name(bucket: str, key: str) -> None:
-    """UsageError where no S3 takes this bucket name or key, or where it is surely a mistake."""
+def check_destination_name(bucket: str, key: str, *, of_a_file: bool = False) -> None:
+    """UsageError where no S3 takes this bucket name or key, or where it is surely a mistake.
+
+    `of_a_file`: the key is made of a file's name. Line breaks are no mistake then; only those
+    control characters are refused that S3's XML cannot carry.
+    """
     check_object_name(bucket, key)
-    if any(unicodedata.category(character) == "Cc" for character in key):
-        raise UsageError(f"the key {key!r} holds a control character")
+    for character in key:
+        if unicodedata.category(character) != "Cc":
+            continue
+        if not of_a_file or (character < " " and character not in "\t\n\r"):
+            raise UsageError(f"the key {key!r} holds a control character")
     if any(segment in (".", "..") for segment in key.split("/")):
         raise UsageError(
             f"the key {key!r} has a segment '.' or '..', which many programs cannot address"

@@ -7,12 +7,15 @@ import json
 import os
 import re
 from datetime import datetime, timezone
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .digest import STREAM_DIGESTS
 from .errors import ReportError, UsageError
-from .model import Proof, ReadReport, Receipt, StoredPart
+from .model import Proof, Receipt, StoredPart
 from .newfile import NewFile
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 __all__ = ["check_receipt_path", "read_receipt", "receipt_json", "write_receipt"]
 
@@ -21,8 +24,8 @@ _MD5 = re.compile(r"[0-9a-f]{32}")
 _DIGEST = re.compile(r"[0-9a-f]{32,128}")
 
 
-def receipt_json(receipt: Receipt | ReadReport, *, indent: int | None = None) -> str:
-    """`receipt` as JSON text: one line, or indented. The fields are documented in README.org."""
+def receipt_json(receipt: DataclassInstance, *, indent: int | None = None) -> str:
+    """A receipt or report as JSON text: one line, or indented. README.org has the fields."""
     return json.dumps(dataclasses.asdict(receipt), default=_json_value, indent=indent)
 
 

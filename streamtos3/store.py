@@ -106,15 +106,18 @@ class Store:
         """The region that requests are signed for."""
         return self._clients.get("brisk").meta.region_name
 
-    def head(self, key: str, version_id: str | None = None) -> ObjectInfo:
-        """What is stored under `key`. AbsentError where nothing is."""
+    def head(self, key: str, version_id: str | None = None, *, at_once: bool = False) -> ObjectInfo:
+        """What is stored under `key`. AbsentError where nothing is.
+
+        `at_once`: right after a write, whose connection is still open.
+        """
         extra: dict[str, Any] = {"VersionId": version_id} if version_id else {}
         if self._checksum is not None:  # under KMS reading it takes one more right: only if needed
             extra["ChecksumMode"] = "ENABLED"
         what = f"look at {self._url(key)}"
-        answer = self._request(
-            what, "head_object", Key=key, **self.settings.for_the_bytes(), **extra
-        )
+        extra |= self.settings.for_the_bytes()
+        patience: Patience = "warm" if at_once else "brisk"
+        answer = self._request(what, "head_object", patience, Key=key, **extra)
         if "ContentLength" not in answer:
             raise TransientError(f"cannot {what}: the answer names no size", code=NO_SIZE)
         if is_cut(answer):

@@ -104,6 +104,7 @@ class Seen:
     fault: str | None
     headers: dict[str, str]
     key: str = ""
+    client_port: int = 0
 
 
 class Request(NamedTuple):

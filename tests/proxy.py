@@ -121,7 +121,10 @@ class FaultProxy:
         with self._lock:
             fault = next((fault for fault in self.faults if fault.strikes(asked)), None)
             action = fault.action if fault else None
-            seen = Seen(asked.verb, asked.part, None, action, asked.headers, asked.key)
+            seen = Seen(
+                *(asked.verb, asked.part, None, action),
+                *(asked.headers, asked.key, asked.client_port),
+            )
             self.seen.append(seen)
             return seen, fault
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import functools
 import os
 import random
@@ -19,6 +20,16 @@ MIB = 1024**2
 
 running_as_root = os.geteuid() == 0
 unless_root = pytest.mark.skipif(running_as_root, reason="root may read and write everything")
+
+
+def without_roots_override() -> None:
+    """For the child of a test that root runs: from its `exec` on, modes of files count for it."""
+    cap_dac_override, cap_dac_read_search, drop_from_bounding_set = 1, 2, 24
+    if running_as_root:
+        prctl = ctypes.CDLL(None, use_errno=True).prctl
+        for capability in (cap_dac_override, cap_dac_read_search):
+            if prctl(drop_from_bounding_set, capability, 0, 0, 0):
+                raise OSError(ctypes.get_errno(), "cannot drop a capability")
 
 
 @functools.cache

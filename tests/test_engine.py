@@ -9,19 +9,32 @@ from __future__ import annotations
 import hashlib
 import io
 import os
+import signal
 import threading
 from collections.abc import Iterator
+from contextlib import ExitStack
 from datetime import datetime, timezone
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from streamtos3 import upload
-from streamtos3.errors import ExistsError, SourceError, UsageError
-from streamtos3.model import Event, PartStored, Receipt, Retrying, Started, UploadCreated
+from streamtos3.crew import Crew
+from streamtos3.errors import ExistsError, Interrupted, SourceError, UsageError
+from streamtos3.latch import Latch
+from streamtos3.model import (
+    Connection,
+    Event,
+    PartStored,
+    Receipt,
+    Retrying,
+    Started,
+    UploadCreated,
+)
 from tests.client import composite, md5
-from tests.engine import PART, InSteps, Seen, tiny
+from tests.engine import PART, InSteps, Seen, silent_pipe, tiny
 from tests.fake_s3 import FakeS3, Quirks
 from tests.proxy import Fault, FaultProxy
 from tests.support import assert_nothing_left, object_exists, open_uploads, payload, s3_client
@@ -390,3 +403,25 @@ def test_more_than_the_parts_can_hold_stores_nothing(s3: S3Client, bucket: str) 
         upload(io.BytesIO(DATA[: 3 * PART + 1]), bucket, "k", options=options, client=s3)
     assert object_exists(s3, bucket, "fits")
     assert_nothing_left(s3, bucket, "k")
+
+
+def test_one_error_that_ends_many_uploads_names_what_each_has_left(
+    fake: FakeS3, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They share the error; none may hide what another one left."""
+    connection = Connection(endpoint_url=fake.endpoint_url, region="us-east-1")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+    seen, end = Seen(), Interrupted(signal.SIGTERM)
+    with Latch() as latch, ExitStack() as pipes:
+        crew = Crew(3, latch)
+        for key in "abc":
+            source = pipes.enter_context(silent_pipe(DATA))
+            store = partial(upload, source, "bucket", key, latch=latch.child(), on_event=seen)
+            crew.submit(partial(store, options=tiny(connection=connection, resume=True)))
+        seen.wait_for(UploadCreated, 3)
+        latch.fail(end)
+        assert crew.settle(30, 30)
+    assert end.left_behind is not None
+    assert len(fake.uploads) == 3
+    assert [each for each in fake.uploads if each not in end.left_behind] == []

@@ -8,6 +8,8 @@ import json
 import os
 import resource
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -26,6 +28,9 @@ from tests.support import MIB, payload
 
 SIZE = 12 * MIB  # three parts
 _MOST_S = 15.0
+_WAIT_S = 60.0
+_IGNORED = "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)"
+_ENTRY_POINT = "from streamtos3.__main__ import main; main()"
 
 
 @pytest.fixture
@@ -75,6 +80,29 @@ def test_a_signal_at_any_moment_of_the_start_leaves_nothing(store: Store) -> Non
             assert program.wait() in (128 + signal.SIGTERM, -signal.SIGTERM)
             assert "Traceback" not in program.stderr
     store.assert_nothing_left()
+
+
+@pytest.mark.parametrize(
+    ("how", "ended"),
+    [
+        pytest.param(["-m", "streamtos3"], (-signal.SIGINT, b""), id="module"),
+        pytest.param(["-c", _ENTRY_POINT], (-signal.SIGINT, b""), id="entry point"),
+        pytest.param(["-c", f"{_IGNORED}; {_ENTRY_POINT}"], (7, b""), id="ignored"),
+    ],
+)
+def test_a_signal_while_the_program_loads_ends_it_without_a_traceback(
+    tmp_path: Path, how: list[str], ended: tuple[int, bytes]
+) -> None:
+    (tmp_path / "click.py").write_text(
+        "import os, signal\nos.kill(os.getpid(), signal.SIGINT)\nos._exit(7)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, *how, "--help"],
+        env={**os.environ, "PYTHONPATH": f"{tmp_path}:{Path(__file__).parent.parent}"},
+        capture_output=True,
+        timeout=_WAIT_S,
+    )
+    assert (done.returncode, done.stderr) == ended
 
 
 def test_a_hanging_check_is_left_at_once(store: Store, proxy: FaultProxy) -> None:

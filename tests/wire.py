@@ -34,6 +34,7 @@ class S3Request:
     query: dict[str, str]
     headers: dict[str, str] = field(default_factory=dict)  # names in lower case
     body: bytes = b""
+    client_port: int = 0  # names the connection
 
     @property
     def part(self) -> int | None:
@@ -48,7 +49,8 @@ class S3Request:
         query = dict(parse_qsl(url.query, keep_blank_values=True))
         headers = {name.lower(): value for name, value in client.headers.items()}
         verb = _verb(client.command, key, query)
-        return cls(verb, unquote(bucket), unquote(key), query, headers)
+        port = client.client_address[1]
+        return cls(verb, unquote(bucket), unquote(key), query, headers, client_port=port)
 
 
 def _verb(method: str, key: str, query: dict[str, str]) -> str:

@@ -24,7 +24,11 @@ from .talk import say
 __all__ = ["main", "program"]
 
 _COMMANDS = {
-    name: name for name in ("put", "run", "get", "verify", "etag", "destinations", "uploads")
+    name: name
+    for name in (
+        *("put", "run", "sink", "publish"),
+        *("get", "verify", "etag", "destinations", "uploads"),
+    )
 }
 _DEFAULT = "put"
 

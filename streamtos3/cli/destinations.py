@@ -24,17 +24,19 @@ from ..naming import (
     split_s3_url,
     time_values,
 )
-from .options import DESTINATION_META, OPTION_NAMES, option, together
+from .options import DESTINATION_META, OPTION_NAMES, option, pairs, together
 from .talk import escaped
 
 __all__ = [
     "DestinationCommand",
     "Place",
+    "PublicationPlace",
     "address_of",
     "destination_from",
     "destination_options",
     "destinations",
     "prefix_of",
+    "publication_place_from",
 ]
 
 destination_options = together(
@@ -146,6 +148,61 @@ def destination_from(
         return inputs, Place(bucket, template, None)
     key = expand_template(template, _values(), os.environ)
     return inputs, Place(bucket, key, template if key != template else None)
+
+
+@dataclass(frozen=True)
+class PublicationPlace:
+    """Where a directory goes: `key` is a prefix, or the archive's key; then the manifest's."""
+
+    directory: str
+    bucket: str
+    key: str
+    template: str | None
+    manifest_key: str | None
+
+
+def publication_place_from(
+    words: Sequence[str], values: dict[str, Any], usage: str
+) -> PublicationPlace:
+    """The directory and where it goes: an s3:// word, or with -D what goes below its prefix."""
+    urls = [word for word in words if is_s3_url(word)]
+    others = [word for word in words if not is_s3_url(word)]
+    named = _current_destination()
+    if named is not None:
+        if urls or not 1 <= len(others) <= 2:
+            raise UsageError("with -D give the directory and just the prefix", hint=usage)
+        bucket, above = named.bucket, named.prefix
+        template = above + "".join(others[1:])
+    elif len(urls) == len(others) == 1:
+        bucket, template = split_s3_prefix(urls[0])
+        above = ""
+    else:
+        raise UsageError("give one directory and one destination", hint=usage)
+    manifest = None if values["manifest"] is None else above + values["manifest"]
+    known = {**_values(), **_own_values(values["var"])}
+
+    def expanded(text: str) -> str:
+        return text if values["no_template"] else expand_template(text, known, os.environ)
+
+    key = expanded(template)
+    return PublicationPlace(
+        directory=others[0],
+        bucket=bucket,
+        key=key,
+        template=template if key != template else None,
+        manifest_key=None if manifest is None else expanded(manifest),
+    )
+
+
+def _own_values(words: Sequence[str]) -> dict[str, str]:
+    """What --var gives; no name of ours may come to mean something else."""
+    own = pairs("--var", words)
+    for name in own:
+        if not name.isidentifier():
+            raise UsageError(f"--var {name!r} is no name: letters, digits and underscores")
+        if name in _values() or name == "env":
+            raise UsageError(f"--var {name} would hide what {{{name}}} stands for already")
+    return own
 
 
 def address_of(word: str) -> tuple[str, str]:

@@ -13,7 +13,7 @@ import click
 from ..checksums import CHECKSUMS
 from ..errors import CredentialsError, UsageError
 from ..settings import ObjectSettings, guess_content_type
-from .options import Choice, Text, option, together
+from .options import Choice, Text, option, pairs, together
 
 __all__ = ["case_from", "object_options", "read_customer_key", "settings_from"]
 
@@ -63,7 +63,7 @@ object_options = together(
 
 def settings_from(values: dict[str, Any], key: str) -> ObjectSettings:
     """The object's settings that the command line describes, for this key."""
-    metadata = _pairs("--metadata", values["metadata"])
+    metadata = pairs("--metadata", values["metadata"])
     for name, text in case_from(values).items():
         # S3 demands ASCII; other text goes as RFC 2047, which S3's own console shows decoded.
         plain = text if text.isascii() else Header(text, "utf-8", maxlinelen=10_000).encode()
@@ -71,7 +71,7 @@ def settings_from(values: dict[str, Any], key: str) -> ObjectSettings:
     key_file = values["sse_c_key_file"]
     return ObjectSettings(
         metadata=metadata,
-        tags=_pairs("--tag", values["tag"]),
+        tags=pairs("--tag", values["tag"]),
         content_type=values["content_type"] or guess_content_type(key),
         content_encoding=values["content_encoding"],
         cache_control=values["cache_control"],
@@ -109,18 +109,6 @@ def read_customer_key(path: str, allow_insecure: bool) -> bytes:
     if len(key) != 32:
         raise CredentialsError(f"the key file {path} has {len(key)} bytes; a key has 32")
     return key
-
-
-def _pairs(name: str, words: tuple[str, ...]) -> dict[str, str]:
-    pairs: dict[str, str] = {}
-    for word in words:
-        key, equals, value = word.partition("=")
-        if not equals or not key:
-            raise UsageError(f"{name} {word!r} is not of the form KEY=VALUE")
-        if key in pairs:
-            raise UsageError(f"{name} gives {key!r} twice")
-        pairs[key] = value
-    return pairs
 
 
 def _lock_until(until: str | None, days: int | None) -> datetime | None:

@@ -28,6 +28,7 @@ __all__ = [
     "digests_from",
     "duration",
     "option",
+    "pairs",
     "part_options",
     "report_options",
     "retries_from",
@@ -118,6 +119,19 @@ def together(*decorators: Callable[[F], F]) -> Callable[[F], F]:
         return function
 
     return decorate
+
+
+def pairs(name: str, words: Sequence[str]) -> dict[str, str]:
+    """What a repeatable option gives as KEY=VALUE."""
+    found: dict[str, str] = {}
+    for word in words:
+        key, equals, value = word.partition("=")
+        if not equals or not key:
+            raise UsageError(f"{name} {word!r} is not of the form KEY=VALUE")
+        if key in found:
+            raise UsageError(f"{name} gives {key!r} twice")
+        found[key] = value
+    return found
 
 
 connection_options = together(

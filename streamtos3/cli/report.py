@@ -24,7 +24,7 @@ from ..progress import BarProgress, LineProgress, Progress, SilentProgress
 from ..units import format_duration, format_size
 from .talk import is_terminal, line, say
 
-__all__ = ["Show", "print_receipt", "report"]
+__all__ = ["Show", "print_document", "print_receipt", "report"]
 
 
 class Show:
@@ -108,14 +108,19 @@ def print_receipt(receipt: Receipt | ReadReport) -> None:
     """A receipt or report as one line on standard output. ReportError if nobody takes it."""
     from ..receipt import receipt_json
 
+    print_document(receipt_json(receipt) + "\n", "receipt")
+
+
+def print_document(text: str, what: str) -> None:
+    """`text` as it is on standard output. ReportError if nobody takes it."""
     if sys.stdout is None:  # closed when the program began; click would drop the text
-        raise ReportError("cannot print the receipt: standard output is closed")
+        raise ReportError(f"cannot print the {what}: standard output is closed")
     try:
-        click.echo(receipt_json(receipt))
+        click.echo(text, nl=False)
         sys.stdout.flush()
     except (OSError, ValueError) as error:
         reason = (getattr(error, "strerror", None) or str(error)).lower()
-        raise ReportError(f"cannot print the receipt: {reason}") from error
+        raise ReportError(f"cannot print the {what}: {reason}") from error
 
 
 def _summary(receipt: Receipt) -> str:

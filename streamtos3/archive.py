@@ -1,0 +1,170 @@
+"""A directory as one tar stream, made while it is read: no archive ever exists on the disk.
+
+The headers are tarfile's (the POSIX form of 2001, `pax`), the order is that of `tree`. What the
+header promised is kept: a file that grows meanwhile is cut, one that shrinks is filled up with
+zeros, so that the members after it stay readable; both are named.
+"""
+
+from __future__ import annotations
+
+import functools
+import grp
+import os
+import pwd
+import stat
+import tarfile
+from collections.abc import Generator
+from contextlib import closing
+
+from .compress import COMPRESSION_SUFFIXES
+from .errors import SourceError, UsageError
+from .latch import Latch
+from .tree import Found, Tree, Unread
+from .watched import WatchedFile
+
+__all__ = ["ArchiveSource", "archive_key"]
+
+_Pieces = Generator[bytes | memoryview, None, None]
+_BUFFER_BYTES = 1 << 18
+_ZEROS = memoryview(bytes(_BUFFER_BYTES))
+_SHORT_SUFFIXES = {"gzip": ".tgz", "zstd": ".tzst"}
+
+
+class ArchiveSource:
+    """What `tree` lists, as a tar stream.
+
+    `changed` and `unread` name the files that changed while they were read, and those that could
+    not be opened and were left out. Known when all is read.
+    """
+
+    length_bytes: int | None = None
+    waits_for_check = False
+
+    def __init__(self, tree: Tree) -> None:
+        self.name = f"the archive of {tree.directory}"
+        self.changed: list[str] = []
+        self.unread: list[Unread] = []
+        self._tree = tree
+        self._latch: Latch
+        self._buffer = memoryview(bytearray(_BUFFER_BYTES))
+        self._pieces = self._all_pieces()
+        self._piece = memoryview(b"")
+        self._size_bytes = 0
+
+    def start(self) -> None:
+        """Nothing to prepare."""
+
+    def readinto(self, view: memoryview, latch: Latch) -> int:
+        """See Source. A file that breaks off in its middle ends the archive: SourceError."""
+        latch.check()
+        self._latch = latch
+        while not self._piece:
+            piece = next(self._pieces, None)
+            if piece is None:
+                return 0
+            self._piece = memoryview(piece)
+            self._size_bytes += len(piece)
+        count = min(len(view), len(self._piece))
+        view[:count] = self._piece[:count]
+        self._piece = self._piece[count:]
+        return count
+
+    def finish(self, latch: Latch) -> None:
+        """The end of the archive is all that there is to know."""
+
+    def close(self) -> None:
+        """Close the file that is being read, if one is."""
+        self._pieces.close()
+
+    def _all_pieces(self) -> _Pieces:
+        for each in self._tree.found:
+            yield from self._member(each)
+        yield bytes(2 * tarfile.BLOCKSIZE)
+        yield bytes(-self._size_bytes % tarfile.RECORDSIZE)
+
+    def _member(self, found: Found) -> _Pieces:
+        path = os.path.join(self._tree.directory, found.path)
+        try:
+            if found.kind != "file":
+                yield _header(found, *_without_content(found, path, self._tree.follows_links))
+                return
+            file = WatchedFile(path, follow_links=self._tree.follows_links)
+        except SourceError as error:
+            self.unread.append(Unread(found.path, error.message))
+            return
+        with closing(file):
+            yield _header(found, file.status)
+            yield from self._content(found.path, file)
+
+    def _content(self, path: str, file: WatchedFile) -> _Pieces:
+        """As many bytes as the header says, and the padding of the last block."""
+        left_bytes = file.status.st_size
+        while left_bytes:
+            count = file.readinto(self._buffer[:left_bytes], self._latch)
+            if not count:
+                break
+            yield self._buffer[:count]
+            left_bytes -= count
+        file.finish(self._latch)
+        if file.changed or left_bytes:
+            self.changed.append(path)
+        left_bytes += -file.status.st_size % tarfile.BLOCKSIZE
+        while left_bytes:
+            self._latch.check()
+            zeros = _ZEROS[:left_bytes]
+            yield zeros
+            left_bytes -= len(zeros)
+
+
+def archive_key(key: str, directory: str, codec: str | None) -> str:
+    """The key of the archive: the directory's name where `key` is a prefix, and the ending."""
+    if not key or key.endswith("/"):
+        name = os.path.basename(os.path.realpath(directory))
+        if not name:
+            raise UsageError(
+                f"{directory} has no name that the archive could have", hint="give it a key"
+            )
+        key += name
+    packed = COMPRESSION_SUFFIXES[codec] if codec else ""
+    if key.endswith((".tar" + packed, _SHORT_SUFFIXES.get(codec or "", ".tar"))):
+        return key
+    return key + packed if key.endswith(".tar") else f"{key}.tar{packed}"
+
+
+def _without_content(found: Found, path: str, follows_links: bool) -> tuple[os.stat_result, str]:
+    """What a directory's or a link's header is made of. SourceError where that has gone."""
+    try:
+        status = os.stat(path, follow_symlinks=follows_links)
+        return status, os.readlink(path) if found.kind == "link" else ""
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise SourceError(f"cannot read {path}: {reason}") from error
+
+
+def _header(found: Found, status: os.stat_result, target: str = "") -> bytes:
+    info = tarfile.TarInfo(found.path)
+    kinds = {"file": tarfile.REGTYPE, "directory": tarfile.DIRTYPE, "link": tarfile.SYMTYPE}
+    info.type = kinds[found.kind]
+    info.linkname = target
+    info.size = status.st_size if found.kind == "file" else 0
+    info.mode = stat.S_IMODE(status.st_mode)
+    info.mtime = status.st_mtime
+    info.uid, info.gid = status.st_uid, status.st_gid
+    info.uname, info.gname = _user(status.st_uid), _group(status.st_gid)
+    return info.tobuf(tarfile.PAX_FORMAT, "utf-8", "surrogateescape")
+
+
+@functools.cache
+def _user(uid: int) -> str:
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return ""
+
+
+@functools.cache
+def _group(gid: int) -> str:
+    try:
+        return grp.getgrgid(gid).gr_name
+    except KeyError:
+        return ""

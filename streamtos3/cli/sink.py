@@ -1,0 +1,253 @@
+"""`sink`: an endless stream of records becomes many objects, each proved, while it runs."""
+
+from __future__ import annotations
+
+import os
+import signal
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ..cutting import CutRules, SinkOptions
+from ..errors import UsageError
+from ..model import Options, Receipt, SinkFigures
+from ..units import format_size
+from .destinations import DestinationCommand, destination_options, prefix_of
+from .objects import case_from, object_options, settings_from
+from .options import (
+    Choice,
+    command_line_from,
+    connection_from,
+    connection_options,
+    digest_option,
+    digests_from,
+    duration,
+    option,
+    part_options,
+    retries_from,
+    size,
+    talk_options,
+    together,
+    wait_options,
+)
+from .report import Show, report
+from .talk import say
+
+if TYPE_CHECKING:
+    from ..sink import Sink
+
+__all__ = ["sink"]
+
+_USAGE = "producer | streamtos3 sink s3://BUCKET/PREFIX; see streamtos3 sink --help"
+
+_cutting_options = together(
+    option(
+        "--flush-count",
+        type=click.IntRange(min=1),
+        default=1000,
+        show_default=True,
+        metavar="N",
+        help="An object ends after N records",
+    ),
+    option(
+        "--flush-size",
+        type=size,
+        default="64MiB",
+        show_default=True,
+        help="or with the record that reaches this size",
+    ),
+    option(
+        "--flush-interval",
+        type=duration,
+        default="60s",
+        show_default=True,
+        help="or so long after its first record",
+    ),
+    option(
+        "--partition",
+        type=Choice(["hourly", "daily", "none"]),
+        default="hourly",
+        show_default=True,
+        help="or with its partition: PREFIX/YYYY/MM/DD/HH/, PREFIX/YYYY/MM/DD/, PREFIX/ (UTC).",
+    ),
+    option(
+        "--max-record",
+        type=size,
+        default="1MiB",
+        show_default=True,
+        help="A longer line ends the sink, with status 7.",
+    ),
+)
+
+_naming_options = together(
+    option(
+        "--name", default="events", show_default=True, help="What the objects' names begin with."
+    ),
+    option(
+        "--suffix", default=".ndjson", show_default=True, help="What the objects' names end with."
+    ),
+    option(
+        "--compress",
+        type=Choice(["gzip", "zstd"]),
+        help="Compress each object; .gz or .zst is appended to the suffix.",
+    ),
+)
+
+_spool_options = together(
+    option(
+        "--spool",
+        metavar="DIR",
+        help="Keep records in this local directory, synced, until they are stored.",
+    ),
+    option(
+        "--spool-limit",
+        type=size,
+        default="1GiB",
+        show_default=True,
+        help="What the spool may take on the disk.",
+    ),
+)
+
+
+@click.command(
+    cls=DestinationCommand, short_help="Store endless records as many objects, cut by time."
+)
+@click.argument("place", required=False, metavar="s3://BUCKET/PREFIX")
+@destination_options
+@_cutting_options
+@_naming_options
+@_spool_options
+@option(
+    "--objects",
+    type=click.IntRange(1, 100),
+    default=4,
+    show_default=True,
+    metavar="N",
+    help="Objects that are sent at the same time, at most.",
+)
+@part_options
+@digest_option
+@connection_options
+@wait_options
+@option(
+    "--retry-for",
+    type=duration,
+    help="Give a request up when it has failed for so long.  [default: never]",
+)
+@option("--json", "as_json", is_flag=True, help="Print each object's receipt, one a line.")
+@talk_options
+@object_options
+@click.pass_context
+def sink(ctx: click.Context, /, **values: Any) -> None:
+    """Store the lines of standard input as many objects below s3://BUCKET/PREFIX.
+
+    Each object holds whole lines and is stored and proved like one of put. When S3 is away the
+    producer is held back. SIGTERM and SIGINT: what was read is stored, status 0; a second one
+    stores nothing more.
+    """
+    bucket, prefix = _place(values)
+    sink_options = SinkOptions(
+        bucket=bucket,
+        prefix=prefix,
+        name=values["name"],
+        suffix=values["suffix"],
+        rules=_rules(values),
+        compress=values["compress"],
+        objects_at_once=values["objects"],
+    )
+    if values["debug"]:
+        from .debug import start_debug_log
+
+        start_debug_log()
+    _run(sink_options, _options(values, ctx.obj), values)
+
+
+def _place(values: dict[str, Any]) -> tuple[str, str]:
+    if values["place"] is None and values["destination"] is None:
+        raise UsageError("no destination", hint=_USAGE)
+    return prefix_of(values["place"])
+
+
+def _rules(values: dict[str, Any]) -> CutRules:
+    if values["flush_size"] < 1:
+        raise UsageError("--flush-size is at least one byte")
+    return CutRules(
+        max_records=values["flush_count"],
+        max_bytes=values["flush_size"],
+        interval_s=values["flush_interval"],
+        partition=values["partition"],
+    )
+
+
+def _options(values: dict[str, Any], argv: list[str] | None) -> Options:
+    """What each object's upload is told."""
+    if not values["content_type"] and values["suffix"].endswith(".ndjson"):
+        values = {**values, "content_type": "application/x-ndjson"}
+    return Options(
+        connection=connection_from(values),
+        chunk_bytes=values["chunksize"],
+        jobs=values["jobs"],
+        memory_bytes=values["memory"],
+        digests=digests_from(values),
+        verify=values["verify"],
+        checksum=values["checksum"],
+        settings=settings_from(values, values["name"] + values["suffix"]),
+        retries=retries_from(values),
+        command_line=command_line_from(argv),
+        case=case_from(values),
+    )
+
+
+def _run(sink_options: SinkOptions, options: Options, values: dict[str, Any]) -> None:
+    from ..records import store_lines
+    from ..sink import Sink
+    from ..source import take_standard_input
+    from ..spool import Spool
+    from .signals import on_signals
+
+    source = take_standard_input()
+    show = Show({**values, "progress": False})
+    spool = Spool(values["spool"], values["spool_limit"]) if values["spool"] else None
+    told = {**values, "receipt": None}
+
+    def on_stored(receipt: Receipt) -> None:
+        report(receipt, told)
+
+    with (
+        Sink(sink_options, options, spool=spool, on_stored=on_stored, on_event=show) as running,
+        on_signals(_Interrupts(running)),
+    ):
+        running.check()
+        running.store_left()
+        with running.ticking():
+            store_lines(source, running, values["max_record"])
+        if not values["quiet"]:
+            _say_total(running.figures())
+
+
+class _Interrupts:
+    """First signal: store what was read. Second: store nothing more. Third: leave at once."""
+
+    def __init__(self, running: Sink) -> None:
+        self._sink = running
+        self._signals = 0
+
+    def __call__(self, signum: int) -> None:
+        self._signals += 1
+        if self._signals == 1:
+            name = signal.Signals(signum).name
+            say(f"{name}: storing what was read; a second signal stores nothing more")
+            self._sink.stop(signum)
+        elif self._signals == 2:
+            self._sink.abort(signum)
+        else:
+            os._exit(128 + signum)
+
+
+def _say_total(figures: SinkFigures) -> None:
+    if not figures.stored_records:
+        say("stored no records")
+        return
+    records = "1 record" if figures.stored_records == 1 else f"{figures.stored_records:,} records"
+    objects = "1 object" if figures.stored_objects == 1 else f"{figures.stored_objects:,} objects"
+    say(f"stored {records}, {format_size(figures.stored_bytes)}, as {objects}")

@@ -1,0 +1,120 @@
+"""Where an endless stream of records is cut, and what the pieces are called (pure).
+
+Time is handed in by the caller. Keys made here sort in the order in which they were made, and
+no two sinks can ever make the same one.
+"""
+
+from __future__ import annotations
+
+import uuid
+from bisect import bisect_left
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
+from itertools import accumulate
+from typing import Literal
+
+from .errors import UsageError
+from .naming import check_destination_name
+from .units import MIB
+
+__all__ = [
+    "CutRules",
+    "ObjectNames",
+    "Partition",
+    "SinkOptions",
+    "partition_end",
+    "records_that_fit",
+]
+
+Partition = Literal["hourly", "daily", "none"]
+
+_FOLDERS = {"hourly": "%Y/%m/%d/%H/", "daily": "%Y/%m/%d/", "none": ""}
+_TICK = timedelta(microseconds=1)
+
+
+@dataclass(frozen=True)
+class CutRules:
+    """An object ends when one of these is reached: whichever comes first.
+
+    `max_bytes` counts the records as they were read, before compression; the record that
+    reaches it is the object's last. `interval_s` runs from the object's first record.
+    """
+
+    max_records: int = 1000
+    max_bytes: int = 64 * MIB
+    interval_s: float = 60.0
+    partition: Partition = "hourly"
+
+
+@dataclass(frozen=True)
+class SinkOptions:
+    """Where the objects go, what they are called and where the stream is cut.
+
+    `compress` names one of `compress.COMPRESSION_SUFFIXES`, whose suffix is appended;
+    `objects_at_once` bounds the objects that are being sent at the same time.
+    """
+
+    bucket: str
+    prefix: str = ""
+    name: str = "events"
+    suffix: str = ".ndjson"
+    rules: CutRules = CutRules()
+    compress: str | None = None
+    objects_at_once: int = 4
+
+
+class ObjectNames:
+    """Keys below `prefix`: the partition's folder, `name`, the time, a random part, `suffix`.
+
+    UsageError where such keys would be none that S3 takes.
+    """
+
+    def __init__(
+        self, bucket: str, prefix: str, *, name: str, suffix: str, partition: Partition
+    ) -> None:
+        if "/" in name or "/" in suffix or not name:
+            raise UsageError("--name is one segment of a key: not empty, and without a slash")
+        self._prefix = prefix + "/" if prefix and not prefix.endswith("/") else prefix
+        self._name = name
+        self._suffix = suffix
+        self._folder = _FOLDERS[partition]
+        self._last = datetime.min.replace(tzinfo=timezone.utc)
+        check_destination_name(bucket, self._key(datetime.now(timezone.utc)))
+
+    def next(self, now: datetime) -> tuple[datetime, str]:
+        """The time and the key of an object whose first record came `now`.
+
+        A clock that steps back does not step back here, or keys would not sort any more.
+        """
+        self._last = max(now.astimezone(timezone.utc), self._last + _TICK)
+        return self._last, self._key(self._last)
+
+    def _key(self, at: datetime) -> str:
+        stamp = at.strftime("%Y%m%dT%H%M%S.%fZ")
+        folder = at.strftime(self._folder)
+        return f"{self._prefix}{folder}{self._name}-{stamp}-{uuid.uuid4().hex}{self._suffix}"
+
+
+def partition_end(partition: Partition, at: datetime) -> datetime | None:
+    """When the partition that `at` falls in is over, in UTC; None where there is only one."""
+    start = at.astimezone(timezone.utc).replace(minute=0, second=0, microsecond=0)
+    if partition == "hourly":
+        return start + timedelta(hours=1)
+    if partition == "daily":
+        return start.replace(hour=0) + timedelta(days=1)
+    return None
+
+
+def records_that_fit(
+    records: Sequence[bytes], rules: CutRules, held_records: int, held_bytes: int
+) -> int:
+    """How many of `records` an object takes that already holds some; at least one.
+
+    The record that makes it reach `max_bytes` still belongs to it.
+    """
+    fits = min(len(records), rules.max_records - held_records)
+    sizes = list(accumulate(map(len, records[:fits])))
+    if held_bytes + sizes[-1] < rules.max_bytes:
+        return fits
+    return bisect_left(sizes, rules.max_bytes - held_bytes) + 1

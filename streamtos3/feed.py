@@ -1,0 +1,67 @@
+"""A source that is written to: what one thread puts in, an upload in another one reads.
+
+It holds little, so that whoever writes is held back as soon as the upload is.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+
+from .latch import Latch
+
+__all__ = ["Feed"]
+
+_HELD_BYTES = 1 << 20
+
+
+class Feed:
+    """A source for one upload, whose latch is `latch`; see `source.Source`."""
+
+    length_bytes: int | None = None
+    waits_for_check = False
+
+    def __init__(self, name: str, latch: Latch) -> None:
+        self.name = name
+        self._latch = latch
+        self._chunks: deque[memoryview] = deque()
+        self._held_bytes = 0
+        self._ended = False
+
+    def write(self, data: bytes) -> None:
+        """Hand `data` on; waits while enough is held. Stopped when the upload has failed."""
+        with self._latch.condition:
+            self._latch.wait_for(lambda: self._held_bytes < _HELD_BYTES)
+            if data:
+                self._chunks.append(memoryview(data))
+                self._held_bytes += len(data)
+            self._latch.condition.notify_all()
+
+    def end(self) -> None:
+        """Nothing more comes."""
+        with self._latch.condition:
+            self._ended = True
+            self._latch.condition.notify_all()
+
+    def start(self) -> None:
+        """See Source."""
+
+    def readinto(self, view: memoryview, latch: Latch) -> int:
+        """See Source."""
+        with self._latch.condition:
+            latch.wait_for(lambda: bool(self._chunks) or self._ended)
+            if not self._chunks:
+                return 0
+            chunk = self._chunks.popleft()
+            count = min(len(view), len(chunk))
+            if count < len(chunk):
+                self._chunks.appendleft(chunk[count:])
+            self._held_bytes -= count
+            self._latch.condition.notify_all()
+        view[:count] = chunk[:count]
+        return count
+
+    def finish(self, latch: Latch) -> None:
+        """`end` was called, or there would be no end of input."""
+
+    def close(self) -> None:
+        """Nothing to let go of."""

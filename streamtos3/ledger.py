@@ -1,0 +1,137 @@
+"""What became of each item of a publication, noted by many threads, told as one specification."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable
+from datetime import datetime, timezone
+
+from . import __version__
+from .errors import SourceError, leave_behind
+from .model import Event, Options, ReadReport, Receipt, Warned
+from .selection import Item, Opened, Selection
+from .specification import Published, Specification
+from .tree import Unread
+
+__all__ = ["Ledger", "entry_of", "entry_of_found"]
+
+
+class Ledger:
+    """Keeps what was published, and says at once what was not, or not as it is."""
+
+    def __init__(
+        self, selection: Selection, options: Options, emit: Callable[[Event], None]
+    ) -> None:
+        self._selection = selection
+        self._options = options
+        self._emit = emit
+        self._lock = threading.Lock()
+        self._entries: list[Published] = []
+        self._unread: list[Unread] = []
+        self._started_at = datetime.now(timezone.utc)
+
+    def note(self, entry: Published, unread: tuple[Unread, ...] = ()) -> None:
+        """An object is there; an archive without what is `unread`."""
+        with self._lock:
+            self._entries.append(entry)
+        for each in unread:
+            self.note_unread(each)
+        for path in [entry.path] if entry.changed is True else entry.changed or ():
+            self._emit(Warned(f"{path} changed while it was read"))
+
+    def note_unread(self, unread: Unread) -> None:
+        """Something could not be read and is in no object."""
+        with self._lock:
+            self._unread.append(unread)
+        self._emit(Warned(f"not published: {unread.reason}"))
+
+    def specification(self) -> Specification:
+        """What was published so far."""
+        with self._lock:
+            entries = sorted(self._entries, key=lambda each: os.fsencode(each.path))
+            unread = sorted(self._unread, key=lambda each: os.fsencode(each.path))
+        all_there = len(entries) == len(self._selection.items) and not unread
+        return Specification(
+            directory=self._selection.directory,
+            bucket=self._selection.bucket,
+            key=self._selection.key,
+            template=self._selection.template,
+            complete=all_there and not any(each.changed for each in entries),
+            objects=len(entries),
+            already_there=sum(each.already_there for each in entries),
+            size_bytes=sum(each.size_bytes for each in entries),
+            links_not_followed=self._selection.links_not_followed,
+            not_published=tuple(unread),
+            entries=tuple(entries),
+            started_at=self._started_at,
+            ended_at=datetime.now(timezone.utc),
+            command_line=self._options.command_line,
+            program=f"streamtos3 {__version__}",
+        )
+
+    def check(self) -> None:
+        """SourceError where something could not be read, or changed while it was read."""
+        specification = self.specification()
+        if specification.complete:
+            return
+        unread = len(specification.not_published)
+        changed = sum(
+            len(each.changed) if isinstance(each.changed, tuple) else each.changed
+            for each in specification.entries
+        )
+        told = [f"{unread} could not be read"] * bool(unread)
+        told += [f"{changed} changed while being read"] * bool(changed)
+        error = SourceError(
+            f"not everything in {self._selection.directory} was published as it is: "
+            + ", ".join(told),
+            hint="the specification on standard output names them",
+        )
+        self.note_published(error)
+        raise error
+
+    def note_published(self, error: BaseException) -> None:
+        """Let `error`, which ends the publication, say what is in the bucket already."""
+        count = len(self._entries)
+        if count:
+            where = f"s3://{self._selection.bucket}/{self._selection.key}"
+            noun = "1 object" if count == 1 else f"{count} objects"
+            leave_behind(error, f"{noun} at {where}, named in the specification")
+
+
+def entry_of(item: Item, opened: Opened, stored: Receipt) -> Published:
+    """The entry of an object that was stored by this run."""
+    return Published(
+        path=item.path,
+        bucket=stored.bucket,
+        key=stored.key,
+        region=stored.region,
+        endpoint=stored.endpoint,
+        version_id=stored.version_id,
+        size_bytes=stored.size_bytes,
+        etag=stored.etag_found or stored.etag_expected,
+        sha256=stored.digests["sha256"],
+        proof=stored.proof.object,
+        changed=opened.changed,
+        already_there=False,
+    )
+
+
+def entry_of_found(
+    item: Item, opened: Opened, found: ReadReport, sha256: str, region: str | None
+) -> Published:
+    """The entry of an object that an earlier run stored, and that was found equal."""
+    return Published(
+        path=item.path,
+        bucket=found.bucket,
+        key=found.key,
+        region=region,
+        endpoint=found.endpoint,
+        version_id=found.version_id,
+        size_bytes=found.object_bytes,
+        etag=found.etag,
+        sha256=sha256,
+        proof=found.proof,
+        changed=opened.changed,
+        already_there=True,
+    )

@@ -1,0 +1,89 @@
+"""The specification as an object, stored last: its presence means that all is there."""
+
+from __future__ import annotations
+
+import io
+from contextlib import suppress
+from dataclasses import replace
+
+from .clients import Clients
+from .engine import upload
+from .errors import ExistsError, UnprovedReadError
+from .fetch import download
+from .latch import Latch
+from .model import Options
+from .preflight import check_destination, find_object
+from .retry import Retrier
+from .specification import Specification, names_same_objects, specification_json
+from .store import Store
+
+__all__ = ["Manifest"]
+
+
+class Manifest:
+    """The object `key`. `options` as for the publication: with `resume`, one that is there stays.
+
+    `document` is what was stored; None before that, and where an equal one was there.
+    """
+
+    def __init__(
+        self, bucket: str, key: str, options: Options, clients: Clients, latch: Latch
+    ) -> None:
+        self.document: str | None = None
+        self._bucket = bucket
+        self._key = key
+        settings = replace(options.settings, content_type="application/json", content_encoding=None)
+        self._options = replace(options, settings=settings, resume=False)
+        self._may_stay = options.resume
+        self._clients = clients
+        self._latch = latch
+        self._store = Store(bucket, options.connection, settings=settings, client=clients)
+        self._retrier = Retrier(options.retries, latch, lambda event, error: None)
+
+    def check_key(self) -> None:
+        """ExistsError, known before the first byte and not after the last."""
+        if not self._may_stay:
+            check_destination(
+                self._store,
+                self._retrier,
+                self._key,
+                overwrite=self._options.overwrite,
+                check_for_s=self._options.retries.check_for_s,
+            )
+
+    def store(self, specification: Specification) -> None:
+        """Store it; ExistsError where an object is there that says something else."""
+        document = specification_json(specification)
+        try:
+            with self._latch.child() as latch:
+                upload(
+                    io.BytesIO(document.encode()),
+                    self._bucket,
+                    self._key,
+                    options=self._options,
+                    client=self._clients,
+                    latch=latch,
+                )
+        except ExistsError:
+            if not (self._may_stay and self._says_the_same(specification, len(document))):
+                raise
+        else:
+            self.document = document
+
+    def _says_the_same(self, specification: Specification, size_bytes: int) -> bool:
+        patience_s = self._options.retries.check_for_s
+        found = find_object(self._store, self._retrier, self._key, None, patience_s)
+        if found.size_bytes > 2 * size_bytes:  # something else, and perhaps too large to hold
+            return False
+        there = io.BytesIO()
+        # What it says is compared here, whatever proves it.
+        with self._latch.child() as latch, suppress(UnprovedReadError):
+            download(
+                self._bucket,
+                self._key,
+                there,
+                options=self._options,
+                client=self._clients,
+                latch=latch,
+            )
+        return names_same_objects(there.getvalue(), specification)

@@ -1,0 +1,281 @@
+"""Many uploads as one publication: several at a time, and a record of what became of each.
+
+Each object is an upload of the engine's, which does not know that it is one of many. What fails
+to be read fails alone and is listed; what fails at the store ends them all.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import replace
+
+from .buffers import default_memory_bytes
+from .clients import Clients
+from .crew import Crew
+from .engine import upload
+from .errors import (
+    AbsentError,
+    IntegrityError,
+    SourceError,
+    UnprovedError,
+    UnprovedReadError,
+    leave_behind,
+)
+from .events import guarded
+from .latch import Latch
+from .ledger import Ledger, entry_of, entry_of_found
+from .manifest import Manifest
+from .model import (
+    Event,
+    Options,
+    RangeRead,
+    ReadStarted,
+    Started,
+    UploadCreated,
+    Warned,
+)
+from .proof import verify_object
+from .selection import Item, Selection
+from .settings import guess_content_type
+from .source import Source
+from .specification import Specification, specification_json
+from .store import Store
+from .tree import Unread
+
+__all__ = ["Publication"]
+
+# What an upload that is ended may take: a minute to settle, half a one to abort (undo.py).
+_SETTLE_S = 95.0
+_HURRIED_SETTLE_S = 12.0
+
+
+class Publication:
+    """One run, over all items of `selection`. `run` is called once.
+
+    `options` are for all uploads together: `memory_bytes` and `jobs` are shared out among up to
+    `files` of them at a time, fewer where two parts of each would not fit into the memory. With
+    `resume`, an object that is there already and equal is not sent again.
+    """
+
+    def __init__(
+        self,
+        selection: Selection,
+        options: Options,
+        *,
+        files: int,
+        latch: Latch,
+        on_event: Callable[[Event], None] | None = None,
+    ) -> None:
+        self._selection = selection
+        self._memory_bytes = options.memory_bytes or default_memory_bytes()
+        fitting = self._memory_bytes // (2 * options.chunk_bytes)
+        self._at_once = max(1, min(files, len(selection.items), fitting))
+        self._options = replace(options, digests=("sha256",))
+        self._latch = latch
+        self._emit = guarded(on_event)
+        self._ledger = Ledger(selection, options, self._emit)
+        self._crew = Crew(self._at_once, latch)
+        self._clients = Clients(options.connection, options.jobs + self._at_once)
+        bucket, key = selection.bucket, selection.manifest_key
+        self._store = Store(bucket, options.connection, client=self._clients)
+        self._manifest: Manifest | None = None
+        if key is not None:
+            self._manifest = Manifest(bucket, key, self._options, self._clients, latch)
+        self._items = iter(selection.items)
+        self._upload_ids: dict[str, str] = {}
+
+    @property
+    def upload_ids(self) -> list[str]:
+        """The multipart uploads that are open now."""
+        with self._latch.condition:
+            return list(self._upload_ids.values())
+
+    @property
+    def specification(self) -> Specification:
+        """What was published so far."""
+        specification = self._ledger.specification()
+        is_complete = specification.complete and self._latch.error is None
+        return replace(specification, complete=is_complete)
+
+    @property
+    def document(self) -> str:
+        """The specification as JSON; where a manifest was stored, that very text."""
+        stored = self._manifest.document if self._manifest else None
+        return stored or specification_json(self.specification)
+
+    def run(self) -> None:
+        """Publish everything that can be read. Raises the first error of the store, or a signal.
+
+        What could not be read raises nothing: see `check`.
+        """
+        self._options.settings.check()
+        for each in self._selection.unread:
+            self._ledger.note_unread(each)
+        self._begin_progress()
+        try:
+            if self._manifest:
+                self._crew.submit(self._manifest.check_key).result()
+            for _ in range(self._at_once):
+                self._crew.submit(self._work)
+            self._latch.wait_for(lambda: self._crew.unfinished == 0)
+            specification = self.specification
+            if self._manifest and specification.complete:
+                manifest = self._manifest
+                self._crew.submit(lambda: manifest.store(specification)).result()
+        except BaseException as error:  # noqa: BLE001 - the first error is raised
+            raise self._ended(error) from error.__cause__
+        finally:
+            self._crew.dismiss()
+
+    def check(self) -> None:
+        """SourceError where something could not be read, or changed while it was read."""
+        self._ledger.check()
+
+    def _begin_progress(self) -> None:
+        sizes = [item.size_bytes for item in self._selection.items]
+        if None not in sizes:
+            self._emit(ReadStarted(sum(size or 0 for size in sizes)))
+
+    def _work(self) -> None:
+        """In a worker: one item after the other, until there are none."""
+        while True:
+            with self._latch.condition:
+                self._latch.check()
+                item = next(self._items, None)
+            if item is None:
+                return
+            self._publish(item)
+
+    def _publish(self, item: Item) -> None:
+        """Store an item, or find it stored; what cannot be read of it is noted."""
+        try:
+            if not (self._options.resume and self._is_there(item)):
+                self._upload(item)
+        except SourceError as error:
+            self._ledger.note_unread(Unread(item.path, error.message))
+            if error.left_behind:
+                self._emit(Warned(f"left behind: {error.left_behind}"))
+        finally:
+            with self._latch.condition:
+                self._upload_ids.pop(item.path, None)
+
+    def _upload(self, item: Item) -> None:
+        opened = item.open_source()
+        with self._latch.child() as latch:
+            try:
+                receipt = upload(
+                    opened.source,
+                    self._selection.bucket,
+                    item.key,
+                    options=self._options_of(item),
+                    client=self._clients,
+                    on_event=self._listening(item),
+                    latch=latch,
+                )
+            except UnprovedError as error:  # it is there all the same
+                self._ledger.note(entry_of(item, opened, error.receipt), opened.unread)
+                raise
+        self._ledger.note(entry_of(item, opened, receipt), opened.unread)
+
+    def _is_there(self, item: Item) -> bool:
+        """Whether an earlier run has stored just this; without a download where that suffices."""
+        try:
+            return self._compare(item, readback=False)
+        except UnprovedReadError:
+            return self._compare(item, readback=True)
+
+    def _compare(self, item: Item, *, readback: bool) -> bool:
+        opened = item.open_source()
+        source = _Digested(opened.source)
+        with self._latch.child() as latch:
+            try:
+                report = verify_object(
+                    self._selection.bucket,
+                    item.key,
+                    source=source,
+                    readback=readback,
+                    options=self._options_of(item),
+                    client=self._clients,
+                    on_event=self._listening(item),
+                    latch=latch,
+                )
+            except (AbsentError, IntegrityError):  # the upload says what that means
+                return False
+        entry = entry_of_found(item, opened, report, source.sha256, self._store.region)
+        self._ledger.note(entry, opened.unread)
+        self._emit(RangeRead(item.size_bytes or 0))
+        return True
+
+    def _options_of(self, item: Item) -> Options:
+        """Its share of the memory and of the connections, and what its key says of it."""
+        settings = self._options.settings
+        content_type = settings.content_type or guess_content_type(item.key)
+        is_short = item.size_bytes is not None and item.size_bytes <= self._options.chunk_bytes
+        return replace(
+            self._options,
+            memory_bytes=self._memory_bytes // self._at_once,
+            jobs=max(1, self._options.jobs // self._at_once),
+            settings=replace(settings, content_type=content_type),
+            resume=self._options.resume and not is_short,
+            key_of_a_file=True,
+        )
+
+    def _listening(self, item: Item) -> Callable[[Event], None]:
+        """Events of one item, as those of all items together."""
+        is_one_of_many = item.size_bytes is not None
+
+        def on_event(event: Event) -> None:
+            if isinstance(event, UploadCreated):
+                with self._latch.condition:
+                    self._upload_ids[item.path] = event.upload_id
+            elif isinstance(event, Warned):
+                event = Warned(f"{item.path}: {event.message}")
+            elif is_one_of_many and isinstance(event, Started | ReadStarted | RangeRead):
+                return  # where one file begins says nothing of how far they all are
+            self._emit(event)
+
+        return on_event
+
+    def _ended(self, error: BaseException) -> BaseException:
+        """The first error, with what it has left behind, once nothing is under way any more."""
+        first = self._latch.first(error)
+        if not self._crew.settle(_SETTLE_S, _HURRIED_SETTLE_S):
+            for upload_id in self.upload_ids:
+                leave_behind(first, f"upload {upload_id} may be left")
+        self._ledger.note_published(first)
+        return first
+
+
+class _Digested:
+    """A source whose SHA-256 is computed while it is read."""
+
+    def __init__(self, source: Source) -> None:
+        self.name = source.name
+        self.length_bytes = source.length_bytes
+        self.waits_for_check = source.waits_for_check
+        self._source = source
+        self._digest = hashlib.sha256()
+
+    @property
+    def sha256(self) -> str:
+        """Of all that was read, in hex."""
+        return self._digest.hexdigest()
+
+    def start(self) -> None:
+        """See Source."""
+        self._source.start()
+
+    def readinto(self, view: memoryview, latch: Latch) -> int:
+        """See Source."""
+        count = self._source.readinto(view, latch)
+        self._digest.update(view[:count])
+        return count
+
+    def finish(self, latch: Latch) -> None:
+        """See Source."""
+        self._source.finish(latch)
+
+    def close(self) -> None:
+        """See Source."""
+        self._source.close()

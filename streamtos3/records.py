@@ -1,0 +1,117 @@
+"""Lines out of a stream of bytes, in groups, each line with its newline, and into a sink.
+
+Groups and not single lines, because whoever makes records durable pays for each group once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Protocol
+
+from .errors import Interrupted, SourceError, SpoolError
+from .latch import Latch, Stopped
+from .source import Source
+
+__all__ = ["LineReader", "LineSink", "store_lines"]
+
+_READ_BYTES = 1 << 20
+
+
+class LineReader:
+    """Reads the lines of `source` to its end.
+
+    `unfinished` is what was read of a line whose end has not come: a signal may leave some.
+    """
+
+    def __init__(self, source: Source, max_record_bytes: int) -> None:
+        self._source = source
+        self._max_bytes = max_record_bytes
+        self._rest = bytearray()
+        self._lines = 0
+
+    @property
+    def unfinished(self) -> bytes:
+        """The bytes read since the last newline."""
+        return bytes(self._rest)
+
+    def groups(self, latch: Latch) -> Iterator[list[bytes]]:
+        """Lists of whole lines, as they come; the last line may lack its newline.
+
+        Raises SourceError when the input fails or a line has more than `max_record_bytes`
+        before its newline; the lines before it come first. Stopped when the latch fails.
+        """
+        view = memoryview(bytearray(_READ_BYTES))
+        while count := self._source.readinto(view, latch):
+            lines = bytes(view[:count]).split(b"\n")
+            self._rest += lines[0]
+            if len(lines) > 1:
+                yield from self._checked([bytes(self._rest), *lines[1:-1]])
+                self._rest = bytearray(lines[-1])
+            if len(self._rest) > self._max_bytes:
+                raise self._too_long(self._lines + 1)
+        self._source.finish(latch)
+        if self._rest:
+            last = bytes(self._rest)
+            self._rest.clear()
+            yield [last]
+
+    def _checked(self, lines: list[bytes]) -> Iterator[list[bytes]]:
+        self._rest.clear()  # it is the first of them
+        good = next((n for n, line in enumerate(lines) if len(line) > self._max_bytes), len(lines))
+        self._lines += good
+        if good:
+            yield [line + b"\n" for line in lines[:good]]
+        if good < len(lines):
+            raise self._too_long(self._lines + 1)
+
+    def _too_long(self, number: int) -> SourceError:
+        return SourceError(
+            f"line {number} of {self._source.name} is longer than {self._max_bytes} bytes",
+            hint="--max-record allows longer ones; the lines before it are stored",
+        )
+
+
+class LineSink(Protocol):
+    """What lines go into; see `sink.Sink`."""
+
+    reading: Latch
+
+    def append(self, records: Sequence[bytes]) -> None:
+        """Take whole lines."""
+
+    def append_unfinished(self, data: bytes) -> None:
+        """Take what was read of a line."""
+
+    def finish(self) -> None:
+        """Store everything."""
+
+
+def store_lines(source: Source, sink: LineSink, max_record_bytes: int) -> None:
+    """Read lines until the input ends or the sink is stopped, and store them all.
+
+    Raises SourceError where the input failed or a line is too long, after what came before it
+    was stored; and what `Sink.append` and `Sink.finish` raise.
+    """
+    failed: SourceError | SpoolError | None = None
+    try:
+        source.start()
+        _read_lines(source, sink, max_record_bytes)
+    except Stopped:
+        pass  # `finish` knows why
+    except (SourceError, SpoolError) as error:
+        failed = error
+    sink.finish()
+    if failed is not None:
+        raise failed
+
+
+def _read_lines(source: Source, sink: LineSink, max_record_bytes: int) -> None:
+    reader = LineReader(source, max_record_bytes)
+    try:
+        for group in reader.groups(sink.reading):
+            sink.append(group)
+    except Stopped:
+        if not isinstance(sink.reading.error, Interrupted):
+            raise
+        if reader.unfinished:
+            sink.append_unfinished(reader.unfinished)

@@ -1,0 +1,231 @@
+"""The uploads of a sink: side by side, counted, and with one first error.
+
+An upload that fails ends the reading, but not the uploads beside it: what was received is
+stored as far as it can be. `abort` ends them all.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import datetime
+from functools import partial
+from typing import TYPE_CHECKING, Protocol
+
+from .clients import Clients
+from .compress import CompressedSource
+from .crew import Crew
+from .engine import upload
+from .errors import ExistsError, Interrupted, UnprovedError, UnprovedReadError
+from .latch import Latch, Stopped
+from .model import Event, Options, Receipt, Retrying, SinkFigures, Warned
+from .proof import verify_object
+from .source import Source
+from .spool import Spool, SpoolFile, SpoolSource
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3.client import S3Client
+
+__all__ = ["Counted", "Shipping"]
+
+
+class Counted(Protocol):
+    """What knows how many records an object has."""
+
+    records: int
+    payload_bytes: int
+
+
+class Shipping:
+    """Runs up to `at_once` uploads; `changed` guards what is counted here and in the sink.
+
+    options: of each upload; `memory_bytes` is one upload's share.
+    reading: failed with the first error.
+    on_stored, on_event: see `sink.Sink`.
+    """
+
+    def __init__(
+        self,
+        options: Options,
+        at_once: int,
+        client: S3Client | Clients,
+        reading: Latch,
+        on_stored: Callable[[Receipt], None],
+        on_event: Callable[[Event], None],
+    ) -> None:
+        self.changed = threading.Condition()
+        self.unfinished = 0
+        self.stored_objects = 0
+        self.error: BaseException | None = None
+        self._options = options
+        self._client = client
+        self._reading = reading
+        self._on_stored = on_stored
+        self._on_event = on_event
+        self._latch = Latch()
+        self._crew = Crew(at_once, self._latch)
+        self._stored_records = self._stored_bytes = 0
+        self._pending: dict[str, datetime] = {}
+        # Not `changed`: whoever holds that may be waiting for the very upload that reports.
+        self._reports = threading.Lock()
+        self._retries = 0
+
+    def new_latch(self) -> Latch:
+        """The latch of one upload, which `abort` fails."""
+        return self._latch.child()
+
+    def expect(self, key: str, at: datetime) -> None:
+        """The first record of the object `key` was received `at`."""
+        self._pending[key] = at
+
+    def forget(self, key: str) -> None:
+        """Nothing will be stored as `key`."""
+        self._pending.pop(key, None)
+
+    def ship_stream(
+        self, bucket: str, key: str, source: Source, latch: Latch, held: Counted
+    ) -> None:
+        """Begin to upload records that are still to come; `changed` is held."""
+        self._submit(partial(self._store_stream, bucket, key, source, latch, held))
+
+    def ship_file(self, spool: Spool, file: SpoolFile, *, left: bool = False) -> None:
+        """Upload a file, which then goes; `changed` is held. After an error it just stays.
+
+        `left`: by another process, which may have begun or even finished the upload.
+        """
+        self._submit(partial(self._store_file, spool, file, left=left))
+
+    def fail(self, error: BaseException) -> None:
+        """Keep the first error and end the reading; uploads under way come to their own end."""
+        with self.changed:
+            if self.error is None:
+                self.error = error
+            self.changed.notify_all()
+        self._reading.fail(error)
+
+    def abort(self, signum: int) -> None:
+        """End all uploads and undo them."""
+        self._latch.fail(Interrupted(signum))
+        self.fail(Interrupted(signum))
+
+    def check(self) -> None:
+        """Stopped once an upload has failed, or a second signal has come."""
+        if self.error is not None:
+            raise Stopped
+
+    def close(self) -> None:
+        """Let the threads end."""
+        self._crew.dismiss()
+        self._latch.close()
+
+    def figures(self) -> SinkFigures:
+        """What is known here of the sink's figures."""
+        with self.changed:
+            return SinkFigures(
+                stored_records=self._stored_records,
+                stored_bytes=self._stored_bytes,
+                stored_objects=self.stored_objects,
+                retries=self._retries,
+                oldest_at=min(self._pending.values(), default=None),
+            )
+
+    def note(self, event: Event) -> None:
+        """Hand an event on."""
+        with self._reports:
+            self._retries += isinstance(event, Retrying)
+            self._on_event(event)
+
+    def _submit(self, store: Callable[[], None]) -> None:
+        self.unfinished += 1
+        # Regardless of a second signal, because each has to be counted as finished.
+        self._crew.submit(partial(self._run, store), regardless=True)
+
+    def _run(self, store: Callable[[], None]) -> None:
+        try:
+            store()
+        except BaseException as error:  # noqa: BLE001 - raised by `Sink.finish`
+            self.fail(error)
+        finally:
+            with self.changed:
+                self.unfinished -= 1
+                self.changed.notify_all()
+
+    def _store_stream(
+        self, bucket: str, key: str, source: Source, latch: Latch, held: Counted
+    ) -> None:
+        try:
+            receipt = self._upload(source, bucket, key, self._options, latch)
+        except UnprovedError:
+            self._count(key, held)  # it is there, and says of itself that nothing proves it
+            raise
+        self._count(key, held)
+        self._report(receipt)
+
+    def _store_file(self, spool: Spool, file: SpoolFile, *, left: bool) -> None:
+        if self.error is not None:
+            return
+        head = file.header
+        receipt: Receipt | None = None
+        # Only what a killed process left can have an unfinished upload to go on with.
+        options = replace(self._options, resume=left)
+        try:
+            receipt = self._upload(_content(file), head.bucket, head.key, options, self.new_latch())
+        except ExistsError:
+            if not left:
+                raise
+            self._recognise(file, options)
+        spool.remove(file)
+        self._count(head.key, file)
+        if receipt is not None:
+            self._report(receipt)
+
+    def _upload(
+        self, source: Source, bucket: str, key: str, options: Options, latch: Latch
+    ) -> Receipt:
+        return upload(
+            source,
+            bucket,
+            key,
+            options=options,
+            client=self._client,
+            on_event=self.note,
+            latch=latch,
+        )
+
+    def _recognise(self, file: SpoolFile, options: Options) -> None:
+        """The object was stored before the crash; IntegrityError if it is not what we hold."""
+        head = file.header
+        try:
+            verify_object(
+                head.bucket,
+                head.key,
+                source=_content(file),
+                options=options,
+                client=self._client,
+                on_event=self.note,
+                latch=self.new_latch(),
+            )
+        except UnprovedReadError:
+            if options.verify != "none":
+                raise
+        url = f"s3://{head.bucket}/{head.key}"
+        self.note(Warned(f"{url} was stored before the restart; it equals what the spool holds"))
+
+    def _count(self, key: str, held: Counted) -> None:
+        with self.changed:
+            self._stored_records += held.records
+            self._stored_bytes += held.payload_bytes
+            self.stored_objects += 1
+            self.forget(key)
+            self.changed.notify_all()
+
+    def _report(self, receipt: Receipt) -> None:
+        with self._reports:
+            self._on_stored(receipt)
+
+
+def _content(file: SpoolFile) -> Source:
+    """What the object of a file consists of."""
+    source = SpoolSource(file)
+    return CompressedSource(source, file.header.compress) if file.header.compress else source

@@ -1,0 +1,373 @@
+"""The sink: endless records in, many objects out, each a verified upload.
+
+Thin over `engine.upload`, which does not know of it. Without a spool an object's upload begins
+with its first record, and records go straight into it; with one they are on the disk before
+they count as received, and an object is uploaded once it is complete.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import datetime, timezone
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from .buffers import default_memory_bytes
+from .clients import Clients
+from .compress import COMPRESSION_SUFFIXES, CompressedSource
+from .crew import Crew
+from .cutting import ObjectNames, SinkOptions, partition_end, records_that_fit
+from .errors import Interrupted, SpoolError, SpoolFullError
+from .feed import Feed
+from .latch import Latch, Stopped
+from .model import Event, Options, Receipt, SinkFigures, Warned
+from .preflight import check_destination
+from .retry import Retrier
+from .shipping import Shipping
+from .source import Source
+from .spool import ObjectHeader, Spool, SpoolFile
+from .store import Store
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3.client import S3Client
+
+__all__ = ["Clock", "Sink"]
+
+
+class Clock:
+    """What time it is; tests have their own."""
+
+    def now(self) -> datetime:
+        """The time of day, in UTC."""
+        return datetime.now(timezone.utc)
+
+    def monotonic(self) -> float:
+        """Seconds, for intervals."""
+        return time.monotonic()
+
+
+class _Fed:
+    """The records of an object that go straight into its upload."""
+
+    def __init__(self, feed: Feed) -> None:
+        self.records = 0
+        self.payload_bytes = 0
+        self._feed = feed
+
+    def append(self, data: bytes, records: int) -> None:
+        self._feed.write(data)
+        self.records += records
+        self.payload_bytes += len(data)
+
+    def end(self) -> None:
+        self._feed.end()
+
+
+@dataclass(frozen=True)
+class _Open:
+    """The object that records are added to, and when it must end."""
+
+    held: _Fed | SpoolFile
+    until_s: float
+    partition_end: datetime | None
+
+
+class Sink:
+    """Takes records and stores them. Thread-safe; `finish` is called once, at the end.
+
+    options: of each upload; `memory_bytes` bounds all of them together, and without
+        `retry_for_s` and `tries` a service that is away is waited for without end.
+    on_stored: called with each object's receipt, one call at a time. What it raises ends the
+        sink, as an upload's error does.
+    on_event: as for `upload`, for all uploads.
+
+    `reading` is the latch by which whoever reads hears that the sink is ending.
+    """
+
+    def __init__(
+        self,
+        sink_options: SinkOptions,
+        options: Options | None = None,
+        *,
+        spool: Spool | None = None,
+        client: S3Client | None = None,
+        on_stored: Callable[[Receipt], None] = lambda _: None,
+        on_event: Callable[[Event], None] = lambda _: None,
+        clock: Clock | None = None,
+    ) -> None:
+        self.reading = Latch()
+        self._sink = sink_options
+        self._rules = sink_options.rules
+        self._names = ObjectNames(
+            sink_options.bucket,
+            sink_options.prefix,
+            name=sink_options.name,
+            suffix=sink_options.suffix + COMPRESSION_SUFFIXES.get(sink_options.compress or "", ""),
+            partition=self._rules.partition,
+        )
+        self._spool = spool
+        self._options = options or Options()
+        self._at_once, share = _shares(self._options, sink_options.objects_at_once)
+        connections = self._options.jobs * self._at_once
+        self._client = client or Clients(self._options.connection, connections)
+        self._shipping = Shipping(
+            share, self._at_once, self._client, self.reading, on_stored, on_event
+        )
+        self._changed = self._shipping.changed
+        self._clock = clock or Clock()
+        self._open: _Open | None = None
+        self._received_records = self._received_bytes = 0
+        self._ended = False
+
+    def __enter__(self) -> Sink:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._shipping.close()
+        self.reading.close()
+
+    def check(self) -> None:
+        """Raise what would make the first object fail, as far as that can be known now."""
+        store = Store(
+            self._sink.bucket,
+            self._options.connection,
+            settings=self._options.settings,
+            client=self._client,
+        )
+        retries = self._options.retries
+        retrier = Retrier(retries, self.reading, lambda event, _: self._shipping.note(event))
+        _, key = self._names.next(self._clock.now())
+        crew = Crew(1, self.reading)  # in a thread, so that a signal ends a hanging request
+        try:
+            crew.submit(
+                lambda: check_destination(
+                    store, retrier, key, overwrite=False, check_for_s=retries.check_for_s
+                )
+            ).result()
+        except Stopped as stopped:
+            first = self.reading.first(stopped)
+            raise first from first.__cause__
+        finally:
+            crew.dismiss()
+
+    def store_left(self) -> None:
+        """Begin to upload what an earlier process left in the spool, before anything else."""
+        if self._spool is None:
+            return
+        with self._changed:
+            for file in self._spool.left():
+                self._shipping.expect(file.header.key, file.begun_at)
+                self._count(file.records, file.payload_bytes)
+                self._shipping.ship_file(self._spool, file, left=True)
+
+    def append(self, records: Sequence[bytes], *, wait: bool = True) -> None:
+        """Take records, each with its newline; with a spool they are durable on return.
+
+        Waits while the service, or a full spool, holds the stream back. Raises SpoolFullError
+        instead where `wait` is false, SpoolError, and Stopped when the sink is ending.
+        """
+        with self._changed:
+            self._make_room(sum(map(len, records)), wait=wait)
+            at = 0
+            while at < len(records):
+                try:
+                    at += self._append_some(records[at : at + self._rules.max_records])
+                except SpoolFullError:  # the disk, and not our own limit
+                    if not wait:
+                        raise
+                    self._wait_for_room()
+                except SpoolError as error:
+                    self._shipping.fail(error)
+                    raise
+
+    def append_unfinished(self, data: bytes) -> None:
+        """Take what was read of a record whose end will not come, as a record of its own."""
+        self.append([data])
+        self._shipping.note(Warned(f"the last record was cut short after {len(data)} bytes"))
+
+    def cut_if_due(self) -> None:
+        """End the open object where its time, or its partition, is over."""
+        with self._changed:
+            if self._open is not None and self._left_s(self._open) <= 0:
+                self._cut()
+
+    @contextmanager
+    def ticking(self) -> Iterator[None]:
+        """Cut by time inside the block, also while nothing arrives."""
+        threading.Thread(target=self._tick, name="streamtos3-sink", daemon=True).start()
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._ended = True
+                self._changed.notify_all()
+
+    def stop(self, signum: int) -> None:
+        """Nothing more is to be read; what was received will be stored."""
+        self.reading.fail(Interrupted(signum))
+
+    def abort(self, signum: int) -> None:
+        """Nothing more is to be stored either: end all uploads and undo them."""
+        self._shipping.abort(signum)
+
+    def finish(self) -> None:
+        """Store everything received, then raise the first error, if there was one.
+
+        Its `left_behind` says how many records are not stored, and where they are.
+        """
+        with self._changed:
+            if self._open is not None:
+                self._cut()
+            self._changed.wait_for(lambda: not self._shipping.unfinished)
+        error = self._shipping.error
+        if error is not None:
+            left = (getattr(error, "left_behind", None), self._what_is_left())
+            vars(error)["left_behind"] = "; ".join(filter(None, left)) or None
+            raise error
+
+    def figures(self) -> SinkFigures:
+        """What was done so far, and what is still held."""
+        with self._changed:
+            return replace(
+                self._shipping.figures(),
+                received_records=self._received_records,
+                received_bytes=self._received_bytes,
+                spool_bytes=self._spool.size_bytes if self._spool else 0,
+            )
+
+    def _append_some(self, records: Sequence[bytes]) -> int:
+        """Add as many as the open object takes, and end it when it is full."""
+        self._shipping.check()
+        self.cut_if_due()
+        held = (self._open or self._begin()).held
+        fits = records_that_fit(records, self._rules, held.records, held.payload_bytes)
+        data = b"".join(records[:fits])
+        held.append(data, fits)
+        self._count(fits, len(data))
+        rules = self._rules
+        if held.records >= rules.max_records or held.payload_bytes >= rules.max_bytes:
+            self._cut()
+        return fits
+
+    def _begin(self) -> _Open:
+        if self._spool is None:
+            self._changed.wait_for(lambda: self._shipping.unfinished < self._at_once)
+            self._shipping.check()
+        at, key = self._names.next(self._clock.now())
+        held = self._begin_feed(key) if self._spool is None else self._begin_file(at, key)
+        self._shipping.expect(key, at)
+        until_s = self._clock.monotonic() + self._rules.interval_s
+        self._open = _Open(held, until_s, partition_end(self._rules.partition, at))
+        self._changed.notify_all()
+        return self._open
+
+    def _begin_feed(self, key: str) -> _Fed:
+        latch = self._shipping.new_latch()
+        feed = Feed(f"the records of {key}", latch)
+        source: Source = feed
+        if self._sink.compress:
+            source = CompressedSource(feed, self._sink.compress)
+        held = _Fed(feed)
+        self._shipping.ship_stream(self._sink.bucket, key, source, latch, held)
+        return held
+
+    def _begin_file(self, at: datetime, key: str) -> SpoolFile:
+        assert self._spool is not None
+        sink = self._sink
+        return self._spool.create(ObjectHeader(sink.bucket, key, at.isoformat(), sink.compress))
+
+    def _cut(self) -> None:
+        assert self._open is not None
+        held, self._open = self._open.held, None
+        held.end()
+        if isinstance(held, SpoolFile):
+            assert self._spool is not None
+            if held.records:
+                self._shipping.ship_file(self._spool, held)
+            else:  # the disk was full before its first record
+                self._shipping.forget(held.header.key)
+                self._spool.remove(held)
+
+    def _left_s(self, open_: _Open) -> float:
+        left_s = open_.until_s - self._clock.monotonic()
+        if open_.partition_end is not None:
+            left_s = min(left_s, (open_.partition_end - self._clock.now()).total_seconds())
+        return left_s
+
+    def _tick(self) -> None:
+        with self._changed:
+            while not self._ended:
+                left_s = None if self._open is None else max(0.0, self._left_s(self._open))
+                self._changed.wait(left_s)
+                try:
+                    self.cut_if_due()
+                except BaseException as error:  # noqa: BLE001 - raised by `finish`
+                    self._shipping.fail(error)
+
+    def _make_room(self, size_bytes: int, *, wait: bool) -> None:
+        """Wait until the spool may take so much more; SpoolFullError where that is not wanted."""
+        spool = self._spool
+        while spool is not None and not spool.has_room(size_bytes):
+            if wait:
+                self._wait_for_room()
+                continue
+            if self._open is not None:
+                self._cut()  # or there would never be room again
+            raise SpoolFullError(f"the spool {spool.directory} is full")
+
+    def _wait_for_room(self) -> None:
+        """Wait until an object is stored; SpoolFullError where none is under way."""
+        assert self._spool is not None
+        if self._open is not None:
+            self._cut()
+        shipping = self._shipping
+        before = shipping.stored_objects
+        if not shipping.unfinished:
+            shipping.check()
+            raise SpoolFullError(
+                f"the spool {self._spool.directory} has no room, even with nothing in it",
+                hint="raise --spool-limit, or free some space",
+            )
+        self._changed.wait_for(lambda: shipping.stored_objects > before or not shipping.unfinished)
+        shipping.check()
+
+    def _count(self, records: int, size_bytes: int) -> None:
+        self._received_records += records
+        self._received_bytes += size_bytes
+
+    def _what_is_left(self) -> str | None:
+        figures = self.figures()
+        left = figures.received_records - figures.stored_records
+        if not left:
+            return None
+        if self._spool is not None:
+            return f"{left:,} records in the spool {self._spool.directory}, for the next run"
+        return f"{left:,} of the {figures.received_records:,} records read are not stored"
+
+
+def _shares(options: Options, objects_at_once: int) -> tuple[int, Options]:
+    """How many objects at a time, and the options of each, so that `memory_bytes` bounds all."""
+    memory_bytes = options.memory_bytes
+    if memory_bytes is None:
+        memory_bytes = default_memory_bytes()
+    fewest_bytes = 2 * options.chunk_bytes
+    at_once = max(1, min(objects_at_once, memory_bytes // fewest_bytes))
+    retries = options.retries
+    if retries.retry_for_s is None and retries.tries is None:
+        retries = replace(retries, retry_for_s=math.inf)
+    return at_once, replace(
+        options,
+        memory_bytes=max(fewest_bytes, memory_bytes // at_once),
+        # A service that is away is waited for before an object as it is in the middle of one.
+        retries=replace(retries, check_for_s=retries.retry_for_s or math.inf),
+    )

@@ -1,0 +1,333 @@
+"""The spool: records on the local disk, synced, until the object they belong to is stored.
+
+One file for each object. Its first line says which object that will be, fixed when the file is
+begun; so after a crash "is it stored already?" has an answer. Then frames, one for each group
+of records that was synced together: what a crash left of a frame was never acknowledged and is
+cut off; a frame that is damaged anywhere else is an error, for records would be lost in silence.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import json
+import mmap
+import os
+import secrets
+import struct
+import threading
+import zlib
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from datetime import datetime
+
+from .errors import SourceError, SpoolError, SpoolFullError, UsageError
+from .latch import Latch
+
+__all__ = ["ObjectHeader", "Spool", "SpoolFile", "SpoolSource"]
+
+_FORMAT = 1
+_ENDING = ".spool"
+_MAGIC = b"\xf5S3\xf5"  # 0xF5 is in no UTF-8 text
+_FRAME = struct.Struct(">4sIII")  # magic, payload bytes, records, CRC-32 of the payload
+_CHECK = struct.Struct(">I")  # CRC-32 of the frame's own head
+_HEAD_BYTES = _FRAME.size + _CHECK.size
+
+
+@dataclass(frozen=True)
+class ObjectHeader:
+    """The object that a file's records will be. `begun_at` is ISO 8601, in UTC."""
+
+    bucket: str
+    key: str
+    begun_at: str
+    compress: str | None
+
+
+@dataclass(frozen=True)
+class _Frame:
+    offset: int
+    payload_bytes: int
+    records: int
+    crc: int
+
+    @property
+    def end(self) -> int:
+        return self.offset + _HEAD_BYTES + self.payload_bytes
+
+
+class SpoolFile:
+    """The records of one object. Written by one thread at a time."""
+
+    def __init__(self, path: str, fd: int, header: ObjectHeader, size_bytes: int) -> None:
+        self.path = path
+        self.header = header
+        self.file_bytes = size_bytes
+        self.records = 0
+        self.payload_bytes = 0
+        self.frames: list[_Frame] = []
+        self._fd = fd
+
+    @property
+    def begun_at(self) -> datetime:
+        """When its first record came."""
+        return datetime.fromisoformat(self.header.begun_at)
+
+    def append(self, data: bytes, records: int) -> None:
+        """Write one frame and sync it; SpoolError, or SpoolFullError where the disk is full.
+
+        After an error the file is as it was before.
+        """
+        frame = _Frame(self.file_bytes, len(data), records, zlib.crc32(data))
+        try:
+            _write_all(self._fd, _packed(frame) + data)
+            os.fdatasync(self._fd)
+        except OSError as error:
+            # What a failed sync left on the disk is not known, but a retry of these records
+            # must not come after half of them.
+            with suppress(OSError):
+                os.ftruncate(self._fd, self.file_bytes)
+                os.lseek(self._fd, 0, os.SEEK_END)
+            raise _failed(f"cannot write to the spool {self.path}", error) from error
+        self._count(frame)
+
+    def adopt(self, frame: _Frame) -> None:
+        """Count a frame that an earlier run wrote."""
+        self._count(frame)
+
+    def end(self) -> None:
+        """No more records for this object."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+    def _count(self, frame: _Frame) -> None:
+        self.frames.append(frame)
+        self.file_bytes = frame.end
+        self.records += frame.records
+        self.payload_bytes += frame.payload_bytes
+
+
+class SpoolSource:
+    """The records of a file that has ended, without the frames; see `source.Source`."""
+
+    waits_for_check = False
+
+    def __init__(self, file: SpoolFile) -> None:
+        self.name = file.path
+        self.length_bytes: int | None = file.payload_bytes
+        self._frames = iter(file.frames)
+        self._frame: _Frame | None = None
+        self._left_bytes = 0
+        self._crc = 0
+        self._fd = -1
+
+    def start(self) -> None:
+        """See Source."""
+        try:
+            self._fd = os.open(self.name, os.O_RDONLY | os.O_CLOEXEC)
+        except OSError as error:
+            raise _unreadable(self.name, error) from error
+
+    def readinto(self, view: memoryview, latch: Latch) -> int:
+        """See Source. SourceError where a frame is not what was written."""
+        latch.check()
+        if not self._left_bytes and not self._next_frame():
+            return 0
+        frame = self._frame
+        assert frame is not None
+        offset = frame.end - self._left_bytes
+        try:
+            count = os.preadv(self._fd, [view[: self._left_bytes]], offset)
+        except OSError as error:
+            raise _unreadable(self.name, error) from error
+        self._crc = zlib.crc32(view[:count], self._crc)
+        self._left_bytes -= count
+        if not count or (not self._left_bytes and self._crc != frame.crc):
+            raise SourceError(f"{self.name} is damaged at byte {frame.offset}")
+        return count
+
+    def _next_frame(self) -> bool:
+        self._frame = next((each for each in self._frames if each.payload_bytes), None)
+        self._crc = 0
+        self._left_bytes = self._frame.payload_bytes if self._frame else 0
+        return self._frame is not None
+
+    def finish(self, latch: Latch) -> None:
+        """The frames say where the end is."""
+
+    def close(self) -> None:
+        """Close the file, which stays."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+
+class Spool:
+    """A directory of spool files, for one process at a time, holding at most `limit_bytes`.
+
+    UsageError where the directory cannot be used, or another process uses it.
+    """
+
+    def __init__(self, directory: str, limit_bytes: int) -> None:
+        self.directory = directory
+        self._limit_bytes = limit_bytes
+        self._held: dict[str, SpoolFile] = {}
+        self._guard = threading.Lock()
+        try:
+            os.makedirs(directory, mode=0o700, exist_ok=True)
+            self._directory_fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            self._lock_fd = os.open(
+                "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600, dir_fd=self._directory_fd
+            )
+        except OSError as error:
+            reason = (error.strerror or str(error)).lower()
+            raise UsageError(f"cannot use the spool {directory}: {reason}") from error
+        try:
+            fcntl.flock(self._lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            self.close()
+            raise UsageError(
+                f"the spool {directory} is used by another process",
+                hint="each sink needs a spool of its own",
+            ) from error
+
+    @property
+    def size_bytes(self) -> int:
+        """What the files take on the disk."""
+        with self._guard:
+            return sum(file.file_bytes for file in self._held.values())
+
+    def has_room(self, payload_bytes: int) -> bool:
+        """Whether so many bytes of records may be added, wherever they are cut."""
+        return self.size_bytes + payload_bytes + 2 * _HEAD_BYTES <= self._limit_bytes
+
+    def left(self) -> list[SpoolFile]:
+        """What an earlier process left, oldest first. SpoolError where a file is damaged."""
+        names = sorted(name for name in os.listdir(self.directory) if name.endswith(_ENDING))
+        found = [self._recovered(os.path.join(self.directory, name)) for name in names]
+        return [file for file in found if file is not None]
+
+    def create(self, header: ObjectHeader) -> SpoolFile:
+        """A new file, on the disk with its header. SpoolError, SpoolFullError."""
+        stamp = datetime.fromisoformat(header.begun_at).strftime("%Y%m%dT%H%M%S.%f")
+        name = f"{stamp}-{secrets.token_hex(8)}{_ENDING}"
+        path = os.path.join(self.directory, name)
+        line = json.dumps({"format": _FORMAT, **asdict(header)}).encode() + b"\n"
+        try:
+            fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+            try:
+                _write_all(fd, line)
+                os.fsync(fd)
+                os.fsync(self._directory_fd)
+            except OSError:
+                os.close(fd)
+                os.unlink(path)
+                raise
+        except OSError as error:
+            raise _failed(f"cannot begin the spool file {path}", error) from error
+        return self._hold(SpoolFile(path, fd, header, len(line)))
+
+    def remove(self, file: SpoolFile) -> None:
+        """Its object is stored. Should the file come back after a power loss, that will show."""
+        file.end()
+        try:
+            os.unlink(file.path)
+        except OSError as error:
+            raise _failed(f"cannot remove {file.path}, whose object is stored", error) from error
+        with self._guard:
+            self._held.pop(file.path, None)
+
+    def close(self) -> None:
+        """Let another process have the spool."""
+        for fd in (self._lock_fd, self._directory_fd):
+            os.close(fd)
+
+    def _hold(self, file: SpoolFile) -> SpoolFile:
+        with self._guard:
+            self._held[file.path] = file
+        return file
+
+    def _recovered(self, path: str) -> SpoolFile | None:
+        """The file at `path` without its unfinished end; None where it has no record."""
+        try:
+            fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        except OSError as error:
+            raise _failed(f"cannot read the spool file {path}", error) from error
+        with open(fd, "r+b") as stream:
+            file = _file_of(path, stream.readline())
+            if file is None:
+                os.unlink(path)
+                return None
+            with mmap.mmap(fd, 0, access=mmap.ACCESS_READ) as content:
+                _adopt_frames(file, content)
+            stream.truncate(file.file_bytes)
+            os.fsync(fd)
+        if not file.records:
+            os.unlink(path)
+            return None
+        return self._hold(file)
+
+
+def _packed(frame: _Frame) -> bytes:
+    head = _FRAME.pack(_MAGIC, frame.payload_bytes, frame.records, frame.crc)
+    return head + _CHECK.pack(zlib.crc32(head))
+
+
+def _file_of(path: str, line: bytes) -> SpoolFile | None:
+    """The file whose first line this is; None where a crash came before it was written."""
+    if not line.endswith(b"\n"):
+        return None
+    try:
+        said = json.loads(line)
+        if said.pop("format") != _FORMAT:
+            raise SpoolError(f"the spool file {path} was written by another version")
+        return SpoolFile(path, -1, ObjectHeader(**said), len(line))
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise SpoolError(f"the spool file {path} is damaged at its first line") from error
+
+
+def _adopt_frames(file: SpoolFile, content: mmap.mmap) -> None:
+    """Count all frames up to the end, or to the one that a crash left unfinished.
+
+    That can only be the last one, because each is synced before the next is begun.
+    """
+    with memoryview(content) as view:
+        while (frame := _intact_frame(view, file.file_bytes)) is not None:
+            file.adopt(frame)
+        offset = file.file_bytes
+        while (offset := content.find(_MAGIC, offset + 1)) >= 0:
+            if _intact_frame(view, offset) is not None:
+                raise SpoolError(
+                    f"the spool file {file.path} is damaged at byte {file.file_bytes}",
+                    hint="records after that byte are intact; nothing of the file was uploaded",
+                )
+
+
+def _intact_frame(view: memoryview, offset: int) -> _Frame | None:
+    head = view[offset : offset + _HEAD_BYTES]
+    if len(head) < _HEAD_BYTES:
+        return None
+    magic, payload_bytes, records, crc = _FRAME.unpack_from(head)
+    frame = _Frame(offset, payload_bytes, records, crc)
+    if magic != _MAGIC or bytes(head) != _packed(frame) or frame.end > len(view):
+        return None
+    payload = view[offset + _HEAD_BYTES : frame.end]
+    return frame if zlib.crc32(payload) == crc else None
+
+
+def _write_all(fd: int, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(fd, view) :]
+
+
+def _failed(what: str, error: OSError) -> SpoolError:
+    reason = (error.strerror or str(error)).lower()
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return SpoolFullError(f"{what}: {reason}", hint="free some space, or lower --spool-limit")
+    return SpoolError(f"{what}: {reason}")
+
+
+def _unreadable(path: str, error: OSError) -> SourceError:
+    return SourceError(f"cannot read the spool file {path}: {(error.strerror or '').lower()}")

@@ -1,0 +1,259 @@
+"""The spool: what a crash, or a disk, can do to it, and what of it is found again."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from streamtos3.errors import SourceError, SpoolError, SpoolFullError, UsageError
+from streamtos3.latch import Latch
+from streamtos3.spool import ObjectHeader, Spool, SpoolFile, SpoolSource
+
+HEADER = ObjectHeader("bucket", "p/events-1.ndjson", "2026-11-21T12:00:00+00:00", None)
+GROUPS = [(b"a\nbb\n", 2), (b"ccc\n", 1), (b"d" * 3000 + b"\n", 1)]
+LIMIT = 1 << 20
+
+
+@pytest.fixture
+def spool(tmp_path: Path) -> Iterator[Spool]:
+    spool = Spool(str(tmp_path / "spool"), LIMIT)
+    yield spool
+    spool.close()
+
+
+def filled(spool: Spool, groups: list[tuple[bytes, int]] = GROUPS) -> SpoolFile:
+    file = spool.create(HEADER)
+    for data, records in groups:
+        file.append(data, records)
+    file.end()
+    return file
+
+
+def content(file: SpoolFile, step_bytes: int = 1000) -> bytes:
+    source = SpoolSource(file)
+    view = memoryview(bytearray(step_bytes))
+    pieces = []
+    with Latch() as latch:
+        source.start()
+        while count := source.readinto(view, latch):
+            pieces.append(bytes(view[:count]))
+        source.finish(latch)
+    source.close()
+    return b"".join(pieces)
+
+
+def reopened(spool: Spool) -> Spool:
+    """As another process finds it."""
+    spool.close()
+    spool.__init__(spool.directory, LIMIT)  # type: ignore[misc]  # the fixture closes it
+    return spool
+
+
+@pytest.mark.parametrize("step_bytes", [1, 7, 10_000])
+def test_the_records_are_read_as_they_were_written(spool: Spool, step_bytes: int) -> None:
+    file = filled(spool)
+    assert content(file, step_bytes) == b"".join(data for data, _ in GROUPS)
+    assert (file.records, file.payload_bytes) == (4, 3010)
+    assert SpoolSource(file).length_bytes == 3010
+
+
+def test_another_process_finds_them_again_with_the_object_they_belong_to(spool: Spool) -> None:
+    filled(spool)
+    [found] = reopened(spool).left()
+    assert found.header == HEADER
+    assert found.begun_at.isoformat() == HEADER.begun_at
+    assert content(found) == b"".join(data for data, _ in GROUPS)
+    assert (found.records, found.payload_bytes) == (4, 3010)
+    assert spool.size_bytes == os.path.getsize(found.path)
+
+
+def test_files_are_found_oldest_first(spool: Spool) -> None:
+    for hour in (3, 1, 2):
+        header = ObjectHeader("b", f"k{hour}", f"2026-11-21T0{hour}:00:00+00:00", None)
+        spool.create(header).append(b"x\n", 1)
+    assert [file.header.key for file in reopened(spool).left()] == ["k1", "k2", "k3"]
+
+
+def test_only_the_owner_can_read_it(spool: Spool) -> None:
+    file = filled(spool)
+    assert stat.S_IMODE(os.stat(spool.directory).st_mode) == 0o700
+    assert stat.S_IMODE(os.stat(file.path).st_mode) == 0o600
+
+
+def test_a_crash_at_any_byte_loses_only_what_was_not_acknowledged(spool: Spool) -> None:
+    """`append` returns after the sync: a cut inside a frame is a cut before its return."""
+    file = filled(spool)
+    whole = Path(file.path).read_bytes()
+    ends = [frame.end for frame in file.frames]
+    for cut in range(0, len(whole), 7):
+        Path(file.path).write_bytes(whole[:cut])
+        kept = [data for (data, _), end in zip(GROUPS, ends, strict=True) if end <= cut]
+        found = reopened(spool).left()
+        assert [content(each) for each in found] == ([b"".join(kept)] if kept else []), cut
+        if kept:
+            assert os.path.getsize(found[0].path) == ends[len(kept) - 1]
+        else:
+            assert not os.path.exists(file.path)
+
+
+def test_zeros_where_the_last_frame_should_be_are_cut_off(spool: Spool) -> None:
+    """What some file systems leave after a power loss: the length is there, the data is not."""
+    file = filled(spool)
+    with open(file.path, "ab") as stream:
+        stream.write(bytes(5000))
+    [found] = reopened(spool).left()
+    assert content(found) == b"".join(data for data, _ in GROUPS)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
+@given(st.data())
+def test_a_damaged_byte_is_an_error_or_costs_the_last_frame_and_never_more(
+    spool: Spool, data: st.DataObject
+) -> None:
+    """Damage before the last frame is no crash: records would be lost that were acknowledged."""
+    for name in os.listdir(spool.directory):
+        os.unlink(os.path.join(spool.directory, name))
+    file = filled(reopened(spool))
+    whole = bytearray(Path(file.path).read_bytes())
+    place = data.draw(st.integers(0, len(whole) - 1))
+    whole[place] ^= data.draw(st.integers(1, 255))
+    Path(file.path).write_bytes(whole)
+    try:
+        found = reopened(spool).left()
+    except SpoolError as error:
+        assert file.path in error.message
+        assert place < file.frames[-1].offset
+        assert Path(file.path).read_bytes() == whole
+        return
+    if place >= file.frames[-1].offset:
+        assert [content(each) for each in found] == [b"a\nbb\nccc\n"]
+    else:  # in a value of the first line, where nothing can tell
+        assert place < file.frames[0].offset
+        assert found[0].header != HEADER
+
+
+def test_damage_after_it_was_read_is_seen_while_it_is_uploaded(spool: Spool) -> None:
+    file = filled(spool)
+    with open(file.path, "r+b") as stream:
+        stream.seek(file.frames[1].end - 1)
+        stream.write(b"!")
+    with pytest.raises(SourceError, match=f"is damaged at byte {file.frames[1].offset}"):
+        content(file)
+
+
+def test_a_file_that_was_cut_short_meanwhile_is_no_shorter_object(spool: Spool) -> None:
+    file = filled(spool)
+    os.truncate(file.path, file.frames[2].offset)
+    with pytest.raises(SourceError, match="damaged"):
+        content(file)
+
+
+@pytest.mark.parametrize("line", [b"{}\n", b'{"format": 2}\n', b"[]\n", b"nonsense\n"])
+def test_a_first_line_that_says_nothing_is_not_thrown_away(spool: Spool, line: bytes) -> None:
+    Path(spool.directory, "x.spool").write_bytes(line)
+    with pytest.raises(SpoolError, match="x.spool"):
+        spool.left()
+    assert Path(spool.directory, "x.spool").read_bytes() == line
+
+
+def test_one_spool_is_for_one_process(spool: Spool) -> None:
+    program = (
+        "import sys; from streamtos3.spool import Spool; from streamtos3.errors import UsageError\n"
+        "try: Spool(sys.argv[1], 1)\n"
+        "except UsageError as error: print(error.message)"
+    )
+    command = [sys.executable, "-c", program, spool.directory]
+    said = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
+    assert said == f"the spool {spool.directory} is used by another process\n"
+
+
+def test_a_spool_that_is_no_directory_is_a_mistake(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(UsageError, match="cannot use the spool"):
+        Spool(str(tmp_path / "file"), LIMIT)
+
+
+def test_the_limit_counts_all_that_is_there(spool: Spool) -> None:
+    file = spool.create(HEADER)
+    assert spool.has_room(LIMIT // 2)
+    file.append(bytes(LIMIT // 2), 1)
+    assert not spool.has_room(LIMIT // 2)
+    spool.remove(file)
+    assert spool.size_bytes == 0
+    assert os.listdir(spool.directory) == ["lock"]
+
+
+def failing_after(calls: int, code: int, real: object) -> object:
+    left = [calls]
+
+    def fail(*arguments: object) -> object:
+        left[0] -= 1
+        if left[0] < 0:
+            raise OSError(code, os.strerror(code))
+        return real(*arguments)  # type: ignore[operator]
+
+    return fail
+
+
+@pytest.mark.parametrize("call", ["write", "fdatasync"])
+@pytest.mark.parametrize(
+    ("code", "kind"), [(errno.ENOSPC, SpoolFullError), (errno.EIO, SpoolError)]
+)
+def test_a_failed_append_leaves_the_file_as_it_was(
+    spool: Spool, monkeypatch: pytest.MonkeyPatch, call: str, code: int, kind: type[SpoolError]
+) -> None:
+    """Or the next append would come after half a frame, and be lost with it."""
+    file = spool.create(HEADER)
+    file.append(b"kept\n", 1)
+    real_write = os.write
+    with monkeypatch.context() as patch:
+        if call == "write":
+            half = lambda fd, data: real_write(fd, bytes(data)[: len(data) // 2])  # noqa: E731
+            calls = [half, failing_after(0, code, None)]
+            patch.setattr(os, "write", lambda fd, data: calls.pop(0)(fd, data))  # type: ignore[operator]
+        else:
+            patch.setattr(os, call, failing_after(0, code, None))
+        with pytest.raises(kind, match=os.strerror(code).lower()):
+            file.append(b"lost\n", 1)
+    file.append(b"also kept\n", 1)
+    assert content(file) == b"kept\nalso kept\n"
+    [found] = reopened(spool).left()
+    assert content(found) == b"kept\nalso kept\n"
+
+
+@pytest.mark.parametrize("call", ["write", "fsync"])
+def test_a_file_that_could_not_be_begun_is_not_there(
+    spool: Spool, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(os, call, failing_after(0, errno.EIO, None))
+        with pytest.raises(SpoolError, match="cannot begin"):
+            spool.create(HEADER)
+    assert os.listdir(spool.directory) == ["lock"]
+
+
+def test_each_append_is_synced_before_it_returns(
+    spool: Spool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[int] = []
+    real = os.fdatasync
+
+    def sync(fd: int) -> None:
+        real(fd)
+        synced.append(os.fstat(fd).st_size)
+
+    monkeypatch.setattr(os, "fdatasync", sync)
+    file = spool.create(HEADER)
+    for data, records in GROUPS:
+        file.append(data, records)
+        assert synced[-1] == file.file_bytes == os.path.getsize(file.path)
+    assert len(synced) == len(GROUPS)
