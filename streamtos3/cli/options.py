@@ -30,6 +30,7 @@ __all__ = [
     "option",
     "pairs",
     "part_options",
+    "quiet_options",
     "report_options",
     "retries_from",
     "retry_options",
@@ -188,14 +189,18 @@ retry_options = together(
     ),
 )
 
+quiet_options = together(
+    option("-q", "--quiet", is_flag=True, help="Say nothing but warnings and errors."),
+    option("-d", "--debug", is_flag=True, help="Add botocore's log and tracebacks."),
+)
+
 talk_options = together(
     option(
         "--progress/--no-progress",
         default=None,
         help="Progress on standard error.  [default: on a terminal]",
     ),
-    option("-q", "--quiet", is_flag=True, help="Say nothing but warnings and errors."),
-    option("-d", "--debug", is_flag=True, help="Add botocore's log and tracebacks."),
+    quiet_options,
 )
 
 report_options = together(

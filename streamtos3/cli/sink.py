@@ -24,9 +24,9 @@ from .options import (
     duration,
     option,
     part_options,
+    quiet_options,
     retries_from,
     size,
-    talk_options,
     together,
     wait_options,
 )
@@ -135,7 +135,7 @@ _spool_options = together(
     help="Give a request up when it has failed for so long.  [default: never]",
 )
 @option("--json", "as_json", is_flag=True, help="Print each object's receipt, one a line.")
-@talk_options
+@quiet_options
 @object_options
 @click.pass_context
 def sink(ctx: click.Context, /, **values: Any) -> None:
