@@ -121,14 +121,13 @@ class Shipping:
 
     def figures(self) -> SinkFigures:
         """What is known here of the sink's figures."""
-        with self.changed:
-            return SinkFigures(
-                stored_records=self._stored_records,
-                stored_bytes=self._stored_bytes,
-                stored_objects=self.stored_objects,
-                retries=self._retries,
-                oldest_at=min(self._pending.values(), default=None),
-            )
+        return SinkFigures(
+            stored_records=self._stored_records,
+            stored_bytes=self._stored_bytes,
+            stored_objects=self.stored_objects,
+            retries=self._retries,
+            oldest_at=min(list(self._pending.values()), default=None),
+        )
 
     def note(self, event: Event) -> None:
         """Hand an event on."""

@@ -123,6 +123,7 @@ class Sink:
         self._open: _Open | None = None
         self._received_records = self._received_bytes = 0
         self._ended = False
+        self._stopped: Interrupted | None = None
 
     def __enter__(self) -> Sink:
         return self
@@ -173,8 +174,9 @@ class Sink:
     def append(self, records: Sequence[bytes], *, wait: bool = True) -> None:
         """Take records, each with its newline; with a spool they are durable on return.
 
-        Waits while the service, or a full spool, holds the stream back. Raises SpoolFullError
-        instead where `wait` is false, SpoolError, and Stopped when the sink is ending.
+        Waits while the service, or a full spool, holds the stream back. With `wait` false a full
+        spool is a SpoolFullError, and none of the records was taken. Raises SpoolError when the
+        disk failed, and Stopped when the sink is ending.
         """
         with self._changed:
             self._make_room(sum(map(len, records)), wait=wait)
@@ -183,8 +185,9 @@ class Sink:
                 try:
                     at += self._append_some(records[at : at + self._rules.max_records])
                 except SpoolFullError:  # the disk, and not our own limit
-                    if not wait:
+                    if not wait and not at:
                         raise
+                    # All or nothing: whoever was told "full" would send again what is durable.
                     self._wait_for_room()
                 except SpoolError as error:
                     self._shipping.fail(error)
@@ -214,7 +217,8 @@ class Sink:
 
     def stop(self, signum: int) -> None:
         """Nothing more is to be read; what was received will be stored."""
-        self.reading.fail(Interrupted(signum))
+        self._stopped = Interrupted(signum)
+        self.reading.fail(self._stopped)
 
     def abort(self, signum: int) -> None:
         """Nothing more is to be stored either: end all uploads and undo them."""
@@ -229,21 +233,20 @@ class Sink:
             if self._open is not None:
                 self._cut()
             self._changed.wait_for(lambda: not self._shipping.unfinished)
-        error = self._shipping.error
-        if error is not None:
+        error = self._shipping.error or self.reading.error
+        if error is not None and error is not self._stopped:
             left = (getattr(error, "left_behind", None), self._what_is_left())
             vars(error)["left_behind"] = "; ".join(filter(None, left)) or None
             raise error
 
     def figures(self) -> SinkFigures:
-        """What was done so far, and what is still held."""
-        with self._changed:
-            return replace(
-                self._shipping.figures(),
-                received_records=self._received_records,
-                received_bytes=self._received_bytes,
-                spool_bytes=self._spool.size_bytes if self._spool else 0,
-            )
+        """What was done so far, and what is still held; never waits for a disk or a service."""
+        return replace(
+            self._shipping.figures(),
+            received_records=self._received_records,
+            received_bytes=self._received_bytes,
+            spool_bytes=self._spool.size_bytes if self._spool else 0,
+        )
 
     def _append_some(self, records: Sequence[bytes]) -> int:
         """Add as many as the open object takes, and end it when it is full."""

@@ -36,7 +36,7 @@ from streamtos3.records import store_lines
 from streamtos3.shipping import Shipping
 from streamtos3.sink import Clock, Sink
 from streamtos3.source import ObjectSource, Source
-from streamtos3.spool import Spool
+from streamtos3.spool import Spool, SpoolFile
 from tests.engine import InSteps
 from tests.process import account
 from tests.proxy import Fault, FaultProxy
@@ -691,3 +691,30 @@ def test_what_can_never_fit_is_said_instead_of_waited_for(
             sink.append([b"x" * 1000 + b"\n"])
         sink.finish()
     assert objects(s3, bucket) == {}
+
+
+@pytest.mark.parametrize("records", [3, 4])
+def test_on_a_full_disk_all_records_of_one_call_are_taken_or_none(
+    s3: S3Client, bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, records: int
+) -> None:
+    """Whoever is told "full" sends them all again: none of them may have been stored."""
+    real, calls = SpoolFile.append, [0]
+
+    def third_one_fails(file: SpoolFile, data: bytes, count: int) -> None:
+        calls[0] += 1
+        if calls[0] == records:
+            raise SpoolFullError("no space left on device")
+        real(file, data, count)
+
+    monkeypatch.setattr(SpoolFile, "append", third_one_fails)
+    with opened(bucket, s3, spool=str(tmp_path / "spool"), cut=rules(max_records=2)) as sink:
+        sink.append(lines(2), wait=False)
+        sink.append(lines(2, 2), wait=False)
+        if records == 3:  # the first group of this call: nothing of it is durable yet
+            with pytest.raises(SpoolFullError):
+                sink.append(lines(3, 4), wait=False)
+            sink.append(lines(3, 4), wait=False)
+        else:
+            sink.append(lines(3, 4), wait=False)
+        sink.finish()
+    assert b"".join(bodies(s3, bucket)) == b"".join(lines(7))

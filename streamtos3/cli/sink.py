@@ -10,14 +10,21 @@ import click
 
 from ..cutting import CutRules, SinkOptions
 from ..errors import UsageError
-from ..model import Options, Receipt, SinkFigures
+from ..model import Connection, Options, Receipt, SinkFigures
 from ..units import format_size
 from .destinations import DestinationCommand, destination_options, prefix_of
+from .listening import (
+    Listening,
+    connection_with,
+    listen_options,
+    listening_from,
+    options_with,
+    vance_from,
+)
 from .objects import case_from, object_options, settings_from
 from .options import (
     Choice,
     command_line_from,
-    connection_from,
     connection_options,
     digest_option,
     digests_from,
@@ -35,6 +42,7 @@ from .talk import say
 
 if TYPE_CHECKING:
     from ..sink import Sink
+    from ..vance import VanceSettings
 
 __all__ = ["sink"]
 
@@ -117,6 +125,7 @@ _spool_options = together(
 @_cutting_options
 @_naming_options
 @_spool_options
+@listen_options
 @option(
     "--objects",
     type=click.IntRange(1, 100),
@@ -141,11 +150,18 @@ _spool_options = together(
 def sink(ctx: click.Context, /, **values: Any) -> None:
     """Store the lines of standard input as many objects below s3://BUCKET/PREFIX.
 
+    With --listen, CloudEvents that come over HTTP instead of lines.
+
     Each object holds whole lines and is stored and proved like one of put. When S3 is away the
     producer is held back. SIGTERM and SIGINT: what was read is stored, status 0; a second one
     stores nothing more.
     """
-    bucket, prefix = _place(values)
+    has_destination = values["place"] is not None or values["destination"] is not None
+    vance = vance_from(values, has_destination=has_destination)
+    values = options_with(values, vance)
+    bucket, prefix = _place(values, vance)
+    listening = listening_from(values, vance)
+    connection = connection_with(values, vance)
     sink_options = SinkOptions(
         bucket=bucket,
         prefix=prefix,
@@ -159,12 +175,14 @@ def sink(ctx: click.Context, /, **values: Any) -> None:
         from .debug import start_debug_log
 
         start_debug_log()
-    _run(sink_options, _options(values, ctx.obj), values)
+    _run(sink_options, _options(values, connection, ctx.obj), listening, values)
 
 
-def _place(values: dict[str, Any]) -> tuple[str, str]:
+def _place(values: dict[str, Any], vance: VanceSettings | None) -> tuple[str, str]:
     if values["place"] is None and values["destination"] is None:
-        raise UsageError("no destination", hint=_USAGE)
+        if vance is None or vance.bucket is None:
+            raise UsageError("no destination", hint=_USAGE)
+        return vance.bucket, ""
     return prefix_of(values["place"])
 
 
@@ -179,12 +197,12 @@ def _rules(values: dict[str, Any]) -> CutRules:
     )
 
 
-def _options(values: dict[str, Any], argv: list[str] | None) -> Options:
+def _options(values: dict[str, Any], connection: Connection, argv: list[str] | None) -> Options:
     """What each object's upload is told."""
     if not values["content_type"] and values["suffix"].endswith(".ndjson"):
         values = {**values, "content_type": "application/x-ndjson"}
     return Options(
-        connection=connection_from(values),
+        connection=connection,
         chunk_bytes=values["chunksize"],
         jobs=values["jobs"],
         memory_bytes=values["memory"],
@@ -198,14 +216,19 @@ def _options(values: dict[str, Any], argv: list[str] | None) -> Options:
     )
 
 
-def _run(sink_options: SinkOptions, options: Options, values: dict[str, Any]) -> None:
+def _run(
+    sink_options: SinkOptions,
+    options: Options,
+    listening: Listening | None,
+    values: dict[str, Any],
+) -> None:
     from ..records import store_lines
     from ..sink import Sink
     from ..source import take_standard_input
     from ..spool import Spool
     from .signals import on_signals
 
-    source = take_standard_input()
+    source = None if listening else take_standard_input()
     show = Show({**values, "progress": False})
     spool = Spool(values["spool"], values["spool_limit"]) if values["spool"] else None
     told = {**values, "receipt": None}
@@ -220,9 +243,33 @@ def _run(sink_options: SinkOptions, options: Options, values: dict[str, Any]) ->
         running.check()
         running.store_left()
         with running.ticking():
-            store_lines(source, running, values["max_record"])
+            if source is not None:
+                store_lines(source, running, values["max_record"])
+            elif listening is not None:
+                _listen(running, listening, quiet=values["quiet"])
         if not values["quiet"]:
             _say_total(running.figures())
+
+
+def _listen(running: Sink, listening: Listening, *, quiet: bool) -> None:
+    from ..listen import serve
+
+    def on_listening(url: str) -> None:
+        if not quiet:
+            say(f"listening on {url}")
+
+    try:
+        serve(
+            running,
+            address=listening.address,
+            latch=running.reading,
+            token=listening.token,
+            tls=listening.tls,
+            limits=listening.limits,
+            on_listening=on_listening,
+        )
+    finally:
+        running.finish()
 
 
 class _Interrupts:
