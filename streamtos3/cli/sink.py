@@ -238,7 +238,7 @@ def _run(
 
     with (
         Sink(sink_options, options, spool=spool, on_stored=on_stored, on_event=show) as running,
-        on_signals(_Interrupts(running)),
+        on_signals(_Interrupts(running, quiet=values["quiet"])),
     ):
         running.check()
         running.store_left()
@@ -275,15 +275,17 @@ def _listen(running: Sink, listening: Listening, *, quiet: bool) -> None:
 class _Interrupts:
     """First signal: store what was read. Second: store nothing more. Third: leave at once."""
 
-    def __init__(self, running: Sink) -> None:
+    def __init__(self, running: Sink, *, quiet: bool) -> None:
         self._sink = running
+        self._quiet = quiet
         self._signals = 0
 
     def __call__(self, signum: int) -> None:
         self._signals += 1
         if self._signals == 1:
             name = signal.Signals(signum).name
-            say(f"{name}: storing what was read; a second signal stores nothing more")
+            if not self._quiet:
+                say(f"{name}: storing what was read; a second signal stores nothing more")
             self._sink.stop(signum)
         elif self._signals == 2:
             self._sink.abort(signum)
