@@ -121,7 +121,7 @@ class _Waiting:
 class Intake:
     """Hands on what is submitted, all that waits at once, from a thread of its own.
 
-    on_error: called with the error of the recipient that ends the intake.
+    on_error: called with the error of the recipient that ends the intake; `error` keeps it.
     group_bytes: more is not handed on at once, or a spool that is nearly full would refuse many
         who each had found room.
     """
@@ -138,6 +138,7 @@ class Intake:
         self._condition = threading.Condition()
         self._waiting: deque[_Waiting] = deque()
         self._ended = False
+        self.error: BaseException | None = None
         self.appends = 0
         self._thread = threading.Thread(target=self._run, name="intake", daemon=True)
         self._thread.start()
@@ -192,7 +193,8 @@ class Intake:
         except BaseException as error:  # noqa: BLE001 - a thread has nobody above it: told below
             with self._condition:
                 self._ended = True
-            if not isinstance(error, Stopped):
+            if self.error is None and not isinstance(error, Stopped):
+                self.error = error
                 self._on_error(error)
             return Outcome.ENDING
         self.appends += 1

@@ -7,7 +7,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from streamtos3.cloudevent import event_lines
@@ -200,6 +200,7 @@ json_values = st.recursive(
 texts = st.text(st.characters(codec="utf-8", exclude_categories=["Cc", "Cn"]), min_size=1)
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     events=st.lists(
         st.fixed_dictionaries(
