@@ -58,6 +58,7 @@ class BufferPool:
         self._waited_s = 0.0
         self._cpu_s = 0.0
         self._held_back_until_s = 0.0
+        self._is_closed = False
         self.peak_bytes = 0
 
     @property
@@ -82,8 +83,18 @@ class BufferPool:
         with self._latch.condition:
             self._in_use -= 1
             self._in_use_bytes -= buffer.size_bytes
-            self._free.append(buffer)
+            if not self._is_closed:
+                self._free.append(buffer)
             self._latch.condition.notify_all()
+
+    def close(self) -> None:
+        """Give the memory back; a buffer that is still in use goes with its last reference.
+
+        Who runs many uploads must not wait for the garbage collector: an upload is a cycle.
+        """
+        with self._latch.condition:
+            self._is_closed = True
+            self._free.clear()
 
     def hold_back(self) -> None:
         """The service asked for less: halve what may be in use, for good.

@@ -162,6 +162,7 @@ class _Upload:
             raise self._undone(error) from error.__cause__
         finally:
             self._crew.dismiss()
+            self._pool.close()
         self._undo.sweep(self._multipart)
         proof = chosen_proof(self._url, self._options, committed, expected)
         receipt = self._receipt(committed, expected, proof)

@@ -6,6 +6,7 @@ claimed about integrity is tested on a real one in `test_upload`.
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import io
 import os
@@ -21,6 +22,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from streamtos3 import upload
+from streamtos3.buffers import Buffer
 from streamtos3.crew import Crew
 from streamtos3.errors import ExistsError, Interrupted, SourceError, UsageError
 from streamtos3.latch import Latch
@@ -36,6 +38,7 @@ from streamtos3.model import (
 from tests.client import composite, md5
 from tests.engine import PART, InSteps, Seen, silent_pipe, tiny
 from tests.fake_s3 import FakeS3, Quirks
+from tests.process import wait_until
 from tests.proxy import Fault, FaultProxy
 from tests.support import assert_nothing_left, object_exists, open_uploads, payload, s3_client
 
@@ -425,3 +428,23 @@ def test_one_error_that_ends_many_uploads_names_what_each_has_left(
     assert end.left_behind is not None
     assert len(fake.uploads) == 3
     assert [each for each in fake.uploads if each not in end.left_behind] == []
+
+
+def held_buffers() -> set[int]:
+    return {id(each) for each in gc.get_objects() if isinstance(each, Buffer)}
+
+
+@pytest.mark.parametrize("data", [b"", DATA[:PART], DATA], ids=["empty", "one", "many"])
+def test_an_upload_that_is_over_holds_no_buffer(
+    fake: FakeS3, s3: S3Client, bucket: str, data: bytes
+) -> None:
+    """Whatever the garbage collector does: a program that makes many must not pile them up."""
+    gc.collect()
+    before = held_buffers()
+    gc.disable()
+    try:
+        upload(InSteps(data), bucket, "k", options=tiny(), client=s3)
+        # A thread that has just ended its last task may hold one for a moment.
+        wait_until(lambda: held_buffers() <= before, lambda: "buffers to go", timeout_s=5)
+    finally:
+        gc.enable()
