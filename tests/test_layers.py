@@ -22,7 +22,7 @@ PACKAGE = Path(streamtos3.__file__).parent
 LAYERS = (
     "errors units newfile",
     "latch parts digest naming body checksums config settings tree",
-    "model answers crew cutting",
+    "model answers crew cutting eventrules",
     "credentials events receipt retry source buffers progress storeerrors feed intake cloudevent",
     "reader clients producer tee compress local writer records spool watched specification",
     "metrics httpserver vance",
@@ -58,7 +58,7 @@ ONLY_IN = {
     "compression": {"compress"},
     "boto3": {"clients", "store", "storeerrors"},
     "botocore": {"clients", "store", "storeerrors"},
-    "cloudevents": {"cloudevent"},
+    "cloudevents": {"eventrules"},
     "prometheus_client": {"metrics"},
     "starlette": {"reception", "httpserver"},
     "uvicorn": {"httpserver"},
