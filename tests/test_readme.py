@@ -24,6 +24,7 @@ from streamtos3 import errors
 from streamtos3.cli import program
 from streamtos3.model import CommandReport, Proof, Receipt, StoredPart
 from streamtos3.parts import plan_parts
+from streamtos3.specification import Published, Specification
 from streamtos3.units import MIB, format_size
 from tests.seaweed import SeaweedFS
 from tests.support import payload
@@ -152,6 +153,17 @@ def test_the_fields_of_the_receipt_in_the_readme_are_those_of_its_classes(readme
         if prefix or field.name not in ("parts", "proof", "command")
     }
     assert documented == fields
+
+
+def test_the_fields_of_the_specification_in_the_readme_are_those_of_its_classes(
+    readme: str,
+) -> None:
+    found = [row[0] for row in rows(section(readme, "Publishing a directory"))]
+    cells = found[found.index("field") + 1 :]
+    documented = [name.strip("= ") for cell in cells for name in cell.split(",")]
+    entry = [f"entries[].{field.name}" for field in dataclasses.fields(Published)]
+    fields = [field.name for field in dataclasses.fields(Specification)]
+    assert sorted(documented) == sorted([*fields, *entry])
 
 
 def test_the_longest_streams_in_the_readme_are_what_the_part_plan_holds(readme: str) -> None:
