@@ -52,12 +52,13 @@ class Ledger:
             entries = sorted(self._entries, key=lambda each: os.fsencode(each.path))
             unread = sorted(self._unread, key=lambda each: os.fsencode(each.path))
         all_there = len(entries) == len(self._selection.items) and not unread
+        as_it_was = all(each.proof is not None and not each.changed for each in entries)
         return Specification(
             directory=self._selection.directory,
             bucket=self._selection.bucket,
             key=self._selection.key,
             template=self._selection.template,
-            complete=all_there and not any(each.changed for each in entries),
+            complete=all_there and as_it_was,
             objects=len(entries),
             already_there=sum(each.already_there for each in entries),
             size_bytes=sum(each.size_bytes for each in entries),
@@ -73,13 +74,13 @@ class Ledger:
     def check(self) -> None:
         """SourceError where something could not be read, or changed while it was read."""
         specification = self.specification()
-        if specification.complete:
-            return
         unread = len(specification.not_published)
         changed = sum(
             len(each.changed) if isinstance(each.changed, tuple) else each.changed
             for each in specification.entries
         )
+        if not unread and not changed:
+            return
         told = [f"{unread} could not be read"] * bool(unread)
         told += [f"{changed} changed while being read"] * bool(changed)
         error = SourceError(

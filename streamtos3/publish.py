@@ -84,6 +84,7 @@ class Publication:
             self._manifest = Manifest(bucket, key, self._options, self._clients, latch)
         self._items = iter(selection.items)
         self._upload_ids: dict[str, str] = {}
+        self._unproved: UnprovedError | None = None
 
     @property
     def upload_ids(self) -> list[str]:
@@ -129,8 +130,20 @@ class Publication:
             self._crew.dismiss()
 
     def check(self) -> None:
-        """SourceError where something could not be read, or changed while it was read."""
+        """Raise what is to be said of a publication that has come to its end.
+
+        SourceError where something could not be read, or changed while it was read;
+        UnprovedError where something is stored that `verify="none"` let pass without a proof.
+        """
         self._ledger.check()
+        if self._unproved is not None:
+            error = UnprovedError(
+                "stored, but not proved, as --verify none allows",
+                hint="the objects without a proof have none in the specification",
+                receipt=self._unproved.receipt,
+            )
+            self._ledger.note_published(error)
+            raise error
 
     def _begin_progress(self) -> None:
         sizes = [item.size_bytes for item in self._selection.items]
@@ -174,8 +187,11 @@ class Publication:
                     latch=latch,
                 )
             except UnprovedError as error:  # it is there all the same
-                self._ledger.note(entry_of(item, opened, error.receipt), opened.unread)
-                raise
+                self._unproved = error
+                receipt = error.receipt
+                if self._options.verify != "none":
+                    self._ledger.note(entry_of(item, opened, receipt), opened.unread)
+                    raise
         self._ledger.note(entry_of(item, opened, receipt), opened.unread)
 
     def _is_there(self, item: Item) -> bool:

@@ -395,6 +395,23 @@ def test_wrong_keys_are_refused_before_anything_is_stored(site: Site) -> None:
     assert document(outcome)["entries"] == []
 
 
+def test_what_nothing_proves_is_in_the_specification_and_ends_the_publication(site: Site) -> None:
+    site.add({"a": b"A", "b": b"B"})
+    outcome = site.publish("r/", "--files", "1", "--verify", "checksum")
+    assert (outcome.status, site.stored("r/")) == (10, {"a": b"A"})
+    (entry,) = document(outcome)["entries"]
+    assert (entry["path"], entry["proof"]) == ("a", None)
+
+
+def test_verify_none_goes_on_without_a_proof_and_never_calls_it_complete(site: Site) -> None:
+    site.add({"a": b"A", "b": b"B"})
+    outcome = site.publish("r/", "--verify", "none", "--manifest", "m")
+    assert (outcome.status, site.stored()) == (10, {"r/a": b"A", "r/b": b"B"})
+    assert [each["proof"] for each in document(outcome)["entries"]] == [None, None]
+    assert document(outcome)["complete"] is False
+    assert outcome.said("error") == ["stored, but not proved, as --verify none allows"]
+
+
 # The manifest
 
 

@@ -18,6 +18,7 @@ from tests.process import PROGRAM, Running, Store, account, wait_until
 from tests.proxy import Fault, FaultProxy
 from tests.seaweed import SeaweedFS
 from tests.support import MIB, object_exists, payload, without_roots_override
+from tests.terminal import Terminal
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -158,6 +159,14 @@ def test_what_may_not_be_read_is_named_and_the_rest_is_published(
     assert "warning: not published: cannot read closed: permission denied\n" in said
     assert f"not published: cannot read {site.directory}/secret: permission denied\n" in said
     assert site.keys() == (["r/results.tar"] if archive else ["r/a", "r/big1", "r/big2"])
+
+
+def test_one_bar_shows_how_far_all_files_are_together(site: Site, seaweed: SeaweedFS) -> None:
+    words = [*PROGRAM, "publish", "-c", "5MiB", str(site.directory), f"s3://{site.bucket}/r/"]
+    with Terminal() as terminal, terminal.start(words, account(seaweed)) as process:
+        painted = terminal.wait_for("published 3 objects, 24 MiB")
+        process.communicate(timeout=60)
+    assert painted.count(" 0.00/24.0M") == 1, painted  # of one file it would be 12.0M
 
 
 def test_nobody_reads_the_specification(site: Site) -> None:
