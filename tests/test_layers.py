@@ -23,7 +23,7 @@ LAYERS = (
     "errors units newfile",
     "latch parts digest naming body checksums config settings",
     "model answers crew",
-    "credentials events receipt retry source buffers progress storeerrors",
+    "credentials events receipt retry source buffers progress storeerrors trust",
     "reader clients producer tee local writer",
     "store",
     "verify preflight resume readstore",
@@ -52,7 +52,7 @@ ONLY_IN = {
     "tenacity": {"retry"},
     "boto3": {"clients", "store", "storeerrors"},
     "botocore": {"clients", "store", "storeerrors"},
-    "mypy_boto3_s3": {"clients", "store", "engine", "fetch", "proof", "readback"},
+    "mypy_boto3_s3": {"clients", "store", "engine", "fetch", "proof", "readback", "trust"},
 }
 HEAVY = ("boto3", "botocore", "tenacity", "tqdm", "urllib3")
 
