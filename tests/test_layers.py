@@ -23,7 +23,8 @@ LAYERS = (
     "errors units newfile",
     "latch parts digest naming body checksums config settings tree",
     "model answers crew cutting eventrules",
-    "credentials events receipt retry source buffers progress storeerrors feed intake cloudevent",
+    "credentials events receipt retry source buffers progress storeerrors feed intake",
+    "cloudevent trust",
     "reader clients producer tee compress local writer records spool watched specification",
     "metrics httpserver vance",
     "reception",
@@ -72,6 +73,7 @@ ONLY_IN = {
         "readback",
         "shipping",
         "sink",
+        "trust",
     },
 }
 HEAVY = (
