@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import signal
-import subprocess
 import sys
 import tempfile
 from importlib.metadata import distributions
@@ -12,7 +11,6 @@ from pathlib import Path
 
 from .cases import CASES, Outcome, Scale, prove_programs, run_case
 from .ground import Place
-from .programs import STREAMTOS3
 from .report import as_json, save_plot, table, targets
 
 _QUICK = Scale(size_mib=128, rounds=1, growth_mib=(64, 128, 256), slow_mib=24)
@@ -51,12 +49,6 @@ def _tell(text: str) -> None:
         print(text, file=sys.stderr, flush=True)
 
 
-def _can_get() -> bool:
-    """Whether this streamtos3 has the command `get`; its default command takes any word."""
-    told = subprocess.run([*STREAMTOS3, "get", "--help"], capture_output=True, text=True)
-    return "streamtos3 get" in told.stdout
-
-
 def _versions() -> dict[str, str]:
     found = {each.metadata["Name"].replace("-", "_"): each.version for each in distributions()}
     return {name: found[name] for name in _PEERS if name in found}
@@ -75,9 +67,6 @@ def main() -> None:
         for name, why in prove_programs(place, how.only or [], _tell).items():
             print(f"not trustworthy: {name}: {why}")
         for number in numbers:
-            if number == 6 and not _can_get():
-                print("\ncase 6 is left out: this streamtos3 has no get")
-                continue
             outcome = run_case(CASES[number], place, scale, how.only or [], _tell)
             outcomes[number] = outcome
             _tell("")

@@ -13,7 +13,7 @@ import time
 from .latch import Latch
 from .units import GIB
 
-__all__ = ["Buffer", "BufferPool", "default_memory_bytes"]
+__all__ = ["Buffer", "BufferPool", "default_memory_bytes", "share_memory"]
 
 _STARTING_BUFFERS = 4
 _FEWEST_BUFFERS = 3  # one is being filled, two are on their way
@@ -149,6 +149,18 @@ class BufferPool:
         held_bytes = self._in_use_bytes + sum(each.size_bytes for each in self._free)
         self.peak_bytes = max(self.peak_bytes, held_bytes)
         return buffer
+
+
+def share_memory(memory_bytes: int | None, part_bytes: int, at_once: int) -> tuple[int, int]:
+    """How many of `at_once` uploads may run side by side, and the bytes of memory for each.
+
+    Together they keep to `memory_bytes` (None: the default). Where two parts for each would be
+    too much fewer run at a time; one always does, and a pool always allows two parts.
+    """
+    if memory_bytes is None:
+        memory_bytes = default_memory_bytes()
+    allowed = max(1, min(at_once, memory_bytes // (2 * part_bytes)))
+    return allowed, memory_bytes // allowed
 
 
 def default_memory_bytes() -> int:

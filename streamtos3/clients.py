@@ -22,6 +22,8 @@ from .errors import UsageError
 from .model import Connection, Credentials
 
 if TYPE_CHECKING:
+    from ssl import SSLContext
+
     from mypy_boto3_s3.client import S3Client
 
 __all__ = ["Clients", "Patience", "library_versions"]
@@ -68,6 +70,7 @@ class Clients:
         self._connections = connections
         self._clients: dict[Patience, S3Client] = {}
         self._session: Any = None
+        self._authorities: SSLContext | None = None
         self._keyfile: Credentials | None = None
         self._lock = threading.Lock()
 
@@ -90,6 +93,7 @@ class Clients:
         """Read all credentials anew for the next request, the shared credentials file included."""
         with self._lock:
             self._session = None
+            self._authorities = None
             self._clients.clear()
             # A pipe, `-k <(pass show s3)`, gives its content only once.
             if os.path.isfile(self._connection.keyfile or ""):
@@ -101,6 +105,8 @@ class Clients:
         import botocore.config
         import botocore.handlers
         import botocore.session
+
+        from .trust import share_authorities
 
         how = self._connection
         connect_s, answer_s = _TIMEOUTS_S[patience]
@@ -142,6 +148,7 @@ class Clients:
                 "the endpoint's URL carries a user name or password, which S3 has no use for",
                 hint="give the keys where boto3 looks for them, or by --keyfile",
             )
+        self._authorities = share_authorities(client, self._authorities)
         # A server that never sends "100 Continue" makes botocore take TLS session tickets for
         # an answer and fail every time (boto/botocore#3613).
         client.meta.events.unregister("before-call.s3", botocore.handlers.add_expect_header)

@@ -2,8 +2,7 @@
 
 Structured and batched mode are stored in the sender's own JSON, only without white space where
 it held a line break: no number, no string and no order is changed by being parsed and written
-again. Binary mode becomes the same JSON format. The attributes are validated by the CloudEvents
-SDK; what it leaves unchecked, or would fill in by itself, is checked here.
+again. Binary mode becomes the same JSON format. What a valid event is says `eventrules`.
 """
 
 from __future__ import annotations
@@ -11,16 +10,12 @@ from __future__ import annotations
 import base64
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator
-from datetime import datetime, timedelta, timezone
+from collections.abc import Iterable, Iterator
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
-from cloudevents.core.exceptions import BaseCloudEventException, CloudEventValidationError
-from cloudevents.core.v03.event import CloudEvent as CloudEventV03
-from cloudevents.core.v1.event import CloudEvent as CloudEventV1
-
 from .errors import InvalidEventError
+from .eventrules import check_attributes, check_base64, check_event
 
 __all__ = ["event_lines"]
 
@@ -28,31 +23,12 @@ _Headers = Iterable[tuple[bytes, bytes]]
 
 _STRUCTURED = "application/cloudevents+json"
 _BATCHED = "application/cloudevents-batch+json"
-_VERSIONS: dict[str, Callable[[dict[str, Any]], object]] = {
-    "1.0": CloudEventV1,
-    "0.3": CloudEventV03,
-}
-_REQUIRED = ("id", "source", "type")
-_URIS = {"1.0": ("source", "dataschema"), "0.3": ("source", "schemaurl")}
-_CORE_V1 = {
-    *("specversion", "id", "source", "type"),
-    *("subject", "time", "datacontenttype", "dataschema"),
-}
 _UTF_8 = ("utf-8", "utf8", "us-ascii")
-_LONGEST_REASON = 300
 _LONGEST_INTEGER = 18  # digits; longer ones are kept as they are, but not computed
 
 _BLANKS = re.compile(r'("[^"\\]*(?:\\.[^"\\]*)*")|[ \t\r\n]+')
 _BLANK = re.compile(r"[ \t\r\n]*")
-# What the type String of the specification leaves out, lone surrogates included.
-_FORBIDDEN = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff\ufdd0-\ufdef\ufffe\uffff]")
-_NO_URI = re.compile(r'[\s<>"\\^`{|}]')
-_MEDIA_TYPE = re.compile(r"[^\s/;,]+/[^\s/;,]+\s*(;.*)?")
 _CHARSET = re.compile(r';\s*charset\s*=\s*"?([^\s;"]+)', re.IGNORECASE)
-_TIME = re.compile(
-    r"(\d{4})-(\d\d)-(\d\d)[Tt](\d\d):(\d\d):(\d\d)(?:\.\d+)?(?:[Zz]|([+-])(\d\d):(\d\d))",
-    re.ASCII,
-)
 
 
 def event_lines(headers: _Headers, body: bytes, *, max_record_bytes: int) -> list[bytes]:
@@ -173,14 +149,14 @@ def _on_one_line(text: str) -> str:
 
 
 def _structured(text: str) -> bytes:
-    _check_event(_whole(text))
+    check_event(_whole(text))
     return _on_one_line(text).encode() + b"\n"
 
 
 def _batched(text: str, max_record_bytes: int) -> Iterator[bytes]:
     for index, (event, own_text) in enumerate(_elements(text)):
         try:
-            _check_event(event)
+            check_event(event)
             line = _on_one_line(own_text).encode() + b"\n"
             _check_length(line, max_record_bytes)
         except InvalidEventError as error:
@@ -218,7 +194,7 @@ def _binary(fields: dict[str, bytes], content_type: str, media_type: str, body: 
         raise InvalidEventError("in binary mode Content-Type is the data's, not ce-datacontenttype")
     if content_type:
         event["datacontenttype"] = content_type
-    _check_attributes(dict(event))
+    check_attributes(dict(event))
     line = json.dumps(event, ensure_ascii=False, separators=(",", ":"))
     data = _data_member(event, media_type, _charset(content_type), body)
     return (line[:-1] + data + "}\n").encode()
@@ -239,7 +215,7 @@ def _data_member(event: dict[str, str], media_type: str, charset: str, body: byt
     if not body:
         return ""
     if event.get("datacontentencoding", "").lower() == "base64" and event["specversion"] == "0.3":
-        _check_base64(body.decode("latin-1"))
+        check_base64(body.decode("latin-1"))
         return f',"data":{json.dumps(body.decode("ascii"))}'
     subtype = media_type.rpartition("/")[2]
     declared = subtype == "json" or subtype.endswith("+json")
@@ -269,103 +245,3 @@ def _json_data(body: bytes, charset: str, declared: bool) -> str | None:
             raise InvalidEventError(f"the data is said to be JSON: {error.message}") from error
         return None
     return _on_one_line(text)
-
-
-# Attributes
-
-
-def _check_event(pairs: Any) -> None:
-    """What the JSON format asks of an event."""
-    if not isinstance(pairs, tuple):
-        raise InvalidEventError("an event is a JSON object, and this is none")
-    attributes = dict(pairs)
-    if len(attributes) != len(pairs):
-        raise InvalidEventError(f"{_repeated(pairs)!r} comes more than once")
-    data = attributes.pop("data", None)
-    if attributes.get("specversion") == "1.0":
-        encoded = attributes.pop("data_base64", None)
-        if encoded is not None and data is not None:
-            raise InvalidEventError("there are both data and data_base64")
-        if encoded is not None:
-            _check_base64(encoded)
-    elif str(attributes.get("datacontentencoding", "")).lower() == "base64" and data is not None:
-        _check_base64(data)
-    _check_attributes(attributes)
-
-
-def _repeated(pairs: tuple[tuple[str, Any], ...]) -> str:
-    names = sorted(name for name, _ in pairs)
-    return next(name for name, other in zip(names, names[1:], strict=False) if name == other)
-
-
-def _check_base64(encoded: Any) -> None:
-    try:
-        base64.b64decode(encoded if isinstance(encoded, str) else "?", validate=True)
-    except ValueError as error:
-        raise InvalidEventError("the data is said to be Base64, and is not") from error
-
-
-def _check_attributes(attributes: dict[str, Any]) -> None:
-    """Raise InvalidEventError where they break the specification; null means unset."""
-    given = {name: value for name, value in attributes.items() if value is not None}
-    version = given.get("specversion")
-    if version is None:
-        raise InvalidEventError("the required attribute 'specversion' is missing")
-    if not isinstance(version, str) or version not in _VERSIONS:
-        raise InvalidEventError(f"specversion is {version!r}; known are 0.3 and 1.0")
-    for name in _REQUIRED:  # the SDK would invent an id
-        if name not in given:
-            raise InvalidEventError(f"the required attribute {name!r} is missing")
-    _check_values(given, version)
-    if "time" in given:
-        given["time"] = _time(given["time"])
-    try:
-        _VERSIONS[version](given)
-    except BaseCloudEventException as error:
-        raise InvalidEventError(_reason(error)) from error
-
-
-def _check_values(given: dict[str, Any], version: str) -> None:
-    """What the SDK takes without looking at it."""
-    texts = [value for value in given.values() if isinstance(value, str)]
-    if _FORBIDDEN.search("".join((*given, *texts))):
-        raise InvalidEventError("an attribute holds a control character, or what is no character")
-    if version == "1.0":
-        for name in given.keys() - _CORE_V1:
-            value = given[name]
-            number = isinstance(value, int) and -(2**31) <= value < 2**31
-            if not number and not isinstance(value, str):
-                raise InvalidEventError(
-                    f"the attribute {name!r} is neither text, nor true or false, nor an integer"
-                    " of 32 bits"
-                )
-    for name in _URIS[version]:
-        if isinstance(given.get(name), str) and _NO_URI.search(given[name]):
-            raise InvalidEventError(f"the attribute {name!r} is no URI")
-    content_type = given.get("datacontenttype")
-    if isinstance(content_type, str) and not _MEDIA_TYPE.fullmatch(content_type):
-        raise InvalidEventError("the attribute 'datacontenttype' is no media type")
-
-
-def _time(value: Any) -> datetime:
-    """An RFC 3339 timestamp; to the second, as nothing but its being one matters."""
-    found = _TIME.fullmatch(value) if isinstance(value, str) else None
-    if found is not None:
-        year, month, day, hour, minute, second = map(int, found.groups()[:6])
-        offset = timedelta(hours=int(found[8] or 0), minutes=int(found[9] or 0))
-        try:
-            zone = timezone(-offset if found[7] == "-" else offset)
-            if second <= 60:  # a leap second is one; Python's clock has none
-                return datetime(year, month, day, hour, minute, min(second, 59), tzinfo=zone)
-        except ValueError:
-            pass  # the 31st of February
-    raise InvalidEventError("the attribute 'time' is no timestamp such as 2026-11-21T13:11:34Z")
-
-
-def _reason(error: BaseCloudEventException) -> str:
-    """What the SDK objects to, in one line of bounded length."""
-    found = [error]
-    if isinstance(error, CloudEventValidationError):
-        found = [each for errors in error.errors.values() for each in errors]
-    text = "; ".join(dict.fromkeys(str(each) for each in found))
-    return text[:1].lower() + text[1:_LONGEST_REASON]

@@ -40,6 +40,7 @@ __all__ = [
     "leave_behind",
 ]
 
+_LONGEST_REASON = 300
 _THROTTLED_CODES = frozenset({"SlowDown", "ServiceUnavailable", "Throttling", "TooManyRequests"})
 _leaving = threading.Lock()
 
@@ -85,11 +86,11 @@ class SpoolFullError(SpoolError):
 class InvalidEventError(SourceError):
     """What was sent to a sink is no valid CloudEvent; nothing of that request is stored.
 
-    `http_status` is what its sender is answered.
+    `http_status` is what its sender is answered. The message is cut, as it may quote at length.
     """
 
     def __init__(self, message: str, *, http_status: int = 400) -> None:
-        super().__init__(message)
+        super().__init__(message[:_LONGEST_REASON])
         self.http_status = http_status
 
     def at(self, index: int) -> InvalidEventError:

@@ -7,7 +7,8 @@ rate of syncs does not bound the rate of senders. What waits is bounded by `Room
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from enum import Enum, auto
@@ -20,6 +21,8 @@ from .model import SinkFigures
 
 __all__ = ["Hold", "Intake", "IntakeLimits", "Outcome", "Recipient", "Room"]
 
+_GROUP_BYTES = 4 * 1024**2
+
 
 class Recipient(Protocol):
     """Who makes records durable. Both methods may be called from any thread."""
@@ -27,12 +30,12 @@ class Recipient(Protocol):
     def append(self, records: Sequence[bytes], *, wait: bool = True) -> None:
         """Take whole records, each ending in a newline; return when all of them are durable.
 
-        All or nothing. With `wait=False`, SpoolFullError when the spool has no room for them;
-        any other StreamToS3Error, or Stopped, when the sink is ending.
+        With `wait=False`, SpoolFullError when the spool has no room for them; any other
+        StreamToS3Error, or Stopped, when the sink is ending.
         """
 
     def figures(self) -> SinkFigures:
-        """What has been done so far; never waits for a disk."""
+        """What has been done so far; may wait for an append that is under way."""
 
 
 @dataclass(frozen=True)
@@ -111,23 +114,31 @@ class _Waiting:
 
     def __init__(self, records: Sequence[bytes]) -> None:
         self.records = records
+        self.size_bytes = sum(map(len, records))
         self.future: Future[Outcome] = Future()
 
 
 class Intake:
     """Hands on what is submitted, all that waits at once, from a thread of its own.
 
-    `on_error` is called with the error of the recipient that ends the intake.
+    on_error: called with the error of the recipient that ends the intake; `error` keeps it.
+    group_bytes: more is not handed on at once, or a spool that is nearly full would refuse many
+        who each had found room.
     """
 
     def __init__(
-        self, recipient: Recipient, on_error: Callable[[BaseException], None] = lambda _: None
+        self,
+        recipient: Recipient,
+        on_error: Callable[[BaseException], None] = lambda _: None,
+        group_bytes: int = _GROUP_BYTES,
     ) -> None:
         self._recipient = recipient
         self._on_error = on_error
+        self._group_bytes = group_bytes
         self._condition = threading.Condition()
-        self._waiting: list[_Waiting] = []
+        self._waiting: deque[_Waiting] = deque()
         self._ended = False
+        self.error: BaseException | None = None
         self.appends = 0
         self._thread = threading.Thread(target=self._run, name="intake", daemon=True)
         self._thread.start()
@@ -159,19 +170,20 @@ class Intake:
         while True:
             with self._condition:
                 self._condition.wait_for(lambda: self._waiting or self._ended)
-                taken, self._waiting = self._waiting, []
+                taken = list(self._next_group())
             if not taken:
                 return
-            self._settle([each for each in taken if each.future.set_running_or_notify_cancel()])
+            group = [each for each in taken if each.future.set_running_or_notify_cancel()]
+            outcome = self._append([record for each in group for record in each.records])
+            for each in group:
+                each.future.set_result(outcome)
 
-    def _settle(self, taken: Sequence[_Waiting]) -> None:
-        outcome = self._append([record for each in taken for record in each.records])
-        if outcome is Outcome.FULL and len(taken) > 1:
-            for each in taken:  # what is too much together may fit one by one
-                self._settle([each])
-            return
-        for each in taken:
-            each.future.set_result(outcome)
+    def _next_group(self) -> Iterator[_Waiting]:
+        """Those that waited longest, at least one of them; none where none waits."""
+        size_bytes = 0
+        while self._waiting and size_bytes < self._group_bytes:
+            size_bytes += self._waiting[0].size_bytes
+            yield self._waiting.popleft()
 
     def _append(self, records: Sequence[bytes]) -> Outcome:
         try:
@@ -181,7 +193,8 @@ class Intake:
         except BaseException as error:  # noqa: BLE001 - a thread has nobody above it: told below
             with self._condition:
                 self._ended = True
-            if not isinstance(error, Stopped):
+            if self.error is None and not isinstance(error, Stopped):
+                self.error = error
                 self._on_error(error)
             return Outcome.ENDING
         self.appends += 1

@@ -120,8 +120,8 @@ def serve(
     """Take events and hand them to `recipient` until `latch` fails; then return.
 
     `on_listening` is called with the URL once connections are accepted. At the end no more are,
-    and what is under way is answered. An error of the recipient, other than a full spool, fails
-    the latch. UsageError where the address cannot be listened on.
+    and what is under way is answered. An error of the recipient, other than a full spool and
+    Stopped, fails the latch and is raised at the end. UsageError where nothing can listen.
     """
     try:
         from .httpserver import run_server
@@ -138,10 +138,6 @@ def serve(
         intake = Intake(recipient, latch.fail)
         reception = Reception(intake, room, SinkMetrics(recipient, intake, room), limits, token)
         bound = Address(address.host, listener.getsockname()[1])
-
-        def end() -> None:
-            reception.is_ending = True
-
         try:
             run_server(
                 reception.application(),
@@ -150,10 +146,12 @@ def serve(
                 limits,
                 latch,
                 on_started=lambda: on_listening(f"http{'s' if tls else ''}://{bound}"),
-                on_ending=end,
+                on_ending=reception.end,
             )
         finally:
             intake.close(limits.grace_s)
+    if intake.error is not None:
+        raise intake.error
 
 
 def _listener(address: Address) -> socket.socket:

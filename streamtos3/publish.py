@@ -10,7 +10,7 @@ import hashlib
 from collections.abc import Callable
 from dataclasses import replace
 
-from .buffers import default_memory_bytes
+from .buffers import share_memory
 from .clients import Clients
 from .crew import Crew
 from .engine import upload
@@ -69,9 +69,9 @@ class Publication:
         on_event: Callable[[Event], None] | None = None,
     ) -> None:
         self._selection = selection
-        self._memory_bytes = options.memory_bytes or default_memory_bytes()
-        fitting = self._memory_bytes // (2 * options.chunk_bytes)
-        self._at_once = max(1, min(files, len(selection.items), fitting))
+        self._at_once, self._memory_bytes = share_memory(
+            options.memory_bytes, options.chunk_bytes, min(files, len(selection.items))
+        )
         self._options = replace(options, digests=("sha256",))
         self._latch = latch
         self._emit = guarded(on_event)
@@ -231,7 +231,7 @@ class Publication:
         is_short = item.size_bytes is not None and item.size_bytes <= self._options.chunk_bytes
         return replace(
             self._options,
-            memory_bytes=self._memory_bytes // self._at_once,
+            memory_bytes=self._memory_bytes,
             jobs=max(1, self._options.jobs // self._at_once),
             settings=replace(settings, content_type=content_type),
             resume=self._options.resume and not is_short,

@@ -63,7 +63,7 @@ class _Body:
 
 
 class Reception:
-    """The application, and what it counts. `is_ending` is set once the server has to go."""
+    """The application, and what it counts."""
 
     def __init__(
         self,
@@ -78,7 +78,11 @@ class Reception:
         self._metrics = metrics
         self._limits = limits
         self._token = None if token is None else token.encode()
-        self.is_ending = False
+        self._is_ending = False
+
+    def end(self) -> None:
+        """Refuse what comes from here on; what is under way goes on."""
+        self._is_ending = True
 
     def application(self) -> Starlette:
         """What a server runs."""
@@ -129,7 +133,7 @@ class Reception:
 
     async def _take(self, request: Request, body: _Body) -> Response:
         """POST: the events of one request."""
-        if self.is_ending or self._intake.has_ended:
+        if self._is_ending or self._intake.has_ended:
             raise self._ending()
         self._check_token(request)
         with self._room.hold() as hold:
@@ -207,7 +211,7 @@ class Reception:
         return Response(status_code=200, headers=headers)
 
     async def _health(self, request: Request) -> Response:
-        if self.is_ending or self._intake.has_ended:
+        if self._is_ending or self._intake.has_ended:
             return PlainTextResponse("ending\n", 503)
         return PlainTextResponse("ok\n")
 

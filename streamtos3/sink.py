@@ -17,7 +17,7 @@ from datetime import datetime, timezone
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from .buffers import default_memory_bytes
+from .buffers import share_memory
 from .clients import Clients
 from .compress import COMPRESSION_SUFFIXES, CompressedSource
 from .crew import Crew
@@ -359,18 +359,14 @@ class Sink:
 
 
 def _shares(options: Options, objects_at_once: int) -> tuple[int, Options]:
-    """How many objects at a time, and the options of each, so that `memory_bytes` bounds all."""
-    memory_bytes = options.memory_bytes
-    if memory_bytes is None:
-        memory_bytes = default_memory_bytes()
-    fewest_bytes = 2 * options.chunk_bytes
-    at_once = max(1, min(objects_at_once, memory_bytes // fewest_bytes))
+    """How many objects at a time, and the options of each."""
+    at_once, share_bytes = share_memory(options.memory_bytes, options.chunk_bytes, objects_at_once)
     retries = options.retries
     if retries.retry_for_s is None and retries.tries is None:
         retries = replace(retries, retry_for_s=math.inf)
     return at_once, replace(
         options,
-        memory_bytes=max(fewest_bytes, memory_bytes // at_once),
+        memory_bytes=share_bytes,
         # A service that is away is waited for before an object as it is in the middle of one.
         retries=replace(retries, check_for_s=retries.retry_for_s or math.inf),
     )

@@ -22,8 +22,9 @@ PACKAGE = Path(streamtos3.__file__).parent
 LAYERS = (
     "errors units newfile",
     "latch parts digest naming body checksums config settings tree",
-    "model answers crew cutting",
-    "credentials events receipt retry source buffers progress storeerrors feed intake cloudevent",
+    "model answers crew cutting eventrules",
+    "credentials events receipt retry source buffers progress storeerrors feed intake",
+    "cloudevent trust",
     "reader clients producer tee compress local writer records spool watched specification",
     "metrics httpserver vance",
     "reception",
@@ -58,7 +59,7 @@ ONLY_IN = {
     "compression": {"compress"},
     "boto3": {"clients", "store", "storeerrors"},
     "botocore": {"clients", "store", "storeerrors"},
-    "cloudevents": {"cloudevent"},
+    "cloudevents": {"eventrules"},
     "prometheus_client": {"metrics"},
     "starlette": {"reception", "httpserver"},
     "uvicorn": {"httpserver"},
@@ -72,6 +73,7 @@ ONLY_IN = {
         "readback",
         "shipping",
         "sink",
+        "trust",
     },
 }
 HEAVY = (

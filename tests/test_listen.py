@@ -151,7 +151,9 @@ def test_what_many_clients_send_meanwhile_shares_one_append() -> None:
         for thread, answers in (first, *others):
             thread.join(WAIT_S)
             assert [answer.status for answer in answers] == [202]
-        assert [len(lines) for lines in recipient.appends] == [1, 20]
+        sizes = [len(lines) for lines in recipient.appends]
+        # The last to be held may not have been submitted yet when the gate was opened.
+        assert (sizes[0], sum(sizes), len(sizes) <= 3) == (1, 21, True)
         assert sorted(map(int, recipient.ids)) == list(range(21))
 
 
@@ -237,39 +239,16 @@ def test_a_full_spool_is_503_with_retry_after_and_passes() -> None:
         assert sink.latch.error is None
 
 
-def test_what_is_too_much_together_is_tried_one_by_one() -> None:
-    class Small(ListRecipient):
-        def append(self, records: object, *, wait: bool = True) -> None:
-            assert isinstance(records, list)
-            super().append(records, wait=wait)
-            if len(records) > 1:
-                self.appends.pop()
-                raise SpoolFullError("full")
-
-    recipient = Small()
-    recipient.gate.clear()
-    with listening(recipient) as sink:
-        first = sink.post_aside(event(0))
-        assert recipient.entered.acquire(timeout=WAIT_S)
-        others = [sink.post_aside(event(1)), sink.post_aside(event(2)), sink.post_aside({})]
-        while _pending_bytes(sink.port) < 3 * len(json.dumps(event(1))):
-            pass
-        recipient.gate.set()
-        for thread, _ in (first, *others):
-            thread.join(WAIT_S)
-        statuses = [answer.status for _, answers in others for answer in answers]
-        assert (statuses, sorted(recipient.ids)) == ([202, 202, 400], ["0", "1", "2"])
-
-
 @pytest.mark.parametrize("error", [SpoolError("no disk"), ValueError("a bug")])
-def test_an_error_of_the_recipient_is_503_and_ends_the_sink(error: Exception) -> None:
-    with listening() as sink:
+def test_an_error_of_the_recipient_is_503_ends_the_sink_and_is_raised(error: Exception) -> None:
+    with pytest.raises(type(error)) as caught, listening() as sink:
         sink.recipient.error = error
         answer = sink.post(event())
         assert (answer.status, answer.headers["connection"]) == (503, "close")
         assert sink.latch.error is error
         sink.thread.join(WAIT_S)
         assert not sink.thread.is_alive()
+    assert caught.value is error
 
 
 def test_a_recipient_that_was_stopped_is_503_and_says_nothing_new() -> None:

@@ -38,6 +38,7 @@ seen: dict[str, Any] = {}
 @option("--flush-interval", type=float, default=60.0)
 @option("--partition", default="hourly")
 @option("--max-record", type=int, default=MIB)
+@option("--spool-limit", type=int, default=1024 * MIB)
 @listen_options
 @connection_options
 def sink(**values: Any) -> None:
@@ -149,6 +150,11 @@ def test_tls_files_are_tried_before_anything_is_opened(tmp_path: Path) -> None:
 def test_a_request_has_at_least_one_byte() -> None:
     words = ["s3://b/p", *SPOOL, "--listen", ":1", "--max-request", "0"]
     assert message(words) == "--max-request takes at least one byte"
+
+
+def test_no_request_is_taken_that_the_spool_could_never_hold() -> None:
+    limits = listening("--listen", ":1", "--spool-limit", "1000").limits
+    assert limits.max_request_bytes == 1000
 
 
 # The reference's configuration

@@ -181,6 +181,8 @@ def _limits(values: dict[str, Any]) -> IntakeLimits:
     request_bytes = values["max_request"]
     if request_bytes < 1:
         raise UsageError("--max-request takes at least one byte")
+    # A larger one would be told to come again for ever.
+    request_bytes = min(request_bytes, values.get("spool_limit") or request_bytes)
     return replace(
         usual,
         max_record_bytes=values.get("max_record") or usual.max_record_bytes,

@@ -1,0 +1,138 @@
+"""Certificate authorities: read once, read again when changed, and never merely believed."""
+
+from __future__ import annotations
+
+import io
+import os
+import ssl
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from streamtos3 import Connection, Options, clients, upload
+from streamtos3.clients import Clients
+from streamtos3.errors import StreamToS3Error
+from streamtos3.model import Retries
+from streamtos3.parts import Limits
+from streamtos3.trust import Authorities, share_authorities
+from tests.fake_s3 import Quirks
+from tests.support import payload
+from tests.tls import fake_over_tls, new_certificate
+
+
+@pytest.fixture(autouse=True)
+def keys(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+
+
+@pytest.fixture
+def read(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """Every file that was truly read."""
+    files: list[Any] = []
+
+    class Watched(ssl.SSLContext):
+        def load_verify_locations(self, cafile: Any = None, *rest: Any, **more: Any) -> None:
+            files.append(cafile)
+            _LOAD(self, cafile, *rest, **more)
+
+    monkeypatch.setattr(ssl.SSLContext, "load_verify_locations", Watched.load_verify_locations)
+    return files
+
+
+_LOAD = ssl.SSLContext.load_verify_locations
+
+
+def options_of(endpoint_url: str, bundle: Path) -> Options:
+    return Options(
+        connection=Connection(endpoint_url, "us-east-1", ca_bundle=str(bundle)),
+        chunk_bytes=50_000,
+        limits=Limits(min_part_bytes=1),
+        retries=Retries(first_wait_s=0.01, tries=2, check_for_s=1.0),
+    )
+
+
+@pytest.mark.parametrize("reach", ["as known", "another"])
+def test_one_upload_reads_them_once(
+    tmp_path: Path, read: list[Any], reach: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And still stores where botocore is another inside, only with more processor time."""
+    if reach == "another":
+        monkeypatch.setattr("streamtos3.trust.share_authorities", lambda client, shared: shared)
+    bundle = new_certificate(tmp_path)
+    with fake_over_tls(bundle) as fake:
+        data = payload(400_000)
+        fake.quirks = Quirks(min_part_bytes=1)
+        fake.buckets.add("bkt")
+        upload(io.BytesIO(data), "bkt", "k", options=options_of(fake.endpoint_url, bundle))
+        connections = {request.client_port for request in fake.requests}
+    assert len(connections) > 2
+    assert set(read) == {str(bundle)}
+    assert (len(read) == 1) == (reach == "as known")
+
+
+def test_a_stranger_is_refused_after_another_was_trusted(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    ours, strange = new_certificate(tmp_path / "a"), new_certificate(tmp_path / "b")
+    with fake_over_tls(ours) as fake:
+        fake.buckets.add("bkt")
+        upload(io.BytesIO(b"x"), "bkt", "k", options=options_of(fake.endpoint_url, ours))
+        with pytest.raises(StreamToS3Error, match="(?i)certificate"):
+            upload(io.BytesIO(b"x"), "bkt", "l", options=options_of(fake.endpoint_url, strange))
+    assert set(fake.objects) == {("bkt", "k")}
+
+
+def test_a_file_that_changed_is_read_again(tmp_path: Path) -> None:
+    context = Authorities(ssl.PROTOCOL_TLS_CLIENT)
+    bundle = new_certificate(tmp_path)
+    for _ in range(2):
+        context.load_verify_locations(str(bundle))
+        assert context.cert_store_stats()["x509"] == 1
+    os.unlink(bundle)
+    new_certificate(tmp_path)
+    context.load_verify_locations(str(bundle))
+    assert context.cert_store_stats()["x509"] == 2
+
+
+def test_a_file_that_cannot_be_read_is_an_error_each_time(tmp_path: Path) -> None:
+    context = Authorities(ssl.PROTOCOL_TLS_CLIENT)
+    (tmp_path / "empty").touch()
+    for path, kind in (("none", FileNotFoundError), ("empty", ssl.SSLError)):
+        for _ in range(2):
+            with pytest.raises(kind):
+                context.load_verify_locations(str(tmp_path / path))
+
+
+def test_what_is_no_file_is_always_read(tmp_path: Path, read: list[Any]) -> None:
+    context = Authorities(ssl.PROTOCOL_TLS_CLIENT)
+    certificate = new_certificate(tmp_path).read_text()
+    for _ in range(2):
+        context.load_verify_locations(cadata=certificate[certificate.index("-----BEGIN CERT") :])
+    assert len(read) == 2
+
+
+def test_a_botocore_that_is_another_inside_is_left_alone() -> None:
+    class Another:
+        _endpoint = None
+
+    client: Any = Another()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    assert share_authorities(client, context) is context
+    assert share_authorities(client, None) is None
+
+
+def test_clients_of_one_connection_share_them_and_others_do_not() -> None:
+    connection = Connection("https://127.0.0.1:9", "us-east-1")
+    ours, theirs = Clients(connection, 1), Clients(connection, 1)
+    contexts = [_context(each.get(kind)) for each in (ours, theirs) for kind in _KINDS]
+    assert [type(each) for each in contexts] == [Authorities] * 4
+    assert [each is contexts[0] for each in contexts] == [True, True, False, False]
+
+
+_KINDS: tuple[clients.Patience, ...] = ("brisk", "parts")
+
+
+def _context(client: Any) -> object:
+    return client._endpoint.http_session._manager.connection_pool_kw["ssl_context"]
