@@ -1,13 +1,14 @@
-"""Where an endless stream of records is cut, and what the pieces are called (pure).
+"""Where an endless stream of records is cut, and what the pieces are called.
 
-Time is handed in by the caller. Keys made here sort in the order in which they were made, and
-no two sinks can ever make the same one.
+Pure but for the `Clock`, whose time is handed in. Keys made by one sink sort in the order in
+which they were made, and no two sinks can ever make the same one.
 """
 
 from __future__ import annotations
 
+import time
 import uuid
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
@@ -19,18 +20,32 @@ from .naming import check_destination_name
 from .units import MIB
 
 __all__ = [
+    "Clock",
     "CutRules",
     "ObjectNames",
     "Partition",
     "SinkOptions",
     "partition_end",
     "records_that_fit",
+    "records_within",
 ]
 
 Partition = Literal["hourly", "daily", "none"]
 
 _FOLDERS = {"hourly": "%Y/%m/%d/%H/", "daily": "%Y/%m/%d/", "none": ""}
 _TICK = timedelta(microseconds=1)
+
+
+class Clock:
+    """What time it is; tests have their own."""
+
+    def now(self) -> datetime:
+        """The time of day, in UTC."""
+        return datetime.now(timezone.utc)
+
+    def monotonic(self) -> float:
+        """Seconds, for intervals."""
+        return time.monotonic()
 
 
 @dataclass(frozen=True)
@@ -118,3 +133,9 @@ def records_that_fit(
     if held_bytes + sizes[-1] < rules.max_bytes:
         return fits
     return bisect_left(sizes, rules.max_bytes - held_bytes) + 1
+
+
+def records_within(records: Sequence[bytes], room_bytes: int) -> Sequence[bytes]:
+    """The first of `records`, as many as have room; perhaps none."""
+    sizes = list(accumulate(map(len, records)))
+    return records[: bisect_right(sizes, room_bytes)]

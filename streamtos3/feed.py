@@ -9,7 +9,7 @@ from collections import deque
 
 from .latch import Latch
 
-__all__ = ["Feed"]
+__all__ = ["FedRecords", "Feed"]
 
 _HELD_BYTES = 1 << 20
 
@@ -65,3 +65,22 @@ class Feed:
 
     def close(self) -> None:
         """Nothing to let go of."""
+
+
+class FedRecords:
+    """The records of an object that go straight into its upload."""
+
+    def __init__(self, feed: Feed) -> None:
+        self.records = 0
+        self.payload_bytes = 0
+        self._feed = feed
+
+    def append(self, data: bytes, records: int) -> None:
+        """Hand them on; waits, and raises, as `Feed.write` does."""
+        self._feed.write(data)
+        self.records += records
+        self.payload_bytes += len(data)
+
+    def end(self) -> None:
+        """No more records for this object."""
+        self._feed.end()

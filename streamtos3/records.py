@@ -15,6 +15,9 @@ from .source import Source
 __all__ = ["LineReader", "LineSink", "store_lines"]
 
 _READ_BYTES = 1 << 20
+# A line costs some fifty bytes besides its own, and a megabyte may be a million of them.
+_MANY_LINES = 16_384
+_FEW_BYTES = 1 << 16
 
 
 class LineReader:
@@ -42,18 +45,25 @@ class LineReader:
         """
         view = memoryview(bytearray(_READ_BYTES))
         while count := self._source.readinto(view, latch):
-            lines = bytes(view[:count]).split(b"\n")
-            self._rest += lines[0]
-            if len(lines) > 1:
-                yield from self._checked([bytes(self._rest), *lines[1:-1]])
-                self._rest = bytearray(lines[-1])
-            if len(self._rest) > self._max_bytes:
-                raise self._too_long(self._lines + 1)
+            data = bytes(view[:count])
+            step_bytes = count if data.count(b"\n") <= _MANY_LINES else _FEW_BYTES
+            for start in range(0, count, step_bytes):
+                yield from self._taken(data[start : start + step_bytes])
         self._source.finish(latch)
         if self._rest:
             last = bytes(self._rest)
             self._rest.clear()
             yield [last]
+
+    def _taken(self, data: bytes) -> Iterator[list[bytes]]:
+        """The lines that end in `data`; what comes after the last one is kept."""
+        lines = data.split(b"\n")
+        self._rest += lines[0]
+        if len(lines) > 1:
+            yield from self._checked([bytes(self._rest), *lines[1:-1]])
+            self._rest = bytearray(lines[-1])
+        if len(self._rest) > self._max_bytes:
+            raise self._too_long(self._lines + 1)
 
     def _checked(self, lines: list[bytes]) -> Iterator[list[bytes]]:
         self._rest.clear()  # it is the first of them

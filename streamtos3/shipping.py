@@ -58,6 +58,7 @@ class Shipping:
         self.unfinished = 0
         self.stored_objects = 0
         self.error: BaseException | None = None
+        self.unproved: UnprovedError | None = None
         self._options = options
         self._client = client
         self._reading = reading
@@ -155,9 +156,8 @@ class Shipping:
     ) -> None:
         try:
             receipt = self._upload(source, bucket, key, self._options, latch)
-        except UnprovedError:
-            self._count(key, held)  # it is there, and says of itself that nothing proves it
-            raise
+        except UnprovedError as error:
+            receipt = self._unproved(error)
         self._count(key, held)
         self._report(receipt)
 
@@ -166,10 +166,14 @@ class Shipping:
             return
         head = file.header
         receipt: Receipt | None = None
-        # Only what a killed process left can have an unfinished upload to go on with.
-        options = replace(self._options, resume=left)
+        # Only what a killed process left can have an unfinished upload to go on with, and only
+        # if it was long; to look for one takes a right that nothing else here needs.
+        resume = left and file.payload_bytes >= self._options.chunk_bytes // 2
+        options = replace(self._options, resume=resume)
         try:
             receipt = self._upload(_content(file), head.bucket, head.key, options, self.new_latch())
+        except UnprovedError as error:
+            receipt = self._unproved(error)
         except ExistsError:
             if not left:
                 raise
@@ -191,6 +195,14 @@ class Shipping:
             on_event=self.note,
             latch=latch,
         )
+
+    def _unproved(self, error: UnprovedError) -> Receipt:
+        """What `--verify none` accepts, to be raised at the end; anything else ends the sink."""
+        if self._options.verify != "none":
+            raise error
+        with self.changed:
+            self.unproved = self.unproved or error
+        return error.receipt
 
     def _recognise(self, file: SpoolFile, options: Options) -> None:
         """The object was stored before the crash; IntegrityError if it is not what we hold."""

@@ -9,21 +9,27 @@ from __future__ import annotations
 
 import math
 import threading
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from datetime import datetime, timezone
+from datetime import datetime
 from types import TracebackType
 from typing import TYPE_CHECKING
 
 from .buffers import share_memory
 from .clients import Clients
-from .compress import COMPRESSION_SUFFIXES, CompressedSource
+from .compress import COMPRESSION_SUFFIXES, CompressedSource, check_codec
 from .crew import Crew
-from .cutting import ObjectNames, SinkOptions, partition_end, records_that_fit
+from .cutting import (
+    Clock,
+    ObjectNames,
+    SinkOptions,
+    partition_end,
+    records_that_fit,
+    records_within,
+)
 from .errors import Interrupted, SpoolError, SpoolFullError
-from .feed import Feed
+from .feed import FedRecords, Feed
 from .latch import Latch, Stopped
 from .model import Event, Options, Receipt, SinkFigures, Warned
 from .preflight import check_destination
@@ -36,43 +42,14 @@ from .store import Store
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
 
-__all__ = ["Clock", "Sink"]
-
-
-class Clock:
-    """What time it is; tests have their own."""
-
-    def now(self) -> datetime:
-        """The time of day, in UTC."""
-        return datetime.now(timezone.utc)
-
-    def monotonic(self) -> float:
-        """Seconds, for intervals."""
-        return time.monotonic()
-
-
-class _Fed:
-    """The records of an object that go straight into its upload."""
-
-    def __init__(self, feed: Feed) -> None:
-        self.records = 0
-        self.payload_bytes = 0
-        self._feed = feed
-
-    def append(self, data: bytes, records: int) -> None:
-        self._feed.write(data)
-        self.records += records
-        self.payload_bytes += len(data)
-
-    def end(self) -> None:
-        self._feed.end()
+__all__ = ["Sink"]
 
 
 @dataclass(frozen=True)
 class _Open:
     """The object that records are added to, and when it must end."""
 
-    held: _Fed | SpoolFile
+    held: FedRecords | SpoolFile
     until_s: float
     partition_end: datetime | None
 
@@ -100,6 +77,8 @@ class Sink:
         on_event: Callable[[Event], None] = lambda _: None,
         clock: Clock | None = None,
     ) -> None:
+        if sink_options.compress:
+            check_codec(sink_options.compress)  # before anything is received
         self.reading = Latch()
         self._sink = sink_options
         self._rules = sink_options.rules
@@ -121,7 +100,7 @@ class Sink:
         self._changed = self._shipping.changed
         self._clock = clock or Clock()
         self._open: _Open | None = None
-        self._received_records = self._received_bytes = 0
+        self._read_records = self._received_records = self._received_bytes = 0
         self._ended = False
         self._stopped: Interrupted | None = None
 
@@ -168,6 +147,7 @@ class Sink:
         with self._changed:
             for file in self._spool.left():
                 self._shipping.expect(file.header.key, file.begun_at)
+                self._read_records += file.records
                 self._count(file.records, file.payload_bytes)
                 self._shipping.ship_file(self._spool, file, left=True)
 
@@ -179,19 +159,26 @@ class Sink:
         disk failed, and Stopped when the sink is ending.
         """
         with self._changed:
-            self._make_room(sum(map(len, records)), wait=wait)
+            if wait:  # they cannot be had again, whatever becomes of them here
+                self._read_records += len(records)
+            else:
+                self._check_room(records)
             at = 0
             while at < len(records):
                 try:
-                    at += self._append_some(records[at : at + self._rules.max_records])
+                    taken = self._append_some(records[at : at + self._rules.max_records])
                 except SpoolFullError:  # the disk, and not our own limit
                     if not wait and not at:
                         raise
-                    # All or nothing: whoever was told "full" would send again what is durable.
-                    self._wait_for_room()
+                    taken = 0  # all or nothing: who is told "full" sends again what is durable
                 except SpoolError as error:
                     self._shipping.fail(error)
                     raise
+                at += taken
+                if not taken:
+                    self._wait_for_room()
+            if not wait:
+                self._read_records += len(records)
 
     def append_unfinished(self, data: bytes) -> None:
         """Take what was read of a record whose end will not come, as a record of its own."""
@@ -234,7 +221,9 @@ class Sink:
                 self._cut()
             self._changed.wait_for(lambda: not self._shipping.unfinished)
         error = self._shipping.error or self.reading.error
-        if error is not None and error is not self._stopped:
+        if error is None or error is self._stopped:
+            error = self._shipping.unproved
+        if error is not None:
             left = (getattr(error, "left_behind", None), self._what_is_left())
             vars(error)["left_behind"] = "; ".join(filter(None, left)) or None
             raise error
@@ -249,9 +238,13 @@ class Sink:
         )
 
     def _append_some(self, records: Sequence[bytes]) -> int:
-        """Add as many as the open object takes, and end it when it is full."""
+        """Add as many as the open object and the spool take, and end the object when it is full."""
         self._shipping.check()
         self.cut_if_due()
+        if self._spool is not None:
+            records = records_within(records, self._spool.room_bytes())
+            if not records:
+                return 0
         held = (self._open or self._begin()).held
         fits = records_that_fit(records, self._rules, held.records, held.payload_bytes)
         data = b"".join(records[:fits])
@@ -264,8 +257,12 @@ class Sink:
 
     def _begin(self) -> _Open:
         if self._spool is None:
-            self._changed.wait_for(lambda: self._shipping.unfinished < self._at_once)
+            self._changed.wait_for(
+                lambda: self._open is not None or self._shipping.unfinished < self._at_once
+            )
             self._shipping.check()
+            if self._open is not None:  # another thread was quicker
+                return self._open
         at, key = self._names.next(self._clock.now())
         held = self._begin_feed(key) if self._spool is None else self._begin_file(at, key)
         self._shipping.expect(key, at)
@@ -274,13 +271,13 @@ class Sink:
         self._changed.notify_all()
         return self._open
 
-    def _begin_feed(self, key: str) -> _Fed:
+    def _begin_feed(self, key: str) -> FedRecords:
         latch = self._shipping.new_latch()
         feed = Feed(f"the records of {key}", latch)
         source: Source = feed
         if self._sink.compress:
             source = CompressedSource(feed, self._sink.compress)
-        held = _Fed(feed)
+        held = FedRecords(feed)
         self._shipping.ship_stream(self._sink.bucket, key, source, latch, held)
         return held
 
@@ -292,9 +289,10 @@ class Sink:
     def _cut(self) -> None:
         assert self._open is not None
         held, self._open = self._open.held, None
-        held.end()
-        if isinstance(held, SpoolFile):
-            assert self._spool is not None
+        if not isinstance(held, SpoolFile):
+            held.end()
+        elif self._spool is not None:
+            self._spool.end(held)
             if held.records:
                 self._shipping.ship_file(self._spool, held)
             else:  # the disk was full before its first record
@@ -317,16 +315,16 @@ class Sink:
                 except BaseException as error:  # noqa: BLE001 - raised by `finish`
                     self._shipping.fail(error)
 
-    def _make_room(self, size_bytes: int, *, wait: bool) -> None:
-        """Wait until the spool may take so much more; SpoolFullError where that is not wanted."""
-        spool = self._spool
-        while spool is not None and not spool.has_room(size_bytes):
-            if wait:
-                self._wait_for_room()
-                continue
+    def _check_room(self, records: Sequence[bytes]) -> None:
+        """SpoolFullError where the spool has no room for all of `records` now."""
+        if self._spool is None:
+            return
+        size_bytes = sum(map(len, records))
+        objects = 2 + len(records) // self._rules.max_records + size_bytes // self._rules.max_bytes
+        if size_bytes > self._spool.room_bytes(objects):
             if self._open is not None:
                 self._cut()  # or there would never be room again
-            raise SpoolFullError(f"the spool {spool.directory} is full")
+            raise SpoolFullError(f"the spool {self._spool.directory} is full")
 
     def _wait_for_room(self) -> None:
         """Wait until an object is stored; SpoolFullError where none is under way."""
@@ -349,13 +347,20 @@ class Sink:
         self._received_bytes += size_bytes
 
     def _what_is_left(self) -> str | None:
-        figures = self.figures()
-        left = figures.received_records - figures.stored_records
-        if not left:
-            return None
-        if self._spool is not None:
-            return f"{left:,} records in the spool {self._spool.directory}, for the next run"
-        return f"{left:,} of the {figures.received_records:,} records read are not stored"
+        held = self._received_records - self._shipping.figures().stored_records
+        lost = self._read_records - self._received_records
+        said = []
+        if self._spool is None:
+            lost, held = lost + held, 0
+        elif held:
+            said.append(f"{_records(held)} in the spool {self._spool.directory}, for the next run")
+        if lost:
+            said.append(f"{lost:,} of the {_records(self._read_records)} read are not stored")
+        return "; ".join(said) or None
+
+
+def _records(count: int) -> str:
+    return "1 record" if count == 1 else f"{count:,} records"
 
 
 def _shares(options: Options, objects_at_once: int) -> tuple[int, Options]:

@@ -17,7 +17,6 @@ import secrets
 import struct
 import threading
 import zlib
-from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import datetime
 
@@ -32,6 +31,7 @@ _MAGIC = b"\xf5S3\xf5"  # 0xF5 is in no UTF-8 text
 _FRAME = struct.Struct(">4sIII")  # magic, payload bytes, records, CRC-32 of the payload
 _CHECK = struct.Struct(">I")  # CRC-32 of the frame's own head
 _HEAD_BYTES = _FRAME.size + _CHECK.size
+_USUAL_HEADER_BYTES = 512
 
 
 @dataclass(frozen=True)
@@ -57,15 +57,18 @@ class _Frame:
 
 
 class SpoolFile:
-    """The records of one object. Written by one thread at a time."""
+    """The records of one object. Written by one thread at a time.
 
-    def __init__(self, path: str, fd: int, header: ObjectHeader, size_bytes: int) -> None:
+    `first_frame` is where the frames begin, `file_bytes` where they end.
+    """
+
+    def __init__(self, path: str, fd: int, header: ObjectHeader, header_bytes: int) -> None:
         self.path = path
         self.header = header
-        self.file_bytes = size_bytes
+        self.first_frame = header_bytes
+        self.file_bytes = header_bytes
         self.records = 0
         self.payload_bytes = 0
-        self.frames: list[_Frame] = []
         self._fd = fd
 
     @property
@@ -76,24 +79,21 @@ class SpoolFile:
     def append(self, data: bytes, records: int) -> None:
         """Write one frame and sync it; SpoolError, or SpoolFullError where the disk is full.
 
-        After an error the file is as it was before.
+        After a SpoolFullError the file is as it was before.
         """
         frame = _Frame(self.file_bytes, len(data), records, zlib.crc32(data))
         try:
             _write_all(self._fd, _packed(frame) + data)
             os.fdatasync(self._fd)
         except OSError as error:
-            # What a failed sync left on the disk is not known, but a retry of these records
-            # must not come after half of them.
-            with suppress(OSError):
-                os.ftruncate(self._fd, self.file_bytes)
-                os.lseek(self._fd, 0, os.SEEK_END)
-            raise _failed(f"cannot write to the spool {self.path}", error) from error
-        self._count(frame)
+            raise self._as_before(error) from error
+        self.count(frame)
 
-    def adopt(self, frame: _Frame) -> None:
-        """Count a frame that an earlier run wrote."""
-        self._count(frame)
+    def count(self, frame: _Frame) -> None:
+        """Take a frame that is in the file for a part of it."""
+        self.file_bytes = frame.end
+        self.records += frame.records
+        self.payload_bytes += frame.payload_bytes
 
     def end(self) -> None:
         """No more records for this object."""
@@ -101,11 +101,18 @@ class SpoolFile:
             os.close(self._fd)
             self._fd = -1
 
-    def _count(self, frame: _Frame) -> None:
-        self.frames.append(frame)
-        self.file_bytes = frame.end
-        self.records += frame.records
-        self.payload_bytes += frame.payload_bytes
+    def _as_before(self, error: OSError) -> SpoolError:
+        """Cut off what was written of a frame; the error to raise.
+
+        Nobody may write after half a frame, so where that fails the disk is not just full.
+        """
+        what = f"cannot write to the spool {self.path}"
+        try:
+            os.ftruncate(self._fd, self.file_bytes)
+            os.lseek(self._fd, 0, os.SEEK_END)
+        except OSError:
+            return SpoolError(f"{what}: {_reason(error)}")
+        return _failed(what, error)
 
 
 class SpoolSource:
@@ -116,7 +123,8 @@ class SpoolSource:
     def __init__(self, file: SpoolFile) -> None:
         self.name = file.path
         self.length_bytes: int | None = file.payload_bytes
-        self._frames = iter(file.frames)
+        self._next_offset = file.first_frame
+        self._end = file.file_bytes
         self._frame: _Frame | None = None
         self._left_bytes = 0
         self._crc = 0
@@ -148,10 +156,20 @@ class SpoolSource:
         return count
 
     def _next_frame(self) -> bool:
-        self._frame = next((each for each in self._frames if each.payload_bytes), None)
-        self._crc = 0
-        self._left_bytes = self._frame.payload_bytes if self._frame else 0
-        return self._frame is not None
+        """Go on to the next frame that has bytes; False where there is none."""
+        while self._next_offset < self._end:
+            offset = self._next_offset
+            try:
+                frame = _head_of(os.pread(self._fd, _HEAD_BYTES, offset), offset)
+            except OSError as error:
+                raise _unreadable(self.name, error) from error
+            if frame is None or frame.end > self._end:
+                raise SourceError(f"{self.name} is damaged at byte {offset}")
+            self._frame, self._crc = frame, 0
+            self._next_offset, self._left_bytes = frame.end, frame.payload_bytes
+            if frame.payload_bytes:
+                return True
+        return False
 
     def finish(self, latch: Latch) -> None:
         """The frames say where the end is."""
@@ -173,16 +191,18 @@ class Spool:
         self.directory = directory
         self._limit_bytes = limit_bytes
         self._held: dict[str, SpoolFile] = {}
+        self._ended_bytes = 0
+        self._header_bytes = _USUAL_HEADER_BYTES
         self._guard = threading.Lock()
         try:
             os.makedirs(directory, mode=0o700, exist_ok=True)
+            _sync_directory(os.path.dirname(os.path.abspath(directory)))
             self._directory_fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
             self._lock_fd = os.open(
                 "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600, dir_fd=self._directory_fd
             )
         except OSError as error:
-            reason = (error.strerror or str(error)).lower()
-            raise UsageError(f"cannot use the spool {directory}: {reason}") from error
+            raise UsageError(f"cannot use the spool {directory}: {_reason(error)}") from error
         try:
             fcntl.flock(self._lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
@@ -196,11 +216,11 @@ class Spool:
     def size_bytes(self) -> int:
         """What the files take on the disk."""
         with self._guard:
-            return sum(file.file_bytes for file in self._held.values())
+            return self._ended_bytes + sum(file.file_bytes for file in self._held.values())
 
-    def has_room(self, payload_bytes: int) -> bool:
-        """Whether so many bytes of records may be added, wherever they are cut."""
-        return self.size_bytes + payload_bytes + 2 * _HEAD_BYTES <= self._limit_bytes
+    def room_bytes(self, objects: int = 1) -> int:
+        """How many bytes of records may be added, if so many objects are begun for them."""
+        return self._limit_bytes - self.size_bytes - objects * (self._header_bytes + _HEAD_BYTES)
 
     def left(self) -> list[SpoolFile]:
         """What an earlier process left, oldest first. SpoolError where a file is damaged."""
@@ -226,17 +246,25 @@ class Spool:
                 raise
         except OSError as error:
             raise _failed(f"cannot begin the spool file {path}", error) from error
+        self._header_bytes = len(line)  # the next ones are about as long
         return self._hold(SpoolFile(path, fd, header, len(line)))
 
     def remove(self, file: SpoolFile) -> None:
         """Its object is stored. Should the file come back after a power loss, that will show."""
-        file.end()
+        self.end(file)
         try:
             os.unlink(file.path)
         except OSError as error:
             raise _failed(f"cannot remove {file.path}, whose object is stored", error) from error
         with self._guard:
-            self._held.pop(file.path, None)
+            self._ended_bytes -= file.file_bytes
+
+    def end(self, file: SpoolFile) -> None:
+        """No more records for this object."""
+        file.end()
+        with self._guard:
+            if self._held.pop(file.path, None) is not None:
+                self._ended_bytes += file.file_bytes
 
     def close(self) -> None:
         """Let another process have the spool."""
@@ -266,7 +294,8 @@ class Spool:
         if not file.records:
             os.unlink(path)
             return None
-        return self._hold(file)
+        self.end(self._hold(file))
+        return file
 
 
 def _packed(frame: _Frame) -> bytes:
@@ -294,7 +323,7 @@ def _adopt_frames(file: SpoolFile, content: mmap.mmap) -> None:
     """
     with memoryview(content) as view:
         while (frame := _intact_frame(view, file.file_bytes)) is not None:
-            file.adopt(frame)
+            file.count(frame)
         offset = file.file_bytes
         while (offset := content.find(_MAGIC, offset + 1)) >= 0:
             if _intact_frame(view, offset) is not None:
@@ -305,15 +334,21 @@ def _adopt_frames(file: SpoolFile, content: mmap.mmap) -> None:
 
 
 def _intact_frame(view: memoryview, offset: int) -> _Frame | None:
-    head = view[offset : offset + _HEAD_BYTES]
+    """The frame at `offset`, if all of it is there and as it was written."""
+    frame = _head_of(bytes(view[offset : offset + _HEAD_BYTES]), offset)
+    if frame is None or frame.end > len(view):
+        return None
+    payload = view[offset + _HEAD_BYTES : frame.end]
+    return frame if zlib.crc32(payload) == frame.crc else None
+
+
+def _head_of(head: bytes, offset: int) -> _Frame | None:
+    """The frame whose head this is, if it is one; its payload is not looked at."""
     if len(head) < _HEAD_BYTES:
         return None
     magic, payload_bytes, records, crc = _FRAME.unpack_from(head)
     frame = _Frame(offset, payload_bytes, records, crc)
-    if magic != _MAGIC or bytes(head) != _packed(frame) or frame.end > len(view):
-        return None
-    payload = view[offset + _HEAD_BYTES : frame.end]
-    return frame if zlib.crc32(payload) == crc else None
+    return frame if magic == _MAGIC and head == _packed(frame) else None
 
 
 def _write_all(fd: int, data: bytes) -> None:
@@ -322,12 +357,25 @@ def _write_all(fd: int, data: bytes) -> None:
         view = view[os.write(fd, view) :]
 
 
+def _sync_directory(path: str) -> None:
+    """Have the names in a directory survive a power failure."""
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def _reason(error: OSError) -> str:
+    return (error.strerror or str(error)).lower()
+
+
 def _failed(what: str, error: OSError) -> SpoolError:
-    reason = (error.strerror or str(error)).lower()
+    reason = _reason(error)
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return SpoolFullError(f"{what}: {reason}", hint="free some space, or lower --spool-limit")
     return SpoolError(f"{what}: {reason}")
 
 
 def _unreadable(path: str, error: OSError) -> SourceError:
-    return SourceError(f"cannot read the spool file {path}: {(error.strerror or '').lower()}")
+    return SourceError(f"cannot read the spool file {path}: {_reason(error)}")

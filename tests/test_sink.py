@@ -7,10 +7,11 @@ import io
 import os
 import re
 import signal
+import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
@@ -21,23 +22,26 @@ from hypothesis import strategies as st
 from mypy_boto3_s3.client import S3Client
 
 from streamtos3 import Connection, Options, Receipt, Retries, upload
-from streamtos3.cutting import CutRules, SinkOptions
+from streamtos3.cutting import Clock, CutRules, SinkOptions
 from streamtos3.errors import (
     IntegrityError,
     Interrupted,
     RefusedError,
     ReportError,
     SpoolFullError,
+    UnprovedError,
     UnreachableError,
+    UsageError,
 )
 from streamtos3.latch import Stopped
-from streamtos3.model import Event, Retrying
+from streamtos3.model import Event, Retrying, Verify
 from streamtos3.records import store_lines
 from streamtos3.shipping import Shipping
-from streamtos3.sink import Clock, Sink
+from streamtos3.sink import Sink
 from streamtos3.source import ObjectSource, Source
 from streamtos3.spool import Spool, SpoolFile
 from tests.engine import InSteps
+from tests.fake_s3 import FakeS3, Quirks
 from tests.process import account
 from tests.proxy import Fault, FaultProxy
 from tests.seaweed import SeaweedFS
@@ -668,7 +672,7 @@ def test_a_full_spool_refuses_who_will_not_wait_and_holds_back_who_will(
     options = through(seaweed, proxy, monkeypatch)
     proxy.down()
     with opened(bucket, spool=str(tmp_path / "spool"), limit=3000, options=options) as sink:
-        record = b"x" * 999 + b"\n"
+        record = b"x" * 899 + b"\n"
         sink.append([record] * 2, wait=False)
         with pytest.raises(SpoolFullError, match="is full"):
             sink.append([record], wait=False)
@@ -718,3 +722,98 @@ def test_on_a_full_disk_all_records_of_one_call_are_taken_or_none(
             sink.append(lines(3, 4), wait=False)
         sink.finish()
     assert b"".join(bodies(s3, bucket)) == b"".join(lines(7))
+
+
+def test_a_small_spool_holds_back_a_stream_that_is_much_longer(
+    s3: S3Client, bucket: str, tmp_path: Path
+) -> None:
+    """Room is asked for what is written next, and not for all that was read at once."""
+    data = b"".join(lines(20_000))
+    with opened(bucket, s3, spool=str(tmp_path / "spool"), limit=30_000) as sink:
+        store_lines(InSteps(data, 1 << 20), sink, 100)
+    assert b"".join(bodies(s3, bucket)) == data
+
+
+def test_all_that_was_read_and_is_not_stored_is_counted(
+    s3: S3Client,
+    bucket: str,
+    seaweed: SeaweedFS,
+    proxy: FaultProxy,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Also what was read at once with the records of the object that failed."""
+    proxy.faults = [Fault("put-object", "access-denied", times=-1)]
+    options = through(seaweed, proxy, monkeypatch)
+    with (
+        opened(bucket, options=options, cut=rules(max_records=3), at_once=1) as sink,
+        pytest.raises(RefusedError) as caught,
+    ):
+        store_lines(InSteps(b"".join(lines(5000)), 1 << 20), sink, 100)
+    assert caught.value.left_behind == "5,000 of the 5,000 records read are not stored"
+    assert bodies(s3, bucket) == []
+
+
+def test_two_threads_that_wait_for_a_turn_share_the_object_that_is_begun(
+    s3: S3Client, bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second one must not begin another, whose first would then never end."""
+    may_end = threading.Event()
+
+    def held_up(*words: Any, **more: Any) -> Receipt:
+        receipt = upload(*words, **more)
+        may_end.wait(30)
+        return receipt
+
+    monkeypatch.setattr("streamtos3.shipping.upload", held_up)
+    with opened(bucket, s3, cut=rules(max_records=2), at_once=1) as sink:
+        sink.append(lines(2))
+        threads = [
+            threading.Thread(target=sink.append, args=(lines(1, number),)) for number in (2, 3)
+        ]
+        for thread in threads:
+            thread.start()
+        time.sleep(0.2)
+        may_end.set()
+        for thread in threads:
+            thread.join(30)
+            assert not thread.is_alive()
+        sink.finish()
+    assert sorted(b"".join(bodies(s3, bucket)).splitlines()) == [b"0", b"1", b"2", b"3"]
+    assert len(bodies(s3, bucket)) == 2
+
+
+@pytest.mark.parametrize("verify", ["none", "auto"])
+def test_what_nothing_proves_ends_the_sink_unless_that_is_accepted(
+    tmp_path: Path, spool_dir: str | None, monkeypatch: pytest.MonkeyPatch, verify: Verify
+) -> None:
+    """`--verify none` stores all the same, and the status still says that nothing proves it."""
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "x")
+    receipts: list[Receipt] = []
+    with FakeS3(Quirks(etag="uuid", sse=""), buckets=("bucket",)) as fake:
+        connection = Connection(endpoint_url=fake.endpoint_url, region="us-east-1")
+        with opened(
+            "bucket",
+            spool=spool_dir,
+            options=Options(connection=connection, verify=verify),
+            cut=rules(max_records=2),
+            on_stored=receipts.append,
+        ) as sink:
+            with suppress(Stopped):
+                sink.append(lines(5))
+            with pytest.raises(UnprovedError):
+                sink.finish()
+    kept = len(spool_files(spool_dir))
+    if verify == "none":
+        assert (len(receipts), kept) == (3, 0)
+    else:
+        assert (receipts, kept > 0) == ([], spool_dir is not None)
+
+
+def test_a_missing_compression_library_is_said_before_anything_is_read(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(sys.modules, "backports", None)
+    monkeypatch.setitem(sys.modules, "compression", None)
+    with pytest.raises(UsageError, match="zstd needs a library"):
+        Sink(SinkOptions("bucket", compress="zstd"))

@@ -7,14 +7,16 @@ import os
 import random
 import re
 import signal
+import subprocess
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 from mypy_boto3_s3.client import S3Client
 
-from tests.command import Outcome, invoke, run
+from tests.command import PROGRAM, Outcome, invoke, run
 from tests.process import Running, Store, account, wait_until
 from tests.proxy import Fault, FaultProxy
 from tests.seaweed import SeaweedFS
@@ -351,3 +353,74 @@ def test_a_closed_standard_output_is_status_11_and_says_what_is_not_stored(
         assert program.wait() == 11, program.stderr
         assert "cannot print the receipt" in program.stderr
     assert content(store) == lines(3)
+
+
+def test_a_standard_error_that_nobody_drains_does_not_keep_a_signal_from_working(
+    store: Store, seaweed: SeaweedFS
+) -> None:
+    read_fd, write_fd = os.pipe()
+    os.set_blocking(write_fd, False)
+    with suppress(BlockingIOError):
+        while True:
+            os.write(write_fd, bytes(4096))
+    os.set_blocking(write_fd, True)
+    words = [*PROGRAM, "sink", f"s3://{store.bucket}/p"]
+    program = subprocess.Popen(
+        words,
+        stdin=subprocess.PIPE,
+        stderr=write_fd,
+        env={**os.environ, **account(seaweed)},
+    )
+    os.close(write_fd)
+    assert program.stdin is not None
+    try:
+        program.stdin.write(lines(3))
+        program.stdin.flush()
+        time.sleep(2)
+        program.send_signal(signal.SIGTERM)
+        wait_until(lambda: stored(store), lambda: "the object")
+        program.send_signal(signal.SIGTERM)
+        program.send_signal(signal.SIGTERM)
+        assert program.wait(30) in (128 + signal.SIGTERM, -signal.SIGKILL)
+    finally:
+        program.kill()
+        program.wait()
+        with suppress(OSError):
+            program.stdin.close()
+        os.close(read_fd)
+    assert content(store) == lines(3)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--spool", "", "s3://bucket/p"), "--spool names no directory"),
+        (("--spool-limit", "1G", "s3://bucket/p"), "--spool-limit goes with --spool"),
+    ],
+)
+def test_a_spool_that_was_meant_is_not_dropped_in_silence(
+    words: tuple[str, ...], said: str
+) -> None:
+    done = invoke("sink", *words)
+    assert (done.status, done.said("error")) == (2, [said])
+
+
+def test_a_megabyte_of_empty_lines_is_not_a_million_objects_in_memory(
+    store: Store, seaweed: SeaweedFS, tmp_path: Path
+) -> None:
+    """Measured against a stream of as many bytes in long lines."""
+    peaks = []
+    for data in ((b"x" * 999 + b"\n") * 4000, b"\n" * 4_000_000):
+        words = ("sink", "-q", "--flush-count", 10**9, "--memory", "16MiB")
+        with store.start(*words, f"s3://{store.bucket}/p") as program:
+            program.write(data)
+            program.end_input()
+            peak_kib = 0
+            while program.returncode is None:
+                with suppress(OSError, IndexError, ValueError):
+                    status = Path(f"/proc/{program.pid}/status").read_text()
+                    peak_kib = int(status.split("VmHWM:")[1].split()[0])
+                time.sleep(0.005)
+            assert program.wait() == 0, program.stderr
+        peaks.append(peak_kib)
+    assert peaks[1] < peaks[0] + 30_000

@@ -38,6 +38,16 @@ def filled(spool: Spool, groups: list[tuple[bytes, int]] = GROUPS) -> SpoolFile:
     return file
 
 
+def frames(file: SpoolFile) -> list[tuple[int, int]]:
+    """Where each frame of GROUPS begins and ends: 20 bytes of head, then the records."""
+    found, offset = [], file.first_frame
+    for data, _ in GROUPS:
+        found.append((offset, offset + 20 + len(data)))
+        offset = found[-1][1]
+    assert offset == file.file_bytes
+    return found
+
+
 def content(file: SpoolFile, step_bytes: int = 1000) -> bytes:
     source = SpoolSource(file)
     view = memoryview(bytearray(step_bytes))
@@ -93,7 +103,7 @@ def test_a_crash_at_any_byte_loses_only_what_was_not_acknowledged(spool: Spool) 
     """`append` returns after the sync: a cut inside a frame is a cut before its return."""
     file = filled(spool)
     whole = Path(file.path).read_bytes()
-    ends = [frame.end for frame in file.frames]
+    ends = [end for _, end in frames(file)]
     for cut in range(0, len(whole), 7):
         Path(file.path).write_bytes(whole[:cut])
         kept = [data for (data, _), end in zip(GROUPS, ends, strict=True) if end <= cut]
@@ -131,28 +141,28 @@ def test_a_damaged_byte_is_an_error_or_costs_the_last_frame_and_never_more(
         found = reopened(spool).left()
     except SpoolError as error:
         assert file.path in error.message
-        assert place < file.frames[-1].offset
+        assert place < frames(file)[-1][0]
         assert Path(file.path).read_bytes() == whole
         return
-    if place >= file.frames[-1].offset:
+    if place >= frames(file)[-1][0]:
         assert [content(each) for each in found] == [b"a\nbb\nccc\n"]
     else:  # in a value of the first line, where nothing can tell
-        assert place < file.frames[0].offset
+        assert place < frames(file)[0][0]
         assert found[0].header != HEADER
 
 
 def test_damage_after_it_was_read_is_seen_while_it_is_uploaded(spool: Spool) -> None:
     file = filled(spool)
     with open(file.path, "r+b") as stream:
-        stream.seek(file.frames[1].end - 1)
+        stream.seek(frames(file)[1][1] - 1)
         stream.write(b"!")
-    with pytest.raises(SourceError, match=f"is damaged at byte {file.frames[1].offset}"):
+    with pytest.raises(SourceError, match=f"is damaged at byte {frames(file)[1][0]}"):
         content(file)
 
 
 def test_a_file_that_was_cut_short_meanwhile_is_no_shorter_object(spool: Spool) -> None:
     file = filled(spool)
-    os.truncate(file.path, file.frames[2].offset)
+    os.truncate(file.path, frames(file)[2][0])
     with pytest.raises(SourceError, match="damaged"):
         content(file)
 
@@ -184,12 +194,16 @@ def test_a_spool_that_is_no_directory_is_a_mistake(tmp_path: Path) -> None:
 
 def test_the_limit_counts_all_that_is_there(spool: Spool) -> None:
     file = spool.create(HEADER)
-    assert spool.has_room(LIMIT // 2)
+    before = spool.room_bytes()
     file.append(bytes(LIMIT // 2), 1)
-    assert not spool.has_room(LIMIT // 2)
+    assert spool.room_bytes() == before - LIMIT // 2 - 20
+    assert spool.size_bytes == file.file_bytes == os.path.getsize(file.path)
+    spool.end(file)
+    assert spool.size_bytes == file.file_bytes
     spool.remove(file)
     assert spool.size_bytes == 0
     assert os.listdir(spool.directory) == ["lock"]
+    assert 0 < spool.room_bytes(1) - spool.room_bytes(3) < 2000
 
 
 def failing_after(calls: int, code: int, real: object) -> object:
@@ -257,3 +271,33 @@ def test_each_append_is_synced_before_it_returns(
         file.append(data, records)
         assert synced[-1] == file.file_bytes == os.path.getsize(file.path)
     assert len(synced) == len(GROUPS)
+
+
+def test_a_disk_that_cannot_even_cut_off_half_a_frame_is_not_just_full(
+    spool: Spool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or the next frame would be written behind it, and nobody would ever find it."""
+    file = spool.create(HEADER)
+    monkeypatch.setattr(os, "fdatasync", failing_after(0, errno.ENOSPC, None))
+    monkeypatch.setattr(os, "ftruncate", failing_after(0, errno.EIO, None))
+    with pytest.raises(SpoolError) as caught:
+        file.append(b"lost\n", 1)
+    assert not isinstance(caught.value, SpoolFullError)
+
+
+def test_the_spool_itself_survives_a_power_failure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[str] = []
+    real = os.fsync
+
+    def sync(fd: int) -> None:
+        synced.append(os.readlink(f"/proc/self/fd/{fd}"))
+        real(fd)
+
+    monkeypatch.setattr(os, "fsync", sync)
+    spool = Spool(str(tmp_path / "spool"), LIMIT)
+    assert synced == [str(tmp_path)]
+    file = spool.create(HEADER)
+    assert synced[1:] == [file.path, spool.directory]
+    spool.close()

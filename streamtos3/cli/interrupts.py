@@ -15,11 +15,12 @@ from ..latch import Latch
 from ..source import Source
 from .report import Show
 
-__all__ = ["Interrupts"]
+__all__ = ["LEAVE_AFTER_S", "Interrupts"]
 
 # Settling and aborting take ten seconds at most; what is left after that is stuck, such as a
 # read from a dead network disk, or a standard error that nobody drains.
-_LEAVE_AFTER_S = 14.0
+LEAVE_AFTER_S = 14.0
+"""Seconds after which a program that was told to end has left, whatever hangs."""
 _SAY_WITHIN_S = 1.0
 
 
@@ -53,7 +54,7 @@ class Interrupts:
         elif self._ends_anyway is None:
             self._latch.fail(Interrupted(signum))
             self._ends_anyway = threading.Timer(
-                _LEAVE_AFTER_S, self._leave, (signum, "left without waiting any longer")
+                LEAVE_AFTER_S, self._leave, (signum, "left without waiting any longer")
             )
             self._ends_anyway.daemon = True
             self._ends_anyway.start()

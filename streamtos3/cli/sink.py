@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
+from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -13,6 +16,7 @@ from ..errors import UsageError
 from ..model import Connection, Options, Receipt, SinkFigures
 from ..units import format_size
 from .destinations import DestinationCommand, destination_options, prefix_of
+from .interrupts import LEAVE_AFTER_S
 from .listening import (
     Listening,
     connection_with,
@@ -160,6 +164,7 @@ def sink(ctx: click.Context, /, **values: Any) -> None:
     vance = vance_from(values, has_destination=has_destination)
     values = options_with(values, vance)
     bucket, prefix = _place(values, vance)
+    _check_spool(values)
     listening = listening_from(values, vance)
     connection = connection_with(values, vance)
     sink_options = SinkOptions(
@@ -184,6 +189,16 @@ def _place(values: dict[str, Any], vance: VanceSettings | None) -> tuple[str, st
             raise UsageError("no destination", hint=_USAGE)
         return vance.bucket, ""
     return prefix_of(values["place"])
+
+
+def _check_spool(values: dict[str, Any]) -> None:
+    """A spool that was asked for must not be dropped in silence, nor be too small for a record."""
+    source = click.get_current_context().get_parameter_source("spool_limit")
+    if values["spool"] is None:
+        if source is click.core.ParameterSource.COMMANDLINE:
+            raise UsageError("--spool-limit goes with --spool")
+    elif not values["spool"]:
+        raise UsageError("--spool names no directory")
 
 
 def _rules(values: dict[str, Any]) -> CutRules:
@@ -273,7 +288,11 @@ def _listen(running: Sink, listening: Listening, *, quiet: bool) -> None:
 
 
 class _Interrupts:
-    """First signal: store what was read. Second: store nothing more. Third: leave at once."""
+    """First signal: store what was read. Second: store nothing more. Third: leave at once.
+
+    What may wait, for a standard error that nobody drains or for a disk, is not waited for here:
+    the next signal must be heard.
+    """
 
     def __init__(self, running: Sink, *, quiet: bool) -> None:
         self._sink = running
@@ -283,14 +302,24 @@ class _Interrupts:
     def __call__(self, signum: int) -> None:
         self._signals += 1
         if self._signals == 1:
-            name = signal.Signals(signum).name
-            if not self._quiet:
-                say(f"{name}: storing what was read; a second signal stores nothing more")
             self._sink.stop(signum)
+            _in_background(partial(self._announce, signum))
         elif self._signals == 2:
-            self._sink.abort(signum)
+            _in_background(partial(self._sink.abort, signum))
+            at_last = threading.Timer(LEAVE_AFTER_S, os._exit, (128 + signum,))
+            at_last.daemon = True
+            at_last.start()
         else:
             os._exit(128 + signum)
+
+    def _announce(self, signum: int) -> None:
+        if not self._quiet:
+            name = signal.Signals(signum).name
+            say(f"{name}: storing what was read; a second signal stores nothing more")
+
+
+def _in_background(call: Callable[[], None]) -> None:
+    threading.Thread(target=call, daemon=True).start()
 
 
 def _say_total(figures: SinkFigures) -> None:
