@@ -11,9 +11,10 @@ import os
 import socket
 import ssl
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from .credentials import read_private_file
+from .descriptors import Descriptors, SparingListener, raise_limit
 from .errors import CredentialsError, UsageError
 from .intake import Intake, IntakeLimits, Recipient, Room
 from .latch import Latch
@@ -122,6 +123,9 @@ def serve(
     `on_listening` is called with the URL once connections are accepted. At the end no more are,
     and what is under way is answered. An error of the recipient, other than a full spool and
     Stopped, fails the latch and is raised at the end. UsageError where nothing can listen.
+
+    The process may have more open files from then on, where its hard limit allows, and some of
+    them are never a sender's.
     """
     try:
         from .httpserver import run_server
@@ -133,7 +137,9 @@ def serve(
             hint="pip install 'streamtos3[sink]'",
         ) from error
     context = tls.context() if tls else None
-    with _listener(address) as listener:
+    descriptors = raise_limit()
+    limits = _within(limits, descriptors)
+    with SparingListener(_listener(address), descriptors) as listener:
         room = Room(limits.max_pending_bytes)
         intake = Intake(recipient, latch.fail)
         reception = Reception(intake, room, SinkMetrics(recipient, intake, room), limits, token)
@@ -152,6 +158,12 @@ def serve(
             intake.close(limits.grace_s)
     if intake.error is not None:
         raise intake.error
+
+
+def _within(limits: IntakeLimits, descriptors: Descriptors) -> IntakeLimits:
+    """`limits` with no more connections than there are descriptors, the double still answered."""
+    connections = min(limits.max_connections, descriptors.for_senders // 2)
+    return replace(limits, max_connections=connections)
 
 
 def _listener(address: Address) -> socket.socket:
