@@ -109,10 +109,27 @@ def test_listening_needs_a_spool() -> None:
 
 @pytest.mark.parametrize(
     "words",
-    [["--token-file", "x"], ["--tls-cert", "x"], ["--tls-key", "x"], ["--insecure-listen"]],
+    [
+        ["--token-file", "x"],
+        ["--tls-cert", "x"],
+        ["--tls-key", "x"],
+        ["--insecure-listen"],
+        ["--max-request", "8MiB"],
+    ],
 )
 def test_what_goes_with_listening_goes_with_nothing_else(words: list[str]) -> None:
     assert message(["s3://b/p", *words]) == f"{words[0]} goes with --listen"
+
+
+@pytest.mark.parametrize(
+    "name", ["listen", "token-file", "tls-cert", "tls-key", "vance-config", "vance-secret"]
+)
+def test_a_variable_that_nobody_set_does_not_mean_none(name: str) -> None:
+    """`--token-file "$TOKEN_FILE"` must not listen without a token; in the environment it may."""
+    others = () if name == "listen" else ("--listen", ":1")
+    result = CliRunner().invoke(sink, ["s3://b/p", *SPOOL, *others, f"--{name}", ""])
+    assert (result.exit_code, f"'--{name}': it is empty" in result.stderr) == (2, True)
+    assert listening("--listen", ":1", **{f"STREAMTOS3_{name.upper().replace('-', '_')}": ""})
 
 
 def test_beyond_loopback_a_token_is_needed(tmp_path: Path) -> None:

@@ -30,22 +30,42 @@ __all__ = [
 ]
 
 _USUAL_PORT = 8080
-_NEEDS_LISTEN = ("token_file", "tls_cert", "tls_key", "insecure_listen")
+_NEEDS_LISTEN = ("token_file", "tls_cert", "tls_key", "insecure_listen", "max_request")
+
+
+def _given(value: str) -> str:
+    """Some text: an empty one is a shell variable that nobody set, and would mean no token."""
+    if not value:
+        raise click.BadParameter("it is empty")
+    return value
+
 
 listen_options = together(
     option(
         "--listen",
+        type=_given,
         metavar="HOST:PORT",
         help="Receive CloudEvents over HTTP instead of reading standard input. Needs --spool."
         " Without HOST on loopback; port 0 is any that is free.",
     ),
     option(
         "--token-file",
+        type=_given,
         metavar="FILE",
         help="Senders must give the bearer token in FILE, which only its owner may read.",
     ),
-    option("--tls-cert", metavar="FILE", help="Listen with HTTPS: the certificate and its chain."),
-    option("--tls-key", metavar="FILE", help="Its key, where that is not in the same file."),
+    option(
+        "--tls-cert",
+        type=_given,
+        metavar="FILE",
+        help="Listen with HTTPS: the certificate and its chain.",
+    ),
+    option(
+        "--tls-key",
+        type=_given,
+        metavar="FILE",
+        help="Its key, where that is not in the same file.",
+    ),
     option(
         "--insecure-listen", is_flag=True, help="Listen beyond loopback without asking for a token."
     ),
@@ -58,11 +78,13 @@ listen_options = together(
     ),
     option(
         "--vance-config",
+        type=_given,
         metavar="FILE",
         help="config.json of the Vance S3 sink: listen as it does; no destination is needed.",
     ),
     option(
         "--vance-secret",
+        type=_given,
         metavar="FILE",
         help="secret.json of the Vance S3 sink, which only its owner may read.",
     ),
@@ -108,12 +130,8 @@ def options_with(values: dict[str, Any], vance: VanceSettings | None) -> dict[st
         "flush_interval": vance.flush_interval_s,
         "partition": vance.partition,
     }
-    context = click.get_current_context()
     taken = {
-        name: value
-        for name, value in offered.items()
-        if value is not None
-        and context.get_parameter_source(name) is click.core.ParameterSource.DEFAULT
+        name: value for name, value in offered.items() if value is not None and not _is_said(name)
     }
     return {**values, **taken}
 
@@ -134,7 +152,7 @@ def listening_from(values: dict[str, Any], vance: VanceSettings | None) -> Liste
     """
     if values["listen"] is None and vance is None:
         for name in _NEEDS_LISTEN:
-            if values[name]:
+            if values[name] and _is_said(name):
                 raise UsageError(f"--{name.replace('_', '-')} goes with --listen")
         return None
     if not values.get("spool"):
@@ -157,6 +175,12 @@ def listening_from(values: dict[str, Any], vance: VanceSettings | None) -> Liste
     if warning:
         say(f"warning: {warning}")
     return Listening(address, token, tls, _limits(values))
+
+
+def _is_said(name: str) -> bool:
+    """Whether somebody has set this option, anywhere."""
+    source = click.get_current_context().get_parameter_source(name)
+    return source is not click.core.ParameterSource.DEFAULT
 
 
 def _address(given: str | None, vance: VanceSettings | None) -> Address:
