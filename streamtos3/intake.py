@@ -40,10 +40,14 @@ class Recipient(Protocol):
 
 @dataclass(frozen=True)
 class IntakeLimits:
-    """How much senders may ask for at a time, and for how long."""
+    """How much senders may ask for at a time, and for how long.
+
+    max_group_bytes: of the records that one request becomes; None: any.
+    """
 
     max_record_bytes: int = 1024**2
     max_request_bytes: int = 8 * 1024**2
+    max_group_bytes: int | None = None
     max_pending_bytes: int = 64 * 1024**2
     max_connections: int = 512
     head_timeout_s: float = 10.0

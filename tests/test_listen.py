@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import re
 import signal
 import socket
 import ssl
@@ -324,6 +325,19 @@ print(signal.getsignal(signal.SIGINT) is mine, threading.active_count())
 
 
 # What is bounded
+
+
+def test_lines_that_could_never_be_stored_are_413_however_small_their_request_is() -> None:
+    limits = IntakeLimits(max_request_bytes=1000, max_group_bytes=1000, linger_s=0.2)
+    with listening(limits=limits) as sink:
+        headers = {f"ce_{name}": value for name, value in event(1).items()}
+        image = {"content_type": "image/png", **headers}
+        answer = sink.request("POST", "/", b"\xff" * 900, **image)  # 1200 in Base64
+        assert (answer.status, sink.recipient.appends) == (413, [])
+        assert re.match(r"1\d{3} bytes would be stored, 1000 are possible", reason(answer.body))
+        assert sink.request("POST", "/", b"\xff" * 500, **image).status == 202
+        assert sink.post(*(event(number) for number in range(9))).status == 202
+        assert _metrics(sink.port)['streamtos3_sink_rejected_requests_total{reason="too_large"}']
 
 
 @pytest.mark.parametrize("chunked", [False, True])

@@ -30,6 +30,7 @@ __all__ = [
 ]
 
 _USUAL_PORT = 8080
+_FRAMING_BYTES = 64  # no less than what the spool adds to the records of one request
 _NEEDS_LISTEN = ("token_file", "tls_cert", "tls_key", "insecure_listen", "max_request")
 
 
@@ -205,11 +206,14 @@ def _limits(values: dict[str, Any]) -> IntakeLimits:
     request_bytes = values["max_request"]
     if request_bytes < 1:
         raise UsageError("--max-request takes at least one byte")
-    # A larger one would be told to come again for ever.
-    request_bytes = min(request_bytes, values.get("spool_limit") or request_bytes)
+    # What is larger would be told to come again for ever; lines may be longer than the request.
+    spool_bytes = values.get("spool_limit")
+    if spool_bytes is not None:
+        request_bytes = min(request_bytes, spool_bytes)
     return replace(
         usual,
         max_record_bytes=values.get("max_record") or usual.max_record_bytes,
         max_request_bytes=request_bytes,
+        max_group_bytes=None if spool_bytes is None else spool_bytes - _FRAMING_BYTES,
         max_pending_bytes=max(usual.max_pending_bytes, 2 * request_bytes),
     )
