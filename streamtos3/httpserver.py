@@ -98,6 +98,7 @@ def run_server(
         access_log=False,
         proxy_headers=False,
         server_header=False,
+        backlog=limits.backlog,
         limit_concurrency=limits.max_connections,
         timeout_keep_alive=limits.keep_alive_s,
         timeout_graceful_shutdown=limits.grace_s,

@@ -40,12 +40,18 @@ class Recipient(Protocol):
 
 @dataclass(frozen=True)
 class IntakeLimits:
-    """How much senders may ask for at a time, and for how long."""
+    """How much senders may ask for at a time, and for how long.
+
+    max_group_bytes: of the records that one request becomes; None: any.
+    backlog: of connections that the kernel has taken and we have not.
+    """
 
     max_record_bytes: int = 1024**2
     max_request_bytes: int = 8 * 1024**2
+    max_group_bytes: int | None = None
     max_pending_bytes: int = 64 * 1024**2
     max_connections: int = 512
+    backlog: int = 256
     head_timeout_s: float = 10.0
     body_timeout_s: float = 60.0
     linger_s: float = 2.0

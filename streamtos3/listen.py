@@ -10,20 +10,21 @@ import ipaddress
 import os
 import socket
 import ssl
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 
 from .credentials import read_private_file
+from .descriptors import Descriptors, SparingListener, raise_limit
 from .errors import CredentialsError, UsageError
 from .intake import Intake, IntakeLimits, Recipient, Room
 from .latch import Latch
 
-__all__ = ["Address", "TlsFiles", "check_exposure", "parse_address", "read_token", "serve"]
+__all__ = ["Address", "TlsFiles", "bind", "check_exposure", "parse_address", "read_token", "serve"]
 
 _LOOPBACK = "127.0.0.1"
 _FORM = "write it as HOST:PORT, such as 127.0.0.1:8080 or [::1]:8080"
 _TOKEN_FORM = "it holds one line, the token"
-_BACKLOG = 256
 _USUAL_LIMITS = IntakeLimits()
 
 
@@ -107,6 +108,30 @@ def check_exposure(
     return None
 
 
+def bind(address: Address) -> socket.socket:
+    """A socket that has the address, for `serve`; who connects is refused until then.
+
+    UsageError where nothing can listen there, or a library for it is missing.
+    """
+    with _extra():
+        from . import httpserver, metrics, reception  # noqa: F401 - missing ones are said now
+    with _usable(address):
+        found = socket.getaddrinfo(
+            address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )
+        family, _, _, _, where = min(found, key=lambda each: each[0] != socket.AF_INET)
+        bound = socket.socket(family, socket.SOCK_STREAM)
+        try:
+            bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if family == socket.AF_INET6:
+                bound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            bound.bind(where)
+        except OSError:
+            bound.close()
+            raise
+    return bound
+
+
 def serve(
     recipient: Recipient,
     *,
@@ -116,28 +141,32 @@ def serve(
     tls: TlsFiles | None = None,
     limits: IntakeLimits = _USUAL_LIMITS,
     on_listening: Callable[[str], None] = lambda url: None,
+    bound: socket.socket | None = None,
 ) -> None:
     """Take events and hand them to `recipient` until `latch` fails; then return.
 
     `on_listening` is called with the URL once connections are accepted. At the end no more are,
     and what is under way is answered. An error of the recipient, other than a full spool and
-    Stopped, fails the latch and is raised at the end. UsageError where nothing can listen.
+    Stopped, fails the latch and is raised at the end. UsageError where nothing can listen; to
+    hear that earlier, `bind` first, and give the socket as `bound`, which is closed at the end.
+
+    The process may have more open files from then on, where its hard limit allows, and some of
+    them are never a sender's.
     """
-    try:
+    with _extra():
         from .httpserver import run_server
         from .metrics import SinkMetrics
         from .reception import Reception
-    except ModuleNotFoundError as error:
-        raise UsageError(
-            f"listening needs {error.name}, which is not installed",
-            hint="pip install 'streamtos3[sink]'",
-        ) from error
     context = tls.context() if tls else None
-    with _listener(address) as listener:
+    descriptors = raise_limit()
+    limits = _within(limits, descriptors)
+    with SparingListener(bound or bind(address), descriptors) as listener:
+        with _usable(address):  # another may have bound it, too, and have listened first
+            listener.listen(limits.backlog)
         room = Room(limits.max_pending_bytes)
         intake = Intake(recipient, latch.fail)
         reception = Reception(intake, room, SinkMetrics(recipient, intake, room), limits, token)
-        bound = Address(address.host, listener.getsockname()[1])
+        at = Address(address.host, listener.getsockname()[1])
         try:
             run_server(
                 reception.application(),
@@ -145,7 +174,7 @@ def serve(
                 context,
                 limits,
                 latch,
-                on_started=lambda: on_listening(f"http{'s' if tls else ''}://{bound}"),
+                on_started=lambda: on_listening(f"http{'s' if tls else ''}://{at}"),
                 on_ending=reception.end,
             )
         finally:
@@ -154,14 +183,29 @@ def serve(
         raise intake.error
 
 
-def _listener(address: Address) -> socket.socket:
-    """A bound socket that the server will listen on."""
+def _within(limits: IntakeLimits, descriptors: Descriptors) -> IntakeLimits:
+    """`limits` with no more connections than there are descriptors, the double still answered."""
+    connections = min(limits.max_connections, descriptors.for_senders // 2)
+    return replace(limits, max_connections=connections)
+
+
+@contextmanager
+def _extra() -> Iterator[None]:
+    """UsageError where a library is missing that is imported inside."""
     try:
-        found = socket.getaddrinfo(
-            address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )
-        family, _, _, _, where = min(found, key=lambda each: each[0] != socket.AF_INET)
-        return socket.create_server(where[:2], family=family, backlog=_BACKLOG)
+        yield
+    except ModuleNotFoundError as error:
+        raise UsageError(
+            f"listening needs {error.name}, which is not installed",
+            hint="pip install 'streamtos3[sink]'",
+        ) from error
+
+
+@contextmanager
+def _usable(address: Address) -> Iterator[None]:
+    """UsageError where nothing can listen on the address."""
+    try:
+        yield
     except socket.gaierror as error:
         raise UsageError(f"cannot listen on {address}: {_reason(error)}") from error
     except OSError as error:  # whose text repeats the address

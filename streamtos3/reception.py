@@ -147,6 +147,11 @@ class Reception:
         return Response(status_code=202)
 
     async def _store(self, lines: list[bytes]) -> None:
+        limit = self._limits.max_group_bytes
+        if limit is not None and (size_bytes := sum(map(len, lines))) > limit:
+            raise _Refusal(
+                413, "too_large", f"{size_bytes} bytes would be stored, {limit} are possible"
+            )
         outcome = await asyncio.wrap_future(self._intake.submit(lines))
         if outcome is Outcome.FULL:
             raise self._later("spool_full", "the spool is full until some of it is uploaded")

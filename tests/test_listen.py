@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import http.client
 import json
+import re
+import shutil
 import signal
 import socket
 import ssl
@@ -28,6 +30,7 @@ from streamtos3.latch import Latch, Stopped
 from streamtos3.listen import (
     Address,
     TlsFiles,
+    bind,
     check_exposure,
     parse_address,
     read_token,
@@ -326,6 +329,19 @@ print(signal.getsignal(signal.SIGINT) is mine, threading.active_count())
 # What is bounded
 
 
+def test_lines_that_could_never_be_stored_are_413_however_small_their_request_is() -> None:
+    limits = IntakeLimits(max_request_bytes=1000, max_group_bytes=1000, linger_s=0.2)
+    with listening(limits=limits) as sink:
+        headers = {f"ce_{name}": value for name, value in event(1).items()}
+        image = {"content_type": "image/png", **headers}
+        answer = sink.request("POST", "/", b"\xff" * 900, **image)  # 1200 in Base64
+        assert (answer.status, sink.recipient.appends) == (413, [])
+        assert re.match(r"1\d{3} bytes would be stored, 1000 are possible", reason(answer.body))
+        assert sink.request("POST", "/", b"\xff" * 500, **image).status == 202
+        assert sink.post(*(event(number) for number in range(9))).status == 202
+        assert _metrics(sink.port)['streamtos3_sink_rejected_requests_total{reason="too_large"}']
+
+
 @pytest.mark.parametrize("chunked", [False, True])
 def test_a_large_request_is_413_while_it_comes(chunked: bool) -> None:
     with listening(limits=QUICK) as sink:
@@ -558,6 +574,42 @@ def test_an_address_in_use_is_a_usage_error() -> None:
             serve(ListRecipient(), address=address, latch=latch)
     assert caught.value.message == f"cannot listen on {address}: address already in use"
     assert caught.value.exit_status == 2
+
+
+def test_an_address_is_taken_by_bind_and_listened_on_by_serve() -> None:
+    bound = bind(Address("127.0.0.1", 0))
+    address = Address("127.0.0.1", bound.getsockname()[1])
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection((address.host, address.port))
+    with Latch() as latch:
+
+        def answered(url: str) -> None:
+            assert url == f"http://{address}"
+            socket.create_connection((address.host, address.port), timeout=WAIT_S).close()
+            with pytest.raises(UsageError, match="address already in use"):
+                bind(address)
+            latch.fail(Interrupted(signal.SIGTERM))
+
+        serve(ListRecipient(), address=address, latch=latch, on_listening=answered, bound=bound)
+    assert bound.fileno() == -1
+
+
+def test_of_two_that_have_bound_an_address_the_second_to_listen_is_told() -> None:
+    first = bind(Address("127.0.0.1", 0))
+    address = Address("127.0.0.1", first.getsockname()[1])
+    second = bind(address)
+    with first, Latch() as latch:
+        first.listen()
+        with pytest.raises(UsageError, match="address already in use"):
+            serve(ListRecipient(), address=address, latch=latch, bound=second)
+
+
+@pytest.mark.skipif(shutil.which("ss") is None, reason="there is no ss to show it")
+def test_the_backlog_is_the_one_that_the_limits_say() -> None:
+    with listening(limits=IntakeLimits(backlog=7, grace_s=1)) as sink:
+        command = ["ss", "-Hltn", f"sport = :{sink.port}"]
+        shown = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+        assert shown.split()[2] == "7"
 
 
 def test_a_host_that_nobody_knows_is_a_usage_error() -> None:

@@ -23,6 +23,7 @@ from streamtos3.cli.options import connection_options, option
 from streamtos3.errors import CredentialsError, StreamToS3Error, UsageError
 from streamtos3.listen import Address
 from streamtos3.model import Credentials
+from streamtos3.spool import Spool
 from tests.test_vance import ACCESS_KEY, REFERENCE_CONFIG, SECRET_KEY, config, encoded, secret
 from tests.tls import new_certificate
 
@@ -109,10 +110,27 @@ def test_listening_needs_a_spool() -> None:
 
 @pytest.mark.parametrize(
     "words",
-    [["--token-file", "x"], ["--tls-cert", "x"], ["--tls-key", "x"], ["--insecure-listen"]],
+    [
+        ["--token-file", "x"],
+        ["--tls-cert", "x"],
+        ["--tls-key", "x"],
+        ["--insecure-listen"],
+        ["--max-request", "8MiB"],
+    ],
 )
 def test_what_goes_with_listening_goes_with_nothing_else(words: list[str]) -> None:
     assert message(["s3://b/p", *words]) == f"{words[0]} goes with --listen"
+
+
+@pytest.mark.parametrize(
+    "name", ["listen", "token-file", "tls-cert", "tls-key", "vance-config", "vance-secret"]
+)
+def test_a_variable_that_nobody_set_does_not_mean_none(name: str) -> None:
+    """`--token-file "$TOKEN_FILE"` must not listen without a token; in the environment it may."""
+    others = () if name == "listen" else ("--listen", ":1")
+    result = CliRunner().invoke(sink, ["s3://b/p", *SPOOL, *others, f"--{name}", ""])
+    assert (result.exit_code, f"'--{name}': it is empty" in result.stderr) == (2, True)
+    assert listening("--listen", ":1", **{f"STREAMTOS3_{name.upper().replace('-', '_')}": ""})
 
 
 def test_beyond_loopback_a_token_is_needed(tmp_path: Path) -> None:
@@ -155,6 +173,18 @@ def test_a_request_has_at_least_one_byte() -> None:
 def test_no_request_is_taken_that_the_spool_could_never_hold() -> None:
     limits = listening("--listen", ":1", "--spool-limit", "1000").limits
     assert limits.max_request_bytes == 1000
+
+
+@pytest.mark.parametrize("limit_bytes", [1000, 1024 * MIB])
+def test_what_is_taken_of_one_request_fits_into_an_empty_spool(
+    limit_bytes: int, tmp_path: Path
+) -> None:
+    limits = listening("--listen", ":1", "--spool-limit", str(limit_bytes)).limits
+    spool = Spool(str(tmp_path), limit_bytes)
+    assert limits.max_group_bytes is not None and limits.max_group_bytes > limit_bytes - 100
+    assert spool.has_room(limits.max_group_bytes)
+    assert not spool.has_room(limit_bytes)
+    spool.close()
 
 
 # The reference's configuration

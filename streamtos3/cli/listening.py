@@ -30,22 +30,43 @@ __all__ = [
 ]
 
 _USUAL_PORT = 8080
-_NEEDS_LISTEN = ("token_file", "tls_cert", "tls_key", "insecure_listen")
+_FRAMING_BYTES = 64  # no less than what the spool adds to the records of one request
+_NEEDS_LISTEN = ("token_file", "tls_cert", "tls_key", "insecure_listen", "max_request")
+
+
+def _given(value: str) -> str:
+    """Some text: an empty one is a shell variable that nobody set, and would mean no token."""
+    if not value:
+        raise click.BadParameter("it is empty")
+    return value
+
 
 listen_options = together(
     option(
         "--listen",
+        type=_given,
         metavar="HOST:PORT",
         help="Receive CloudEvents over HTTP instead of reading standard input. Needs --spool."
         " Without HOST on loopback; port 0 is any that is free.",
     ),
     option(
         "--token-file",
+        type=_given,
         metavar="FILE",
         help="Senders must give the bearer token in FILE, which only its owner may read.",
     ),
-    option("--tls-cert", metavar="FILE", help="Listen with HTTPS: the certificate and its chain."),
-    option("--tls-key", metavar="FILE", help="Its key, where that is not in the same file."),
+    option(
+        "--tls-cert",
+        type=_given,
+        metavar="FILE",
+        help="Listen with HTTPS: the certificate and its chain.",
+    ),
+    option(
+        "--tls-key",
+        type=_given,
+        metavar="FILE",
+        help="Its key, where that is not in the same file.",
+    ),
     option(
         "--insecure-listen", is_flag=True, help="Listen beyond loopback without asking for a token."
     ),
@@ -58,11 +79,13 @@ listen_options = together(
     ),
     option(
         "--vance-config",
+        type=_given,
         metavar="FILE",
         help="config.json of the Vance S3 sink: listen as it does; no destination is needed.",
     ),
     option(
         "--vance-secret",
+        type=_given,
         metavar="FILE",
         help="secret.json of the Vance S3 sink, which only its owner may read.",
     ),
@@ -108,12 +131,8 @@ def options_with(values: dict[str, Any], vance: VanceSettings | None) -> dict[st
         "flush_interval": vance.flush_interval_s,
         "partition": vance.partition,
     }
-    context = click.get_current_context()
     taken = {
-        name: value
-        for name, value in offered.items()
-        if value is not None
-        and context.get_parameter_source(name) is click.core.ParameterSource.DEFAULT
+        name: value for name, value in offered.items() if value is not None and not _is_said(name)
     }
     return {**values, **taken}
 
@@ -134,7 +153,7 @@ def listening_from(values: dict[str, Any], vance: VanceSettings | None) -> Liste
     """
     if values["listen"] is None and vance is None:
         for name in _NEEDS_LISTEN:
-            if values[name]:
+            if values[name] and _is_said(name):
                 raise UsageError(f"--{name.replace('_', '-')} goes with --listen")
         return None
     if not values.get("spool"):
@@ -159,6 +178,12 @@ def listening_from(values: dict[str, Any], vance: VanceSettings | None) -> Liste
     return Listening(address, token, tls, _limits(values))
 
 
+def _is_said(name: str) -> bool:
+    """Whether somebody has set this option, anywhere."""
+    source = click.get_current_context().get_parameter_source(name)
+    return source is not click.core.ParameterSource.DEFAULT
+
+
 def _address(given: str | None, vance: VanceSettings | None) -> Address:
     if given is not None:
         return parse_address(given)
@@ -181,11 +206,14 @@ def _limits(values: dict[str, Any]) -> IntakeLimits:
     request_bytes = values["max_request"]
     if request_bytes < 1:
         raise UsageError("--max-request takes at least one byte")
-    # A larger one would be told to come again for ever.
-    request_bytes = min(request_bytes, values.get("spool_limit") or request_bytes)
+    # What is larger would be told to come again for ever; lines may be longer than the request.
+    spool_bytes = values.get("spool_limit")
+    if spool_bytes is not None:
+        request_bytes = min(request_bytes, spool_bytes)
     return replace(
         usual,
         max_record_bytes=values.get("max_record") or usual.max_record_bytes,
         max_request_bytes=request_bytes,
+        max_group_bytes=None if spool_bytes is None else spool_bytes - _FRAMING_BYTES,
         max_pending_bytes=max(usual.max_pending_bytes, 2 * request_bytes),
     )
