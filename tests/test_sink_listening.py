@@ -222,3 +222,17 @@ def test_what_makes_no_sense_is_status_2_before_anything_is_opened(
         assert program.wait() == 2
         assert said in program.stderr
     assert not spool.exists()
+
+
+def test_an_address_in_use_is_said_before_anything_is_uploaded(
+    store: Store, tmp_path: Path
+) -> None:
+    spool = tmp_path / "spool"
+    with listening(store, tmp_path / "other") as (program, netloc):
+        words = ("sink", "--listen", netloc, "--spool", spool, f"s3://{store.bucket}/p")
+        with store.start(*words) as second:
+            assert second.wait() == 2
+            assert "address already in use" in second.stderr
+        assert not spool.exists()
+        program.send(signal.SIGTERM)
+        assert program.wait() == 0

@@ -237,13 +237,12 @@ def _run(
     listening: Listening | None,
     values: dict[str, Any],
 ) -> None:
-    from ..records import store_lines
     from ..sink import Sink
-    from ..source import take_standard_input
     from ..spool import Spool
     from .signals import on_signals
 
-    source = None if listening else take_standard_input()
+    quiet = values["quiet"]
+    fill = _from_lines(values["max_record"]) if listening is None else _from_http(listening, quiet)
     show = Show({**values, "progress": False})
     spool = Spool(values["spool"], values["spool_limit"]) if values["spool"] else None
     told = {**values, "receipt": None}
@@ -253,38 +252,47 @@ def _run(
 
     with (
         Sink(sink_options, options, spool=spool, on_stored=on_stored, on_event=show) as running,
-        on_signals(_Interrupts(running, quiet=values["quiet"])),
+        on_signals(_Interrupts(running, quiet=quiet)),
     ):
         running.check()
         running.store_left()
         with running.ticking():
-            if source is not None:
-                store_lines(source, running, values["max_record"])
-            elif listening is not None:
-                _listen(running, listening, quiet=values["quiet"])
-        if not values["quiet"]:
+            fill(running)
+        if not quiet:
             _say_total(running.figures())
 
 
-def _listen(running: Sink, listening: Listening, *, quiet: bool) -> None:
-    from ..listen import serve
+def _from_lines(max_record_bytes: int) -> Callable[[Sink], None]:
+    """Standard input, taken at once, before anybody asks for credentials."""
+    from ..records import store_lines
+    from ..source import take_standard_input
 
-    def on_listening(url: str) -> None:
-        if not quiet:
-            say(f"listening on {url}")
+    source = take_standard_input()
+    return lambda running: store_lines(source, running, max_record_bytes)
 
-    try:
-        serve(
-            running,
-            address=listening.address,
-            latch=running.reading,
-            token=listening.token,
-            tls=listening.tls,
-            limits=listening.limits,
-            on_listening=on_listening,
-        )
-    finally:
-        running.finish()
+
+def _from_http(listening: Listening, quiet: bool) -> Callable[[Sink], None]:
+    """The address, taken at once: that it is in use is said before anything is uploaded."""
+    from ..listen import bind, serve
+
+    bound = bind(listening.address)
+
+    def fill(running: Sink) -> None:
+        try:
+            serve(
+                running,
+                address=listening.address,
+                latch=running.reading,
+                token=listening.token,
+                tls=listening.tls,
+                limits=listening.limits,
+                on_listening=lambda url: None if quiet else say(f"listening on {url}"),
+                bound=bound,
+            )
+        finally:
+            running.finish()
+
+    return fill
 
 
 class _Interrupts:
