@@ -30,7 +30,6 @@ __all__ = [
 ]
 
 _USUAL_PORT = 8080
-_FRAMING_BYTES = 64  # no less than what the spool adds to the records of one request
 _NEEDS_LISTEN = ("token_file", "tls_cert", "tls_key", "insecure_listen", "max_request")
 
 
@@ -214,6 +213,6 @@ def _limits(values: dict[str, Any]) -> IntakeLimits:
         usual,
         max_record_bytes=values.get("max_record") or usual.max_record_bytes,
         max_request_bytes=request_bytes,
-        max_group_bytes=None if spool_bytes is None else spool_bytes - _FRAMING_BYTES,
+        max_group_bytes=None if spool_bytes is None else spool_bytes // 2,
         max_pending_bytes=max(usual.max_pending_bytes, 2 * request_bytes),
     )
