@@ -105,8 +105,10 @@ class ArchiveSource:
                 break
             yield self._buffer[:count]
             left_bytes -= count
+        # Some files say that they are empty and are not: those of /proc, and what has grown.
+        holds_more = not left_bytes and file.readinto(self._buffer[:1], self._latch)
         file.finish(self._latch)
-        if file.changed or left_bytes:
+        if file.changed or left_bytes or holds_more:
             self.changed.append(path)
         left_bytes += -file.status.st_size % tarfile.BLOCKSIZE
         while left_bytes:
@@ -119,7 +121,7 @@ class ArchiveSource:
 def archive_key(key: str, directory: str, codec: str | None) -> str:
     """The key of the archive: the directory's name where `key` is a prefix, and the ending."""
     if not key or key.endswith("/"):
-        name = os.path.basename(os.path.realpath(directory))
+        name = os.path.basename(os.path.abspath(directory))
         if not name:
             raise UsageError(
                 f"{directory} has no name that the archive could have", hint="give it a key"

@@ -70,7 +70,9 @@ class Publication:
     ) -> None:
         self._selection = selection
         self._at_once, self._memory_bytes = share_memory(
-            options.memory_bytes, options.chunk_bytes, min(files, len(selection.items))
+            options.memory_bytes,
+            options.chunk_bytes,
+            min(files, options.jobs, len(selection.items)),
         )
         self._options = replace(options, digests=("sha256",))
         self._latch = latch
@@ -170,6 +172,14 @@ class Publication:
             self._ledger.note_unread(Unread(item.path, error.message))
             if error.left_behind:
                 self._emit(Warned(f"left behind: {error.left_behind}"))
+        except Exception as error:
+            # Where the store goes away each upload may fail by itself: the first error is told,
+            # with what all of them have left.
+            first = self._latch.first(error)
+            left_behind = getattr(error, "left_behind", None)
+            if first is not error and left_behind:
+                leave_behind(first, left_behind)
+            raise
         finally:
             with self._latch.condition:
                 self._upload_ids.pop(item.path, None)

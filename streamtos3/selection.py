@@ -77,6 +77,8 @@ def select_files(
 ) -> Selection:
     """Every file under its own path below `prefix`. UsageError where a key will not do."""
     prefix = prefix + "/" if prefix and not prefix.endswith("/") else prefix
+    if prefix:  # what somebody typed, which is held to more than the name of a file is
+        check_destination_name(bucket, prefix)
     items = [
         Item(each.path, prefix + each.path, each.size_bytes, partial(_open_file, tree, each.path))
         for each in tree.of("file")

@@ -1,6 +1,6 @@
 """A regular file that tells afterwards whether it stayed what it was while it was read.
 
-Compared are size, time of change and identity, before the first byte and after the last one. A
+Compared are size, modification time and identity, before the first byte and after the last one. A
 change that alters none of them cannot be seen.
 """
 

@@ -271,3 +271,15 @@ def test_the_archives_key(tmp_path: Path, key: str, codec: str | None, expected:
 def test_the_root_directory_has_no_name_for_an_archive() -> None:
     with pytest.raises(UsageError, match="/ has no name"):
         archive_key("p/", "/", None)
+
+
+def test_a_file_that_says_it_is_empty_and_is_not_is_named() -> None:
+    """As those of /proc do: in the archive it has no content, and nobody must believe that."""
+    directory = Path("/proc/sys/kernel/keys")
+    if not directory.is_dir():
+        pytest.skip("no such files here")
+    source = source_of(directory)
+    with tarfile.open(fileobj=io.BytesIO(read(source))) as archive:
+        names = [member.name for member in archive.getmembers() if member.isfile()]
+    assert names
+    assert sorted(source.changed) == sorted(names)

@@ -591,11 +591,14 @@ def test_an_archive_whose_parts_cannot_be_stored_leaves_nothing(
 
 
 @pytest.mark.parametrize(
-    "memory, files, at_once",
-    [("1GiB", 4, 4), ("1GiB", 100, 6), ("20MiB", 4, 2), ("1MiB", 4, 1), ("1GiB", 1, 1)],
+    "memory, files, jobs, at_once",
+    [
+        *[("1GiB", 4, 12, 4), ("1GiB", 100, 12, 6), ("20MiB", 4, 12, 2), ("1MiB", 4, 12, 1)],
+        *[("1GiB", 1, 12, 1), ("1GiB", 4, 2, 2), ("1GiB", 4, 1, 1)],
+    ],
 )
 def test_memory_and_connections_are_shared_out_among_the_files(
-    site: Site, monkeypatch: pytest.MonkeyPatch, memory: str, files: int, at_once: int
+    site: Site, monkeypatch: pytest.MonkeyPatch, memory: str, files: int, jobs: int, at_once: int
 ) -> None:
     site.add({str(number): b"x" for number in range(6)})
     shares = []
@@ -606,7 +609,28 @@ def test_memory_and_connections_are_shared_out_among_the_files(
         return real(*arguments, **more)
 
     monkeypatch.setattr(publish_module, "upload", spy)
-    outcome = site.publish("r/", "--memory", memory, "--files", files, "-j", "12")
+    outcome = site.publish("r/", "--memory", memory, "--files", files, "-j", jobs)
     assert outcome.status == 0, outcome.stderr
     total_bytes = {"1GiB": 1024 * MIB, "20MiB": 20 * MIB, "1MiB": MIB}[memory]
-    assert set(shares) == {(total_bytes // at_once, 12 // at_once)}
+    assert set(shares) == {(total_bytes // at_once, jobs // at_once)}
+
+
+def test_uploads_that_fail_each_by_itself_are_all_named(site: Site, proxy: FaultProxy) -> None:
+    """The store goes away: each upload uses up its own retries, and cannot be aborted."""
+    site.add({str(number): payload(12 * MIB, number) for number in range(4)})
+    proxy.faults = [
+        Fault("put-part", "503", times=-1, part=2),
+        Fault("abort", "503", times=-1),
+    ]
+    outcome = site.publish("r/", **site.through(proxy))
+    assert outcome.status == 8
+    left = site.uploads()
+    assert len(left) > 1
+    assert [upload_id for _, upload_id in left if upload_id not in outcome.stderr] == []
+
+
+@pytest.mark.parametrize("where", ["pre\nfix/", "../", "a/../b/", "./"])
+def test_a_prefix_is_held_to_what_a_key_that_was_typed_is(site: Site, where: str) -> None:
+    site.add({"a": b"x"})
+    assert site.publish(where).status == 2
+    assert site.stored() == {}

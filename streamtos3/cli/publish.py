@@ -162,7 +162,10 @@ def _run(selection: Selection, options: Options, values: dict[str, Any], latch: 
     show = Show(values, "published")
     interrupts = Interrupts(latch, show, finish=False)
     with on_signals(interrupts), closing(interrupts):
+        from ..descriptors import raise_limit
         from ..publish import Publication
+
+        raise_limit()  # a file, a latch and connections for each of --files
 
         def on_event(event: Event) -> None:
             show(event)
