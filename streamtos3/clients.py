@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import threading
+import weakref
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -72,6 +73,7 @@ class Clients:
         self._session: Any = None
         self._authorities: SSLContext | None = None
         self._keyfile: Credentials | None = None
+        self._bundle_in_memory: str | None = None
         self._lock = threading.Lock()
 
     def get(self, patience: Patience) -> S3Client:
@@ -139,7 +141,7 @@ class Clients:
             "s3",
             region_name=how.region,
             endpoint_url=how.endpoint_url,
-            verify=_bundle(how.ca_bundle) if how.verify_tls else False,
+            verify=self._bundle() if how.verify_tls else False,
             config=config,
             **keys,
         )
@@ -169,6 +171,25 @@ class Clients:
             self._keyfile = read_keyfile(how.keyfile, allow_insecure=how.insecure_keyfile)
         return self._keyfile
 
+    def _bundle(self) -> str | None:
+        """A file with the certificates of the CA bundle, which may be a directory.
+
+        botocore takes only a file, and reads it for each connection. One in memory, because
+        nothing is written to the disk, for as long as these clients are used.
+        """
+        path = self._connection.ca_bundle
+        if path is None or not os.path.isdir(path):
+            return path
+        if self._bundle_in_memory is None:
+            certificates = b"\n".join(
+                each.read_bytes() for each in sorted(Path(path).iterdir()) if each.is_file()
+            )
+            fd = os.memfd_create("streamtos3-ca", os.MFD_CLOEXEC)
+            weakref.finalize(self, os.close, fd).atexit = False
+            os.write(fd, certificates)
+            self._bundle_in_memory = f"/proc/self/fd/{fd}"
+        return self._bundle_in_memory
+
 
 def _kind_of_client(patience: Patience) -> Patience:
     """The patience of the client that serves."""
@@ -184,21 +205,6 @@ def _has_request_timeouts() -> bool:
 
     version = tuple(int(number) for number in botocore.__version__.split(".")[:2])
     return version >= _FIRST_WITH_REQUEST_TIMEOUTS
-
-
-def _bundle(path: str | None) -> str | None:
-    """A file with the certificates of `path`, which may be a directory.
-
-    botocore takes only a file. One in memory, because nothing is written to the disk.
-    """
-    if path is None or not os.path.isdir(path):
-        return path
-    certificates = b"\n".join(
-        each.read_bytes() for each in sorted(Path(path).iterdir()) if each.is_file()
-    )
-    fd = os.memfd_create("streamtos3-ca", os.MFD_CLOEXEC)
-    os.write(fd, certificates)
-    return f"/proc/self/fd/{fd}"
 
 
 def _wait(answer_s: float, context: dict[str, Any], **_: Any) -> None:

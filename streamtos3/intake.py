@@ -35,7 +35,7 @@ class Recipient(Protocol):
         """
 
     def figures(self) -> SinkFigures:
-        """What has been done so far; may wait for an append that is under way."""
+        """What has been done so far; never waits for an append that is under way."""
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,13 @@ from .clients import Clients
 from .compress import CompressedSource
 from .crew import Crew
 from .engine import upload
-from .errors import ExistsError, Interrupted, UnprovedError, UnprovedReadError
+from .errors import (
+    ExistsError,
+    Interrupted,
+    UnprovedError,
+    UnprovedReadError,
+    leave_behind,
+)
 from .latch import Latch, Stopped
 from .model import Event, Options, Receipt, Retrying, SinkFigures, Warned
 from .proof import verify_object
@@ -100,8 +106,11 @@ class Shipping:
     def fail(self, error: BaseException) -> None:
         """Keep the first error and end the reading; uploads under way come to their own end."""
         with self.changed:
+            left_behind = getattr(error, "left_behind", None)
             if self.error is None:
                 self.error = error
+            elif error is not self.error and left_behind:
+                leave_behind(self.error, left_behind)
             self.changed.notify_all()
         self._reading.fail(error)
 

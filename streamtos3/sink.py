@@ -28,7 +28,7 @@ from .cutting import (
     records_that_fit,
     records_within,
 )
-from .errors import Interrupted, SpoolError, SpoolFullError
+from .errors import Interrupted, SpoolError, SpoolFullError, leave_behind
 from .feed import FedRecords, Feed
 from .latch import Latch, Stopped
 from .model import Event, Options, Receipt, SinkFigures, Warned
@@ -224,8 +224,9 @@ class Sink:
         if error is None or error is self._stopped:
             error = self._shipping.unproved
         if error is not None:
-            left = (getattr(error, "left_behind", None), self._what_is_left())
-            vars(error)["left_behind"] = "; ".join(filter(None, left)) or None
+            left_behind = self._what_is_left()
+            if left_behind:
+                leave_behind(error, left_behind)
             raise error
 
     def figures(self) -> SinkFigures:

@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
@@ -817,3 +818,36 @@ def test_a_missing_compression_library_is_said_before_anything_is_read(
     monkeypatch.setitem(sys.modules, "compression", None)
     with pytest.raises(UsageError, match="zstd needs a library"):
         Sink(SinkOptions("bucket", compress="zstd"))
+
+
+def test_uploads_that_fail_each_by_itself_are_all_named(
+    s3: S3Client,
+    bucket: str,
+    seaweed: SeaweedFS,
+    proxy: FaultProxy,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    """The service refuses the second part of each, and will not abort them either."""
+    proxy.faults = [
+        Fault("put-part", "access-denied", times=-1, part=2),
+        Fault("abort", "access-denied", times=-1),
+    ]
+    record = payload(6 * MIB).replace(b"\n", b" ") + b"\n"
+    options = replace(through(seaweed, proxy, monkeypatch), chunk_bytes=5 * MIB)
+    with opened(
+        bucket,
+        spool=str(tmp_path / "spool"),
+        limit=64 * MIB,
+        options=options,
+        cut=rules(max_records=1),
+    ) as sink:
+        with suppress(Stopped):
+            sink.append([record] * 4)
+        with pytest.raises(RefusedError) as caught:
+            sink.finish()
+    left = open_uploads(s3, bucket)
+    said = caught.value.left_behind or ""
+    assert left
+    assert [upload_id for _, upload_id in left if upload_id not in said] == []
+    assert "records in the spool" in said

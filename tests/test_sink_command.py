@@ -182,7 +182,7 @@ def test_a_missing_bucket_is_said_while_the_producer_is_silent(store: Store) -> 
 # Signals
 
 
-@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 @pytest.mark.parametrize("with_spool", [False, True])
 def test_a_signal_commits_what_was_read(
     store: Store, tmp_path: Path, signum: int, with_spool: bool

@@ -204,6 +204,21 @@ def test_the_references_own_configuration_is_all_it_needs(store: Store, tmp_path
     assert stored(store) == ["a", "b", "c"]
 
 
+def test_a_signal_before_s3_has_answered_is_128_and_nothing_has_listened(tmp_path: Path) -> None:
+    env = {
+        "AWS_ENDPOINT_URL": "http://127.0.0.1:1",
+        "AWS_ACCESS_KEY_ID": "a",
+        "AWS_SECRET_ACCESS_KEY": "b",
+        "AWS_DEFAULT_REGION": "us-east-1",
+    }
+    words = ("sink", "--listen", "127.0.0.1:0", "--spool", tmp_path / "spool", "s3://bkt/p")
+    with Running(*words, env=env) as program:
+        program.wait_until_said("no answer from http://127.0.0.1:1")
+        program.send(signal.SIGTERM)
+        assert program.wait() == 128 + signal.SIGTERM
+        assert "listening on" not in program.stderr
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import io
 import os
 import ssl
@@ -82,6 +83,42 @@ def test_a_stranger_is_refused_after_another_was_trusted(tmp_path: Path) -> None
         with pytest.raises(StreamToS3Error, match="(?i)certificate"):
             upload(io.BytesIO(b"x"), "bkt", "l", options=options_of(fake.endpoint_url, strange))
     assert set(fake.objects) == {("bkt", "k")}
+
+
+def test_a_directory_of_certificates_takes_one_descriptor_until_its_clients_go(
+    tmp_path: Path,
+) -> None:
+    """However many clients there are, and however often the credentials are read anew."""
+
+    def in_memory() -> int:
+        names = [
+            os.readlink(each.path) for each in os.scandir("/proc/self/fd") if each.is_symlink()
+        ]
+        return sum("memfd:streamtos3-ca" in name for name in names)
+
+    new_certificate(tmp_path)
+    before = in_memory()
+    ours = Clients(Connection("https://127.0.0.1:1", "us-east-1", ca_bundle=str(tmp_path)), 1)
+    for _ in range(3):
+        ours.get("brisk"), ours.get("parts")
+        assert in_memory() == before + 1
+        ours.forget_session()
+    del ours
+    gc.collect()
+    assert in_memory() == before
+
+
+def test_a_directory_of_certificates_is_still_trusted_after_credentials_were_read_anew(
+    tmp_path: Path,
+) -> None:
+    bundle = new_certificate(tmp_path)
+    with fake_over_tls(bundle) as fake:
+        fake.buckets.add("bkt")
+        connection = options_of(fake.endpoint_url, tmp_path).connection
+        ours = Clients(connection, 1)
+        for _ in range(2):
+            ours.get("brisk").head_bucket(Bucket="bkt")
+            ours.forget_session()
 
 
 def test_a_file_that_changed_is_read_again(tmp_path: Path) -> None:
