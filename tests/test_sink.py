@@ -265,8 +265,8 @@ def test_an_interval_without_records_makes_no_object(
 def test_every_record_is_stored_once_and_in_order_however_it_is_cut(
     s3: S3Client, bucket: str, tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
 ) -> None:
-    # Not the same one emptied: SeaweedFS removes folders that have become empty a little later,
-    # and with them what was put there meanwhile.
+    # Not the same one emptied: hypothesis may leave an example half way (at `draw`), and what was
+    # under way then is stored a moment later, among the records of the next example.
     prefix = uuid4().hex
     clock = SetClock()
     cut = CutRules(
