@@ -199,6 +199,25 @@ except SystemExit:
     assert loaded_by(program) == set()
 
 
+@pytest.mark.parametrize(("word", "loaded"), [("--help", set()), ("put", {"put", "destinations"})])
+def test_the_help_of_the_program_loads_no_command(word: str, loaded: set[str]) -> None:
+    """To load them all, for a line of each, once doubled its time; `put` shows it can fail."""
+    shown = f"""
+import sys
+from streamtos3.cli import program
+try:
+    program.main([{word!r}, "--help"], prog_name="streamtos3")
+except SystemExit:
+    pass
+names = [f"streamtos3.cli.{{name}}" for name in program.list_commands(None)]
+print("loaded", *(name.rpartition(".")[2] for name in names if name in sys.modules))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", shown], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert set(done.stdout.splitlines()[-1].split()[1:]) == loaded
+
+
 def test_the_library_loads_what_it_needs_when_it_is_used() -> None:
     """Or the two tests above could not fail."""
     assert {"tenacity"} <= loaded_by("import streamtos3; streamtos3.upload")

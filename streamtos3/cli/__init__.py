@@ -23,12 +23,17 @@ from .talk import say
 
 __all__ = ["main", "program"]
 
+# With what --help says of each: to ask the commands themselves would load them all.
 _COMMANDS = {
-    name: name
-    for name in (
-        *("put", "run", "sink", "publish"),
-        *("get", "verify", "etag", "destinations", "uploads"),
-    )
+    "put": "Store standard input, or a file, as one object (the default command).",
+    "run": "Store a command's output, but only if the command succeeds.",
+    "sink": "Store endless records as many objects, cut by time.",
+    "publish": "Store a directory: every file as an object, or all in one archive.",
+    "get": "Read an object back, proved, to standard output or a file.",
+    "verify": "Compare an object with a file, a stream, a receipt, or its own ETag.",
+    "etag": "Print the ETag that `put` would make of a file.",
+    "destinations": "List the destinations of the configuration file.",
+    "uploads": "List or abort unfinished multipart uploads.",
 }
 _DEFAULT = "put"
 
@@ -42,9 +47,14 @@ class _Program(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in _COMMANDS:
             return None
-        module = import_module(f".{_COMMANDS[cmd_name]}", __name__)
+        module = import_module(f".{cmd_name}", __name__)
         command: click.Command = getattr(module, cmd_name)
         return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the commands without loading them."""
+        with formatter.section("Commands"):
+            formatter.write_dl(list(_COMMANDS.items()))
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """A first word that names no command is an argument of the default one."""

@@ -270,7 +270,7 @@ def _values() -> dict[str, str]:
     }
 
 
-@click.command(short_help="List the destinations of the configuration file.")
+@click.command()
 @option("--config", metavar="FILE", help="The file.  [default: ~/.config/streamtos3/config.toml]")
 @option("--json", "as_json", is_flag=True, help="One JSON object a line.")
 def destinations(config: str | None, as_json: bool) -> None:

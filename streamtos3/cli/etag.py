@@ -13,7 +13,7 @@ from .options import option, size
 __all__ = ["etag"]
 
 
-@click.command(short_help="Print the ETag that `put` would make of a file.")
+@click.command()
 @click.argument("infile", metavar="FILE")
 @option(
     "-c", "--chunksize", type=size, default="8MiB", show_default=True, help="Part size, as in put."

@@ -36,9 +36,7 @@ _RANGE = re.compile(r"(?:bytes=)?(\d*)-(\d*)")
 _UNPROVED = ".unproved"
 
 
-@click.command(
-    cls=DestinationCommand, short_help="Read an object back, proved, to standard output or a file."
-)
+@click.command(cls=DestinationCommand)
 @click.argument("url", metavar="s3://BUCKET/KEY")
 @click.argument("outfile", required=False, metavar="[OUTFILE]")
 @option("--overwrite", is_flag=True, help="Replace an OUTFILE that exists.")

@@ -87,7 +87,6 @@ _publish_options = together(
 
 @click.command(
     cls=DestinationCommand,
-    short_help="Store a directory: every file as an object, or all in one archive.",
 )
 @click.argument("words", nargs=-1, metavar="DIR s3://BUCKET/PREFIX/")
 @destination_options

@@ -20,7 +20,6 @@ _USAGE = "streamtos3 [INFILE] s3://BUCKET/KEY; see streamtos3 put --help"
 
 @click.command(
     cls=DestinationCommand,
-    short_help="Store standard input, or a file, as one object (the default command).",
 )
 @click.argument("words", nargs=-1, metavar="[INFILE] s3://BUCKET/KEY")
 @destination_options

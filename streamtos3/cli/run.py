@@ -38,7 +38,6 @@ def _only_asks_for_help(args: list[str]) -> bool:
 
 @click.command(
     cls=_Run,
-    short_help="Store a command's output, but only if the command succeeds.",
     options_metavar="[OPTIONS]",
 )
 @click.argument("words", nargs=-1, metavar="s3://BUCKET/KEY -- COMMAND ...")

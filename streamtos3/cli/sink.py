@@ -121,9 +121,7 @@ _spool_options = together(
 )
 
 
-@click.command(
-    cls=DestinationCommand, short_help="Store endless records as many objects, cut by time."
-)
+@click.command(cls=DestinationCommand)
 @click.argument("place", required=False, metavar="s3://BUCKET/PREFIX")
 @destination_options
 @_cutting_options

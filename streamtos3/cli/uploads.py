@@ -39,7 +39,7 @@ _CLOCKS_DIFFER_S = 60.0
 _CONNECTIONS = 8
 
 
-@click.group(short_help="List or abort unfinished multipart uploads.", no_args_is_help=False)
+@click.group(no_args_is_help=False)
 def uploads() -> None:
     """Show and remove unfinished multipart uploads: their parts are invisible, and billed.
 

@@ -24,7 +24,6 @@ __all__ = ["verify"]
 
 @click.command(
     cls=DestinationCommand,
-    short_help="Compare an object with a file, a stream, a receipt, or its own ETag.",
 )
 @click.argument("url", metavar="s3://BUCKET/KEY")
 @click.argument("infile", required=False, metavar="[INFILE]")
