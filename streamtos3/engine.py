@@ -47,7 +47,6 @@ from .multipart import MultipartUpload
 from .naming import check_destination_name
 from .parts import PartPlan, plan_parts
 from .preflight import check_destination
-from .readback import proved_by_reading_back
 from .reader import Part, Reader
 from .resume import Leftover, find_leftover, infer_plan
 from .retry import Retrier
@@ -107,6 +106,8 @@ def upload(
             receipt = _Upload(stream, store, key, options, own_latch, guarded(on_event)).run()
             if options.verify != "readback":
                 return receipt
+            from .readback import proved_by_reading_back  # the way back costs start-up
+
             return proved_by_reading_back(receipt, options, client, own_latch)
         finally:
             stream.close()
