@@ -6,6 +6,7 @@ stored as far as it can be. `abort` ends them all.
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Callable
 from dataclasses import replace
@@ -13,6 +14,7 @@ from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
+from .buffers import share_memory
 from .clients import Clients
 from .compress import CompressedSource
 from .crew import Crew
@@ -26,9 +28,12 @@ from .errors import (
 )
 from .latch import Latch, Stopped
 from .model import Event, Options, Receipt, Retrying, SinkFigures, Warned
+from .preflight import check_destination
 from .proof import verify_object
+from .retry import Retrier
 from .source import Source
 from .spool import Spool, SpoolFile, SpoolSource
+from .store import Store
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
@@ -46,7 +51,7 @@ class Counted(Protocol):
 class Shipping:
     """Runs up to `at_once` uploads; `changed` guards what is counted here and in the sink.
 
-    options: of each upload; `memory_bytes` is one upload's share.
+    options: as for `sink.Sink`; the memory is shared out among the uploads.
     reading: failed with the first error.
     on_stored, on_event: see `sink.Sink`.
     """
@@ -55,7 +60,7 @@ class Shipping:
         self,
         options: Options,
         at_once: int,
-        client: S3Client | Clients,
+        client: S3Client | None,
         reading: Latch,
         on_stored: Callable[[Receipt], None],
         on_event: Callable[[Event], None],
@@ -65,18 +70,42 @@ class Shipping:
         self.stored_objects = 0
         self.error: BaseException | None = None
         self.unproved: UnprovedError | None = None
-        self._options = options
-        self._client = client
+        self._check_for_s = options.retries.check_for_s
+        self._at_once, self._options = _shares(options, at_once)
+        self._client = client or Clients(options.connection, options.jobs * self._at_once)
         self._reading = reading
         self._on_stored = on_stored
         self._on_event = on_event
         self._latch = Latch()
-        self._crew = Crew(at_once, self._latch)
+        self._crew = Crew(self._at_once, self._latch)
         self._stored_records = self._stored_bytes = 0
         self._pending: dict[str, datetime] = {}
         # Not `changed`: whoever holds that may be waiting for the very upload that reports.
         self._reports = threading.Lock()
         self._retries = 0
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether another upload would have to wait."""
+        return self.unfinished >= self._at_once
+
+    def check_place(self, bucket: str, key: str) -> None:
+        """Raise what would make the upload of `key` fail, as far as that can be known now."""
+        connection, settings = self._options.connection, self._options.settings
+        store = Store(bucket, connection, settings=settings, client=self._client)
+        retrier = Retrier(self._options.retries, self._reading, lambda event, _: self.note(event))
+        crew = Crew(1, self._reading)  # in a thread, so that a signal ends a hanging request
+        try:
+            crew.submit(
+                lambda: check_destination(
+                    store, retrier, key, overwrite=False, check_for_s=self._check_for_s
+                )
+            ).result()
+        except Stopped as stopped:
+            first = self._reading.first(stopped)
+            raise first from first.__cause__
+        finally:
+            crew.dismiss()
 
     def new_latch(self) -> Latch:
         """The latch of one upload, which `abort` fails."""
@@ -249,3 +278,17 @@ def _content(file: SpoolFile) -> Source:
     """What the object of a file consists of."""
     source = SpoolSource(file)
     return CompressedSource(source, file.header.compress) if file.header.compress else source
+
+
+def _shares(options: Options, objects_at_once: int) -> tuple[int, Options]:
+    """How many objects at a time, and the options of each."""
+    at_once, share_bytes = share_memory(options.memory_bytes, options.chunk_bytes, objects_at_once)
+    retries = options.retries
+    if retries.retry_for_s is None and retries.tries is None:
+        retries = replace(retries, retry_for_s=math.inf)
+    return at_once, replace(
+        options,
+        memory_bytes=share_bytes,
+        # A service that is away is waited for before an object as it is in the middle of one.
+        retries=replace(retries, check_for_s=retries.retry_for_s or math.inf),
+    )

@@ -7,7 +7,6 @@ they count as received, and an object is uploaded once it is complete.
 
 from __future__ import annotations
 
-import math
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -16,10 +15,7 @@ from datetime import datetime
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from .buffers import share_memory
-from .clients import Clients
 from .compress import COMPRESSION_SUFFIXES, CompressedSource, check_codec
-from .crew import Crew
 from .cutting import (
     Clock,
     ObjectNames,
@@ -30,14 +26,11 @@ from .cutting import (
 )
 from .errors import Interrupted, SpoolError, SpoolFullError, leave_behind
 from .feed import FedRecords, Feed
-from .latch import Latch, Stopped
+from .latch import Latch
 from .model import Event, Options, Receipt, SinkFigures, Warned
-from .preflight import check_destination
-from .retry import Retrier
 from .shipping import Shipping
 from .source import Source
 from .spool import ObjectHeader, Spool, SpoolFile
-from .store import Store
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
@@ -90,12 +83,13 @@ class Sink:
             partition=self._rules.partition,
         )
         self._spool = spool
-        self._options = options or Options()
-        self._at_once, share = _shares(self._options, sink_options.objects_at_once)
-        connections = self._options.jobs * self._at_once
-        self._client = client or Clients(self._options.connection, connections)
         self._shipping = Shipping(
-            share, self._at_once, self._client, self.reading, on_stored, on_event
+            options or Options(),
+            sink_options.objects_at_once,
+            client,
+            self.reading,
+            on_stored,
+            on_event,
         )
         self._changed = self._shipping.changed
         self._clock = clock or Clock()
@@ -118,27 +112,8 @@ class Sink:
 
     def check(self) -> None:
         """Raise what would make the first object fail, as far as that can be known now."""
-        store = Store(
-            self._sink.bucket,
-            self._options.connection,
-            settings=self._options.settings,
-            client=self._client,
-        )
-        retries = self._options.retries
-        retrier = Retrier(retries, self.reading, lambda event, _: self._shipping.note(event))
         _, key = self._names.next(self._clock.now())
-        crew = Crew(1, self.reading)  # in a thread, so that a signal ends a hanging request
-        try:
-            crew.submit(
-                lambda: check_destination(
-                    store, retrier, key, overwrite=False, check_for_s=retries.check_for_s
-                )
-            ).result()
-        except Stopped as stopped:
-            first = self.reading.first(stopped)
-            raise first from first.__cause__
-        finally:
-            crew.dismiss()
+        self._shipping.check_place(self._sink.bucket, key)
 
     def store_left(self) -> None:
         """Begin to upload what an earlier process left in the spool, before anything else."""
@@ -258,9 +233,7 @@ class Sink:
 
     def _begin(self) -> _Open:
         if self._spool is None:
-            self._changed.wait_for(
-                lambda: self._open is not None or self._shipping.unfinished < self._at_once
-            )
+            self._changed.wait_for(lambda: self._open is not None or not self._shipping.is_busy)
             self._shipping.check()
             if self._open is not None:  # another thread was quicker
                 return self._open
@@ -362,17 +335,3 @@ class Sink:
 
 def _records(count: int) -> str:
     return "1 record" if count == 1 else f"{count:,} records"
-
-
-def _shares(options: Options, objects_at_once: int) -> tuple[int, Options]:
-    """How many objects at a time, and the options of each."""
-    at_once, share_bytes = share_memory(options.memory_bytes, options.chunk_bytes, objects_at_once)
-    retries = options.retries
-    if retries.retry_for_s is None and retries.tries is None:
-        retries = replace(retries, retry_for_s=math.inf)
-    return at_once, replace(
-        options,
-        memory_bytes=share_bytes,
-        # A service that is away is waited for before an object as it is in the middle of one.
-        retries=replace(retries, check_for_s=retries.retry_for_s or math.inf),
-    )

@@ -14,23 +14,19 @@ import json
 import mmap
 import os
 import secrets
-import struct
 import threading
 import zlib
 from dataclasses import asdict, dataclass
 from datetime import datetime
 
 from .errors import SourceError, SpoolError, SpoolFullError, UsageError
+from .frames import HEAD_BYTES, MAGIC, Frame, head_of, intact_frame
 from .latch import Latch
 
 __all__ = ["ObjectHeader", "Spool", "SpoolFile", "SpoolSource"]
 
 _FORMAT = 1
 _ENDING = ".spool"
-_MAGIC = b"\xf5S3\xf5"  # 0xF5 is in no UTF-8 text
-_FRAME = struct.Struct(">4sIII")  # magic, payload bytes, records, CRC-32 of the payload
-_CHECK = struct.Struct(">I")  # CRC-32 of the frame's own head
-_HEAD_BYTES = _FRAME.size + _CHECK.size
 _USUAL_HEADER_BYTES = 512
 
 
@@ -42,18 +38,6 @@ class ObjectHeader:
     key: str
     begun_at: str
     compress: str | None
-
-
-@dataclass(frozen=True)
-class _Frame:
-    offset: int
-    payload_bytes: int
-    records: int
-    crc: int
-
-    @property
-    def end(self) -> int:
-        return self.offset + _HEAD_BYTES + self.payload_bytes
 
 
 class SpoolFile:
@@ -81,15 +65,15 @@ class SpoolFile:
 
         After a SpoolFullError the file is as it was before.
         """
-        frame = _Frame(self.file_bytes, len(data), records, zlib.crc32(data))
+        frame = Frame(self.file_bytes, len(data), records, zlib.crc32(data))
         try:
-            _write_all(self._fd, _packed(frame) + data)
+            _write_all(self._fd, frame.head + data)
             os.fdatasync(self._fd)
         except OSError as error:
             raise self._as_before(error) from error
         self.count(frame)
 
-    def count(self, frame: _Frame) -> None:
+    def count(self, frame: Frame) -> None:
         """Take a frame that is in the file for a part of it."""
         self.file_bytes = frame.end
         self.records += frame.records
@@ -125,7 +109,7 @@ class SpoolSource:
         self.length_bytes: int | None = file.payload_bytes
         self._next_offset = file.first_frame
         self._end = file.file_bytes
-        self._frame: _Frame | None = None
+        self._frame: Frame | None = None
         self._left_bytes = 0
         self._crc = 0
         self._fd = -1
@@ -160,7 +144,7 @@ class SpoolSource:
         while self._next_offset < self._end:
             offset = self._next_offset
             try:
-                frame = _head_of(os.pread(self._fd, _HEAD_BYTES, offset), offset)
+                frame = head_of(os.pread(self._fd, HEAD_BYTES, offset), offset)
             except OSError as error:
                 raise _unreadable(self.name, error) from error
             if frame is None or frame.end > self._end:
@@ -220,7 +204,7 @@ class Spool:
 
     def room_bytes(self, objects: int = 1) -> int:
         """How many bytes of records may be added, if so many objects are begun for them."""
-        return self._limit_bytes - self.size_bytes - objects * (self._header_bytes + _HEAD_BYTES)
+        return self._limit_bytes - self.size_bytes - objects * (self._header_bytes + HEAD_BYTES)
 
     def left(self) -> list[SpoolFile]:
         """What an earlier process left, oldest first. SpoolError where a file is damaged."""
@@ -298,11 +282,6 @@ class Spool:
         return file
 
 
-def _packed(frame: _Frame) -> bytes:
-    head = _FRAME.pack(_MAGIC, frame.payload_bytes, frame.records, frame.crc)
-    return head + _CHECK.pack(zlib.crc32(head))
-
-
 def _file_of(path: str, line: bytes) -> SpoolFile | None:
     """The file whose first line this is; None where a crash came before it was written."""
     if not line.endswith(b"\n"):
@@ -322,33 +301,15 @@ def _adopt_frames(file: SpoolFile, content: mmap.mmap) -> None:
     That can only be the last one, because each is synced before the next is begun.
     """
     with memoryview(content) as view:
-        while (frame := _intact_frame(view, file.file_bytes)) is not None:
+        while (frame := intact_frame(view, file.file_bytes)) is not None:
             file.count(frame)
         offset = file.file_bytes
-        while (offset := content.find(_MAGIC, offset + 1)) >= 0:
-            if _intact_frame(view, offset) is not None:
+        while (offset := content.find(MAGIC, offset + 1)) >= 0:
+            if intact_frame(view, offset) is not None:
                 raise SpoolError(
                     f"the spool file {file.path} is damaged at byte {file.file_bytes}",
                     hint="records after that byte are intact; nothing of the file was uploaded",
                 )
-
-
-def _intact_frame(view: memoryview, offset: int) -> _Frame | None:
-    """The frame at `offset`, if all of it is there and as it was written."""
-    frame = _head_of(bytes(view[offset : offset + _HEAD_BYTES]), offset)
-    if frame is None or frame.end > len(view):
-        return None
-    payload = view[offset + _HEAD_BYTES : frame.end]
-    return frame if zlib.crc32(payload) == frame.crc else None
-
-
-def _head_of(head: bytes, offset: int) -> _Frame | None:
-    """The frame whose head this is, if it is one; its payload is not looked at."""
-    if len(head) < _HEAD_BYTES:
-        return None
-    magic, payload_bytes, records, crc = _FRAME.unpack_from(head)
-    frame = _Frame(offset, payload_bytes, records, crc)
-    return frame if magic == _MAGIC and head == _packed(frame) else None
 
 
 def _write_all(fd: int, data: bytes) -> None:
