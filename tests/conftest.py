@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import signal
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -33,6 +34,14 @@ def _bare_environment() -> Iterator[None]:
             if steers or name == "REQUESTS_CA_BUNDLE":
                 patch.delenv(name)
         yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _signals_are_heard() -> None:
+    """A shell's background job ignores SIGINT, `nohup` SIGHUP, and every child inherits it."""
+    for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(each) is signal.SIG_IGN:
+            signal.signal(each, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session", autouse=True)
