@@ -97,6 +97,25 @@ def test_the_key_says_when(store: Store, seaweed: SeaweedFS) -> None:
     assert found and found[1] in (before, after)
 
 
+@pytest.mark.parametrize(
+    ("options", "media_type"),
+    [
+        ((), "application/x-ndjson"),
+        (("--compress", "gzip"), "application/gzip"),
+        (("--compress", "zstd"), "application/zstd"),
+        (("--suffix", ".txt"), "text/plain"),
+        (("--content-type", "text/x", "--compress", "gzip"), "text/x"),
+    ],
+)
+def test_the_objects_say_what_they_are(
+    store: Store, seaweed: SeaweedFS, options: tuple[str, ...], media_type: str
+) -> None:
+    done = run_sink(store, seaweed, b"x\n", *options)
+    assert done.status == 0, done.stderr
+    [key] = stored(store)
+    assert store.s3.head_object(Bucket=store.bucket, Key=key)["ContentType"] == media_type
+
+
 def test_nothing_in_makes_nothing(store: Store, seaweed: SeaweedFS) -> None:
     done = run_sink(store, seaweed, b"")
     assert done.status == 0

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ..compress import COMPRESSION_SUFFIXES
 from ..cutting import CutRules, SinkOptions
 from ..errors import UsageError
 from ..model import Connection, Options, Receipt, SinkFigures
@@ -190,7 +191,7 @@ def _place(values: dict[str, Any], vance: VanceSettings | None) -> tuple[str, st
 
 
 def _check_spool(values: dict[str, Any]) -> None:
-    """A spool that was asked for must not be dropped in silence, nor be too small for a record."""
+    """A spool that was asked for must not be dropped in silence."""
     source = click.get_current_context().get_parameter_source("spool_limit")
     if values["spool"] is None:
         if source is click.core.ParameterSource.COMMANDLINE:
@@ -212,7 +213,8 @@ def _rules(values: dict[str, Any]) -> CutRules:
 
 def _options(values: dict[str, Any], connection: Connection, argv: list[str] | None) -> Options:
     """What each object's upload is told."""
-    if not values["content_type"] and values["suffix"].endswith(".ndjson"):
+    name = values["suffix"] + COMPRESSION_SUFFIXES.get(values["compress"] or "", "")
+    if not values["content_type"] and name.endswith(".ndjson"):
         values = {**values, "content_type": "application/x-ndjson"}
     return Options(
         connection=connection,
@@ -222,7 +224,7 @@ def _options(values: dict[str, Any], connection: Connection, argv: list[str] | N
         digests=digests_from(values),
         verify=values["verify"],
         checksum=values["checksum"],
-        settings=settings_from(values, values["name"] + values["suffix"]),
+        settings=settings_from(values, values["name"] + name),
         retries=retries_from(values),
         command_line=command_line_from(argv),
         case=case_from(values),
