@@ -38,6 +38,7 @@ __all__ = [
     "UnreachableError",
     "UsageError",
     "leave_behind",
+    "leave_behind_of",
 ]
 
 _LONGEST_REASON = 300
@@ -264,3 +265,13 @@ def leave_behind(error: BaseException, what: str) -> None:
         before = vars(error).get("left_behind")
         # Not an attribute of all classes: an unexpected error has to say it, too.
         vars(error)["left_behind"] = f"{before}; {what}" if before else what
+
+
+def leave_behind_of(later: BaseException, first: BaseException) -> None:
+    """Note on `first`, the error that is told, what the upload that failed by `later` has left.
+
+    Where the store goes away each of many uploads fails by itself, and one error is told.
+    """
+    left_behind = getattr(later, "left_behind", None)
+    if later is not first and left_behind:
+        leave_behind(first, left_behind)

@@ -22,6 +22,7 @@ from .errors import (
     UnprovedError,
     UnprovedReadError,
     leave_behind,
+    leave_behind_of,
 )
 from .events import guarded
 from .latch import Latch
@@ -173,12 +174,7 @@ class Publication:
             if error.left_behind:
                 self._emit(Warned(f"left behind: {error.left_behind}"))
         except Exception as error:
-            # Where the store goes away each upload may fail by itself: the first error is told,
-            # with what all of them have left.
-            first = self._latch.first(error)
-            left_behind = getattr(error, "left_behind", None)
-            if first is not error and left_behind:
-                leave_behind(first, left_behind)
+            leave_behind_of(error, self._latch.first(error))
             raise
         finally:
             with self._latch.condition:

@@ -24,7 +24,7 @@ from .errors import (
     Interrupted,
     UnprovedError,
     UnprovedReadError,
-    leave_behind,
+    leave_behind_of,
 )
 from .latch import Latch, Stopped
 from .model import Event, Options, Receipt, Retrying, SinkFigures, Warned
@@ -135,11 +135,9 @@ class Shipping:
     def fail(self, error: BaseException) -> None:
         """Keep the first error and end the reading; uploads under way come to their own end."""
         with self.changed:
-            left_behind = getattr(error, "left_behind", None)
             if self.error is None:
                 self.error = error
-            elif error is not self.error and left_behind:
-                leave_behind(self.error, left_behind)
+            leave_behind_of(error, self.error)
             self.changed.notify_all()
         self._reading.fail(error)
 
