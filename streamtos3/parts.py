@@ -7,7 +7,7 @@ alone. So a later run that reads the same stream cuts it at the same places.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import count
 
@@ -17,20 +17,23 @@ from .units import GIB, MIB, format_size
 __all__ = ["DEFAULT_CHUNK_BYTES", "S3_LIMITS", "Limits", "PartPlan", "plan_parts"]
 
 DEFAULT_CHUNK_BYTES = 8 * MIB
-_PLAN = re.compile(r"([1-9]\d{0,15})/(\d{1,5})")
+_PLAN = re.compile(r"([1-9]\d{0,15})/(\d{1,5})(?:/([1-9]\d{0,4}))?")
 
 
 @dataclass(frozen=True)
 class Limits:
     """What a service accepts. The defaults are S3's (userguide/qfacts.html, December 2025).
 
-    `growth_every_parts`: a stream of unknown length doubles its part size after so many parts.
+    A stream of unknown length doubles its part size after `growth_after_parts` parts, and then
+    after each `growth_every_parts`: late, so that most streams end before their memory grows
+    with their parts, and then often enough to reach S3's largest parts (docs/design.org, Sizes).
     """
 
     min_part_bytes: int = 5 * MIB
     max_part_bytes: int = 5 * GIB
     max_parts: int = 10_000
-    growth_every_parts: int = 1000
+    growth_after_parts: int = 2500
+    growth_every_parts: int = 750
 
 
 S3_LIMITS = Limits()
@@ -72,7 +75,11 @@ class PartPlan:
     def parse(cls, text: str, limits: Limits = S3_LIMITS) -> PartPlan | None:
         """The plan that `str` wrote; None if it is none."""
         match = _PLAN.fullmatch(text)
-        return cls(int(match[1]), int(match[2]), limits) if match else None
+        if match is None:
+            return None
+        if match[3]:
+            limits = replace(limits, growth_every_parts=int(match[3]))
+        return cls(int(match[1]), int(match[2]), limits)
 
     @property
     def grows(self) -> bool:
@@ -80,8 +87,13 @@ class PartPlan:
         return self.equal_parts < self.limits.max_parts
 
     def __str__(self) -> str:
-        """The form kept in the object's metadata (`streamtos3-plan`): `8388608/1000`."""
-        return f"{self.part_bytes}/{self.equal_parts}"
+        """The form kept in the object's metadata (`streamtos3-plan`): `8388608/2500/750`.
+
+        Part size, how many parts have it, and the parts after which it doubles again, which
+        only a plan that grows has.
+        """
+        every = f"/{self.limits.growth_every_parts}" if self.grows else ""
+        return f"{self.part_bytes}/{self.equal_parts}{every}"
 
 
 def plan_parts(
@@ -115,7 +127,7 @@ def plan_parts(
         size = min(_fit(chunk_bytes, size_hint_bytes, half), limits.max_part_bytes)
         plan = PartPlan(size, half, limits)
     else:
-        plan = PartPlan(chunk_bytes, limits.growth_every_parts, limits)
+        plan = PartPlan(chunk_bytes, limits.growth_after_parts, limits)
     wanted_bytes = (size_hint_bytes or 0) if length_bytes is None else length_bytes
     if plan.part_bytes > limits.max_part_bytes or plan.capacity_bytes < wanted_bytes:
         ceiling = format_size(limits.max_parts * limits.max_part_bytes)

@@ -72,7 +72,7 @@ def infer_plan(
     limits = planned.limits
     ways = (
         planned.equal_parts,
-        limits.growth_every_parts,
+        limits.growth_after_parts,
         limits.max_parts // 2,
         limits.max_parts,
     )

@@ -18,7 +18,7 @@ PART = 64
 
 def tiny(*, part_bytes: int = PART, max_parts: int = 10_000, **changes: Any) -> Options:
     """Options for parts of a few bytes that never grow, and for failures that come soon."""
-    limits = Limits(min_part_bytes=1, max_parts=max_parts, growth_every_parts=max_parts)
+    limits = Limits(min_part_bytes=1, max_parts=max_parts, growth_after_parts=max_parts)
     changes.setdefault("retries", Retries(first_wait_s=0.001, tries=3))
     return Options(chunk_bytes=part_bytes, limits=limits, **changes)
 

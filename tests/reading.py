@@ -29,7 +29,7 @@ OPTIONS = Options(
     jobs=4,
     memory_bytes=20 * P,
     retries=Retries(first_wait_s=0.001, longest_wait_s=0.002, tries=4),
-    limits=Limits(min_part_bytes=1, growth_every_parts=3),
+    limits=Limits(min_part_bytes=1, growth_after_parts=3, growth_every_parts=3),
 )
 
 

@@ -179,10 +179,10 @@ def test_no_digest_on_request(infile: Path, bucket: str, admin: dict[str, str]) 
 @pytest.mark.parametrize(
     ("words", "plan"),
     [
-        ([], f"{8 * MIB}/1000"),
+        ([], f"{8 * MIB}/2500/750"),
         (["--equal-parts"], f"{8 * MIB}/10000"),
-        (["--size-hint", "100GiB"], f"{21 * MIB}/5000"),
-        (["--chunksize", "64m"], f"{64 * MIB}/1000"),
+        (["--size-hint", "100GiB"], f"{21 * MIB}/5000/750"),
+        (["--chunksize", "64m"], f"{64 * MIB}/2500/750"),
     ],
 )
 def test_the_part_plan_of_a_stream(words: list[str], plan: str) -> None:

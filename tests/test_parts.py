@@ -19,6 +19,7 @@ tiny_limits = st.builds(
     min_part_bytes=st.just(1),
     max_part_bytes=st.integers(64, 256),
     max_parts=st.integers(1, 40),
+    growth_after_parts=st.integers(1, 10),
     growth_every_parts=st.integers(1, 10),
 )
 
@@ -36,20 +37,25 @@ def cut(plan: PartPlan, length_bytes: int) -> list[int]:
 
 
 def test_the_numbers_are_those_of_s3() -> None:
-    expected = Limits(5 * MIB, 5 * GIB, 10_000, 1_000)
+    expected = Limits(5 * MIB, 5 * GIB, 10_000, 2_500, 750)
     assert expected == S3_LIMITS
     assert DEFAULT_CHUNK_BYTES == 8 * MIB
 
 
-def test_parts_stay_at_the_chunk_size_for_a_thousand_and_double_every_thousand() -> None:
+def test_parts_stay_at_the_chunk_size_for_2500_and_double_every_750() -> None:
     plan = plan_parts(8 * MIB)
-    sizes = {number: plan.size_bytes(number) // MIB for number in (1, 1000, 1001, 2000, 2001, 9001)}
-    assert sizes == {1: 8, 1000: 8, 1001: 16, 2000: 16, 2001: 32, 9001: 4096}
+    numbers = (1, 2500, 2501, 3250, 3251, 9250, 9251)
+    sizes = {number: plan.size_bytes(number) // MIB for number in numbers}
+    assert sizes == {1: 8, 2500: 8, 2501: 16, 3250: 16, 3251: 32, 9250: 4096, 9251: 5120}
     assert plan.grows
 
 
+def test_a_stream_of_16_gib_ends_before_its_parts_grow() -> None:
+    assert len(set(plan_parts(8 * MIB).cut(16 * GIB))) == 1
+
+
 @pytest.mark.parametrize(
-    "chunk_bytes, reach_tib", [(8 * MIB, 7.8), (64 * MIB, 22.4), (5 * GIB, 48.8)]
+    "chunk_bytes, reach_tib", [(8 * MIB, 9.5), (64 * MIB, 20.6), (5 * GIB, 48.8)]
 )
 def test_a_stream_of_unknown_length_reaches_far_unplanned(
     chunk_bytes: int, reach_tib: float
@@ -211,8 +217,8 @@ def test_the_limits_themselves_are_allowed(chunk_bytes: int) -> None:
     assert plan_parts(chunk_bytes).part_bytes == chunk_bytes
 
 
-def test_a_plan_is_kept_as_part_size_and_count() -> None:
-    assert str(plan_parts(8 * MIB)) == "8388608/1000"
+def test_a_plan_is_kept_as_part_size_count_and_the_pace_of_growth() -> None:
+    assert str(plan_parts(8 * MIB)) == "8388608/2500/750"
     assert str(plan_parts(5 * MIB, length_bytes=4 * KIB)) == "5242880/10000"
 
 
@@ -239,8 +245,14 @@ def test_a_plan_that_was_written_down_cuts_the_object_as_the_reader_did(
     assert list(again.cut(length_bytes)) == (cut(plan, length_bytes) or [0])
 
 
+def test_a_plan_keeps_its_pace_of_growth_whatever_the_program_has_become_used_to() -> None:
+    plan = PartPlan.parse("1/2/3", Limits(growth_every_parts=7))
+    assert plan is not None
+    assert [plan.size_bytes(number) for number in range(1, 10)] == [1, 1, 2, 2, 2, 4, 4, 4, 8]
+
+
 @pytest.mark.parametrize(
-    "text", ["", "8388608", "8388608/", "/1000", "0/1000", "-1/5", "8388608/1000 ", "a/b", "1/2/3"]
+    "text", ["", "8388608", "8388608/", "/1000", "0/1000", "-1/5", "8388608/1000 ", "a/b", "1/2/0"]
 )
 def test_what_is_no_plan_is_none(text: str) -> None:
     assert PartPlan.parse(text) is None

@@ -17,7 +17,7 @@ from streamtos3.reader import Part, Reader
 from tests.support import payload
 
 P = 10
-LIMITS = Limits(min_part_bytes=1, max_part_bytes=1 << 20, max_parts=10_000, growth_every_parts=1000)
+LIMITS = Limits(min_part_bytes=1, max_part_bytes=1 << 20, max_parts=10_000)
 
 
 class TrickleSource:
@@ -123,7 +123,7 @@ def test_a_stream_is_cut_at_the_same_places_however_it_arrives(
 
 
 def test_growing_parts_are_cut_as_planned(latch: Latch) -> None:
-    limits = Limits(1, 1 << 20, 10_000, growth_every_parts=2)
+    limits = Limits(1, 1 << 20, 10_000, growth_after_parts=2, growth_every_parts=2)
     reading = Reading(latch, payload(100), 3, plan=plan_parts(4, limits=limits))
     assert [len(body) for body in reading.bodies()] == [4, 4, 8, 8, 16, 16, 32, 12]
     assert reading.offsets == [0, 4, 8, 16, 24, 40, 56, 88]

@@ -142,11 +142,11 @@ def test_more_than_10000_parts_ends_in_order(fake: FakeS3) -> None:
 
 
 def test_an_input_of_unknown_length_is_not_held_to_10000_parts_of_8_mib(fake: FakeS3) -> None:
-    """Which end at 78 GiB; here the part size doubles every 1,000 parts."""
+    """Which end at 78 GiB; here the parts grow after 2,500."""
     seen = Seen()
     client = s3_client(fake.endpoint_url, "key", "secret")
     receipt = upload(io.BytesIO(b"x"), "bucket", "k", client=client, on_event=seen)
-    assert receipt.part_plan == f"{8 * MIB}/1000"
+    assert receipt.part_plan == f"{8 * MIB}/2500/750"
     assert seen.of(Started)[0].capacity_bytes > 7 * 1024**4
 
 

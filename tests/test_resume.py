@@ -350,7 +350,13 @@ def stored_parts(server: Server) -> int:
     )
 
 
-SMALL = Limits(min_part_bytes=1, max_part_bytes=1 << 20, max_parts=40, growth_every_parts=4)
+SMALL = Limits(
+    min_part_bytes=1,
+    max_part_bytes=1 << 20,
+    max_parts=40,
+    growth_after_parts=4,
+    growth_every_parts=3,
+)
 
 
 @given(

@@ -32,7 +32,7 @@ from tests.support import payload
 from tests.wire import S3Request, reserved_port
 
 DATA = payload(300_000)
-TOKEN = object_metadata("t0", "8388608/1000")
+TOKEN = object_metadata("t0", "8388608/2500/750")
 
 
 @pytest.fixture(autouse=True)
@@ -136,7 +136,7 @@ def test_an_upload_is_begun_filled_and_completed(fake: FakeS3, store: Store) -> 
     assert last(fake).headers["if-none-match"] == "*"
     info = store.head("k")
     assert (info.size_bytes, info.etag) == (4, answer.etag)
-    assert (info.token, info.part_plan) == ("t0", "8388608/1000")
+    assert (info.token, info.part_plan) == ("t0", "8388608/2500/750")
 
 
 def test_an_object_that_appeared_meanwhile_is_never_replaced(fake: FakeS3, store: Store) -> None:

@@ -227,7 +227,7 @@ def test_the_etag_is_what_an_upload_of_the_same_stream_gets(
 def test_a_file_of_known_length_has_the_equal_parts_that_put_gives_it(tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_bytes(payload(9 * P))
-    limits = Limits(min_part_bytes=1, max_parts=9, growth_every_parts=2)
+    limits = Limits(min_part_bytes=1, max_parts=9, growth_after_parts=2, growth_every_parts=2)
     source = open_file(path)
     assert etag_as_stored(source, Latch(), chunk_bytes=P, limits=limits) == composite(
         *bodies_of(*[P] * 9)

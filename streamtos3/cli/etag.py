@@ -23,7 +23,7 @@ def etag(infile: str, chunksize: int) -> None:
 
     The plain MD5 of what fits one part; else the MD5 of the parts' MD5s, a dash, and their
     number. The parts are those of `put` with the same -c: larger where a file has more than
-    10,000 of them, growing every 1,000 where the length of the stream is unknown.
+    10,000 of them, growing after 2,500 where the length of the stream is unknown.
     """
     from ..local import etag_as_stored
     from ..source import open_file, take_standard_input

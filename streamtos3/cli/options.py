@@ -216,7 +216,7 @@ part_options = together(
         type=size,
         default="8MiB",
         show_default=True,
-        help="Part size. A stream of unknown length doubles it every 1,000 parts.",
+        help="Part size. A stream of unknown length doubles it after 2,500 parts, then every 750.",
     ),
     option(
         "-j",
