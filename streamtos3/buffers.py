@@ -7,9 +7,9 @@ The pool starts small and grows only while that helps, by the rule in `_may_grow
 from __future__ import annotations
 
 import mmap
-import os
 import time
 
+from . import machine
 from .latch import Latch
 from .units import GIB
 
@@ -18,7 +18,8 @@ __all__ = ["Buffer", "BufferPool", "default_memory_bytes", "share_memory"]
 _STARTING_BUFFERS = 4
 _FEWEST_BUFFERS = 3  # one is being filled, two are on their way
 _PATIENCE_S = 0.05
-_BUSY_SHARE = 0.7
+_BUSY_SHARE = 0.5  # of the processors, and
+_BUSY_LEAST = 0.7  # of one, where there is only one
 _HOLD_BACK_S = 5.0
 
 
@@ -41,7 +42,7 @@ class BufferPool:
     """Hands out buffers, waiting where the limit is reached.
 
     Starts with a few and allows one more for every 50 ms that the reader had to wait while this
-    process used less than 70 % of one processor: then it is the link that is slow, and more
+    process used less than half of the processors: then it is the link that is slow, and more
     parts in flight help; a program that computes all the time would only grow by them. Where
     parts become larger, fewer are allowed at first, and more again by the same rule.
     """
@@ -50,6 +51,7 @@ class BufferPool:
         self._limit_bytes = limit_bytes
         self._max_buffers = max(2, max_buffers)
         self._allowed = min(_STARTING_BUFFERS, self._max_buffers)
+        self._busy = max(_BUSY_LEAST, _BUSY_SHARE * machine.processors())
         self._latch = latch
         self._free: list[Buffer] = []
         self._part_bytes = 0
@@ -125,7 +127,7 @@ class BufferPool:
             return
         busy = self._cpu_s / self._waited_s
         self._waited_s = self._cpu_s = 0.0
-        if busy < _BUSY_SHARE and self._allowed < self._max_buffers:
+        if busy < self._busy and self._allowed < self._max_buffers:
             self._allowed += 1
 
     def _available(self, size_bytes: int) -> bool:
@@ -165,35 +167,4 @@ def share_memory(memory_bytes: int | None, part_bytes: int, at_once: int) -> tup
 
 def default_memory_bytes() -> int:
     """A quarter of the memory available now, at most 1 GiB and at least 32 MiB."""
-    return max(32 * 1024 * 1024, min(_available_bytes() // 4, GIB))
-
-
-def _available_bytes() -> int:
-    """What the machine, and the control group that confines us, have left; in bytes."""
-    candidates = [_cgroup_left_bytes()]
-    try:
-        with open("/proc/meminfo", encoding="ascii") as meminfo:
-            fields = dict(line.split(":", 1) for line in meminfo)
-        candidates.append(int(fields["MemAvailable"].split()[0]) * 1024)
-    except (OSError, KeyError, ValueError):  # not Linux, or a kernel before 3.14
-        candidates.append(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2)
-    return min(candidate for candidate in candidates if candidate is not None)
-
-
-def _cgroup_left_bytes() -> int | None:
-    """What is left of a container's memory limit (cgroup v2, then v1); None without one."""
-    for limit_file, used_file in (
-        ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
-        (
-            "/sys/fs/cgroup/memory/memory.limit_in_bytes",
-            "/sys/fs/cgroup/memory/memory.usage_in_bytes",
-        ),
-    ):
-        try:
-            with open(limit_file, encoding="ascii") as file:
-                limit_bytes = int(file.read())
-            with open(used_file, encoding="ascii") as file:
-                return max(0, limit_bytes - int(file.read()))
-        except (OSError, ValueError):  # no such controller, or "max": no limit
-            continue
-    return None
+    return max(32 * 1024 * 1024, min(machine.available_bytes() // 4, GIB))

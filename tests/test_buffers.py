@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import builtins
-import io
 import mmap
 import random
 import threading
@@ -11,13 +9,12 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from streamtos3 import buffers
+from streamtos3 import buffers, machine
 from streamtos3.buffers import Buffer, BufferPool, default_memory_bytes
 from streamtos3.latch import Latch, Stopped
 from streamtos3.units import GIB, MIB
@@ -257,19 +254,23 @@ def test_never_more_than_the_parts_in_flight_can_use(latch: Latch) -> None:
     assert len(got) == 1
 
 
-@pytest.mark.usefixtures("impatient")
-def test_a_program_that_computes_all_the_time_is_not_allowed_more(
-    latch: Latch, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    "processors, busy, allowed", [(1, 0.6, 5), (1, 0.8, 4), (2, 0.9, 5), (2, 1.1, 4), (8, 3.9, 5)]
+)
+def test_a_program_that_keeps_half_of_the_processors_busy_is_not_allowed_more(
+    latch: Latch, monkeypatch: pytest.MonkeyPatch, processors: int, busy: float, allowed: int
 ) -> None:
     """More parts in flight would only make it larger."""
-    uses_processor(monkeypatch, time.monotonic)
+    monkeypatch.setattr(machine, "processors", lambda: processors)
+    monkeypatch.setattr(buffers, "_PATIENCE_S", 0.03)
+    uses_processor(monkeypatch, lambda: busy * time.monotonic())
     pool = BufferPool(GIB, 8, latch)
     held = [pool.acquire(KIB) for _ in range(4)]
-    timer = threading.Timer(0.05, pool.release, (held[0],))
+    timer = threading.Timer(0.04, pool.release, (held[0],))
     timer.start()
     pool.acquire(KIB)
     timer.join()
-    assert pool.allowed == 4
+    assert pool.allowed == allowed
 
 
 @pytest.mark.usefixtures("impatient")
@@ -324,63 +325,12 @@ def test_a_reader_that_waits_is_stopped_when_the_upload_fails(latch: Latch) -> N
 # The default
 
 
-class Machine:
-    """Files that say how much memory there is; all others are not there."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, files: dict[str, str]) -> None:
-        self.files = files
-        monkeypatch.setattr(builtins, "open", self.open)
-
-    def open(self, path: str, *_: Any, **__: Any) -> io.StringIO:
-        if path not in self.files:
-            raise FileNotFoundError(path)
-        return io.StringIO(self.files[path])
-
-
-def meminfo(available_bytes: int) -> dict[str, str]:
-    text = f"MemTotal: 99999999 kB\nMemAvailable:  {available_bytes // KIB} kB\n"
-    return {"/proc/meminfo": text}
-
-
-def cgroup_v2(limit: object, used: int) -> dict[str, str]:
-    directory = "/sys/fs/cgroup/"
-    return {directory + "memory.max": f"{limit}\n", directory + "memory.current": f"{used}\n"}
-
-
-def cgroup_v1(limit: int, used: int) -> dict[str, str]:
-    directory = "/sys/fs/cgroup/memory/memory."
-    return {
-        directory + "limit_in_bytes": f"{limit}\n",
-        directory + "usage_in_bytes": f"{used}\n",
-    }
-
-
 @pytest.mark.parametrize(
-    "files, expected",
-    [
-        (meminfo(2 * GIB), 512 * MIB),
-        (meminfo(64 * GIB), GIB),
-        (meminfo(20 * MIB), 32 * MIB),
-        (meminfo(8 * GIB) | cgroup_v2(GIB, 200 * MIB), 206 * MIB),
-        (meminfo(8 * GIB) | cgroup_v2("max", 200 * MIB), GIB),
-        (meminfo(8 * GIB) | cgroup_v2(GIB, 2 * GIB), 32 * MIB),
-        (meminfo(8 * GIB) | cgroup_v1(GIB, 0), 256 * MIB),
-        (meminfo(2 * GIB) | cgroup_v1(2**63 - 4096, 5 * GIB), 512 * MIB),
-        (meminfo(GIB) | cgroup_v2(4 * GIB, 0), 256 * MIB),
-    ],
+    "available_bytes, expected",
+    [(2 * GIB, 512 * MIB), (64 * GIB, GIB), (20 * MIB, 32 * MIB)],
 )
 def test_the_default_is_a_quarter_of_what_is_left_within_bounds(
-    monkeypatch: pytest.MonkeyPatch, files: dict[str, str], expected: int
+    monkeypatch: pytest.MonkeyPatch, available_bytes: int, expected: int
 ) -> None:
-    Machine(monkeypatch, files)
+    monkeypatch.setattr(machine, "available_bytes", lambda: available_bytes)
     assert expected == default_memory_bytes()
-
-
-@pytest.mark.parametrize("files", [{}, {"/proc/meminfo": "MemFree: 1 kB\n"}])
-def test_where_the_kernel_does_not_say_half_of_the_memory_counts_as_left(
-    monkeypatch: pytest.MonkeyPatch, files: dict[str, str]
-) -> None:
-    Machine(monkeypatch, files)
-    pages = {"SC_PHYS_PAGES": GIB // 4096, "SC_PAGE_SIZE": 4096}
-    monkeypatch.setattr("os.sysconf", lambda name: pages[name])
-    assert default_memory_bytes() == 128 * MIB
