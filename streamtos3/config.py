@@ -16,11 +16,6 @@ from urllib.parse import quote, urlsplit, urlunsplit
 
 from .errors import CredentialsError, UsageError
 
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
-
 __all__ = ["Destination", "default_config_path", "read_destinations"]
 
 # The file's own words for some options; every other key is an option's long name.
@@ -63,6 +58,11 @@ def read_destinations(path: str) -> dict[str, Destination]:
     UsageError when it cannot be read or is malformed; CredentialsError when it holds a secret
     and others can read it.
     """
+    # Here, because most runs have no such file and every run waits for what is loaded.
+    if sys.version_info >= (3, 11):
+        import tomllib
+    else:
+        import tomli as tomllib
     try:
         with open(path, "rb") as file:
             mode = os.fstat(file.fileno()).st_mode

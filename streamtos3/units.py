@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from fractions import Fraction
 
 __all__ = [
     "GIB",
@@ -37,37 +36,40 @@ _SIZE_UNITS = {
         for suffix, base in (("", KIB), ("ib", KIB), ("b", 1000))
     },
 }
-_DURATION_UNITS_S = {
-    "": Fraction(1),
-    "ms": Fraction(1, 1000),
-    "s": Fraction(1),
-    "m": Fraction(60),
-    "min": Fraction(60),
-    "h": Fraction(3600),
-    "d": Fraction(86400),
+_DURATION_UNITS_MS = {
+    "": 1000,
+    "ms": 1,
+    "s": 1000,
+    "m": 60_000,
+    "min": 60_000,
+    "h": 3_600_000,
+    "d": 86_400_000,
 }
 _LONGEST_TEXT = 40
 
 
-def _parse(text: str, units: Mapping[str, int | Fraction], what: str) -> Fraction:
-    """The exact value: a float would round large sizes, and overflow on absurd ones."""
+def _parse(text: str, units: Mapping[str, int], what: str) -> tuple[int, int]:
+    """The exact value, as a fraction: a float would round large sizes."""
     match = _NUMBER_AND_UNIT.fullmatch(text)
     if match is None or match[2].lower() not in units:
         known = ", ".join(unit for unit in units if unit)
         raise ValueError(f"{text!r} is no {what}: a number with one of {known}, or none")
     if len(text) > _LONGEST_TEXT:
         raise ValueError(f"{text[:10]}... is too long for a {what}")
-    return Fraction(match[1]) * units[match[2].lower()]
+    whole, _, decimals = match[1].partition(".")
+    return int(whole + decimals) * units[match[2].lower()], 10 ** len(decimals)
 
 
 def parse_size(text: str) -> int:
     """Bytes that `text` stands for (`8MiB`, `64M`, `1g`, `4096`). ValueError if it is no size."""
-    return int(_parse(text, _SIZE_UNITS, "size"))
+    value, of = _parse(text, _SIZE_UNITS, "size")
+    return value // of
 
 
 def parse_duration(text: str) -> float:
     """Seconds that `text` stands for (`90s`, `15m`, `2h`, `7d`, `30`). ValueError if it is none."""
-    return float(_parse(text, _DURATION_UNITS_S, "duration"))
+    value_ms, of = _parse(text, _DURATION_UNITS_MS, "duration")
+    return value_ms / (1000 * of)
 
 
 def format_size(size_bytes: float) -> str:
