@@ -108,6 +108,7 @@ class Clients:
         import botocore.handlers
         import botocore.session
 
+        from .awsdata import read_quickly
         from .trust import share_authorities
 
         how = self._connection
@@ -129,6 +130,7 @@ class Clients:
         )
         if self._session is None:
             self._session = botocore.session.Session(profile=how.profile)
+            read_quickly(self._session)
         keys: dict[str, Any] = {}
         own = self._own_credentials()
         if own is not None:
