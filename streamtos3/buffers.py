@@ -18,7 +18,7 @@ __all__ = ["Buffer", "BufferPool", "default_memory_bytes", "share_memory"]
 _STARTING_BUFFERS = 4
 _FEWEST_BUFFERS = 3  # one is being filled, two are on their way
 _PATIENCE_S = 0.02
-_BUSY_SHARE = 0.5  # of the processors, and
+_BUSY_SHARE = 0.4  # of the processors, and
 _BUSY_LEAST = 0.7  # of one, where there is only one
 _HOLD_BACK_S = 5.0
 
@@ -42,7 +42,7 @@ class BufferPool:
     """Hands out buffers, waiting where the limit is reached.
 
     Starts with a few and allows one more for every 20 ms that the reader had to wait while this
-    process used less than half of the processors: then it is the link that is slow, and more
+    process used less than 40 % of the processors: then it is the link that is slow, and more
     parts in flight help; a program that computes all the time would only grow by them. Where
     parts become larger, fewer are allowed at first, and more again by the same rule.
     """
