@@ -123,7 +123,7 @@ class Service:
                 self._wire.send(b"HTTP/1.1 100 Continue\r\n\r\n")
             body = self._body(request)
             if self._latency_s:
-                time.sleep(self._latency_s)
+                self._wire.pause(self._latency_s)
             self._handle(request, body)
 
     def _handle(self, request: Request, body: tuple[int, str, bytes]) -> None:

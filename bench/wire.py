@@ -40,7 +40,7 @@ class Wire:
         except (ssl.SSLError, ConnectionError) as error:
             raise Closed from error
         self._bytes_per_s = bytes_per_s
-        self._due_s = 0.0
+        self._due_s = time.monotonic()
         self._buffer = memoryview(bytearray(_READ_BYTES))
         self._start = self._end = 0
 
@@ -71,6 +71,11 @@ class Wire:
         asked_s = time.monotonic()
         self._socket.sendall(data)
         self._keep_pace(len(data), asked_s)
+
+    def pause(self, seconds: float) -> None:
+        """Let all that was transferred arrive, and then so much time pass without any more."""
+        time.sleep(max(0.0, self._due_s - time.monotonic()) + seconds)
+        self._due_s = time.monotonic()
 
     def _fill(self) -> None:
         """Receive more. `Closed` when there is no more."""
