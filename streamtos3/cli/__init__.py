@@ -6,7 +6,6 @@ run, so that `--help` and a mistyped option answer at once.
 
 from __future__ import annotations
 
-import gc
 import logging
 import os
 import sys
@@ -164,9 +163,6 @@ def main() -> NoReturn:
     # What libraries have to say to their programmers (urllib3, of each unverified request).
     if not sys.warnoptions:
         warnings.simplefilter("ignore")
-    # botocore makes hundreds of thousands of objects while it loads, and hardly any garbage;
-    # looking for some after every 700 of them took a tenth of the start-up.
-    gc.set_threshold(50_000)
     try:
         program.main(prog_name="streamtos3")
     except SystemExit as request:
