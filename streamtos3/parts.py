@@ -79,7 +79,8 @@ class PartPlan:
             return None
         if match[3]:
             limits = replace(limits, growth_every_parts=int(match[3]))
-        return cls(int(match[1]), int(match[2]), limits)
+        plan = cls(int(match[1]), int(match[2]), limits)
+        return None if plan.grows and not match[3] else plan
 
     @property
     def grows(self) -> bool:

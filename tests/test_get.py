@@ -149,13 +149,13 @@ def test_our_metadata_on_an_object_that_was_copied_in_other_parts_is_no_false_al
     shelves: Shelf,
 ) -> None:
     """As many parts as our plan would make, but other ones."""
-    data = shelves.place(bodies_of(900, 900, 900), metadata={"streamtos3-plan": "1000/3"})
+    data = shelves.place(bodies_of(900, 900, 900), metadata={"streamtos3-plan": "1000/3/3"})
     report, got = shelves.read()
     assert (got, report.proof) == (data, "composite-etag")
 
 
 def test_our_metadata_is_enough_where_the_server_knows_no_part_numbers(shelves: Shelf) -> None:
-    plan = {"streamtos3-plan": "500/3"}
+    plan = {"streamtos3-plan": "500/3/3"}
     bodies = bodies_of(500, 500, 500, 1000, 1000, 1)
     data = shelves.place(bodies, metadata=plan, tells_parts=False)
     report, got = shelves.read()

@@ -252,7 +252,19 @@ def test_a_plan_keeps_its_pace_of_growth_whatever_the_program_has_become_used_to
 
 
 @pytest.mark.parametrize(
-    "text", ["", "8388608", "8388608/", "/1000", "0/1000", "-1/5", "8388608/1000 ", "a/b", "1/2/0"]
+    "text",
+    [
+        "",
+        "8388608",
+        "8388608/",
+        "/10000",
+        "0/10000",
+        "-1/10000",
+        "8388608/10000 ",
+        "a/b",
+        "1/2/0",
+        "1/2",
+    ],
 )
 def test_what_is_no_plan_is_none(text: str) -> None:
     assert PartPlan.parse(text) is None
