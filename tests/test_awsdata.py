@@ -57,8 +57,9 @@ def test_no_more_directories_are_listed_than_that_of_s3(monkeypatch: pytest.Monk
     listed: set[str] = set()
     true_listdir = os.listdir
 
-    def listdir(path: str) -> list[str]:
-        listed.add(Path(path).name)
+    def listdir(path: str = ".") -> list[str]:
+        if Path(path).is_relative_to(botocore.loaders.Loader.BUILTIN_DATA_PATH):
+            listed.add(Path(path).name)
         return true_listdir(path)
 
     monkeypatch.setattr(os, "listdir", listdir)
@@ -70,9 +71,21 @@ def test_credentials_that_come_from_another_service_can_still_be_asked_for() -> 
     assert quick().create_client("sts", region_name="us-east-1").meta.service_model
 
 
-def test_a_service_that_is_none_is_still_an_error() -> None:
-    with pytest.raises(botocore.exceptions.BotoCoreError):
+def test_a_service_that_is_none_is_still_unknown() -> None:
+    with pytest.raises(botocore.exceptions.UnknownServiceError):
         quick().create_client("none-such", region_name="us-east-1")
+
+
+def test_a_service_without_rules_for_its_endpoints_still_gets_a_client(tmp_path: Path) -> None:
+    """As one whose model a user has added: botocore falls back where it finds no rules."""
+    session = quick()
+    loader = session.get_component("data_loader")
+    source = Path(loader.BUILTIN_DATA_PATH) / "sts" / "2011-06-15"
+    (tmp_path / "mine" / "2011-06-15").mkdir(parents=True)
+    for file in source.glob("service-2.json*"):
+        (tmp_path / "mine" / "2011-06-15" / file.name).write_bytes(file.read_bytes())
+    loader.search_paths.insert(0, str(tmp_path))
+    assert session.create_client("mine", region_name="us-east-1").meta.endpoint_url
 
 
 @pytest.mark.parametrize("name_end, open_file", [(".json", open), (".json.gz", gzip.open)])
@@ -85,7 +98,15 @@ def test_what_a_user_has_put_in_place_of_a_file_counts(
     assert quick().get_data("partitions") == {"partitions": "mine €"}
 
 
-def test_a_botocore_that_is_built_otherwise_is_left_alone() -> None:
-    loader = SimpleNamespace(list_available_services=None)
+@pytest.mark.parametrize("known", [{}, {"file_loader": None}, {"list_api_versions": None}])
+def test_a_botocore_that_is_built_otherwise_is_left_alone(known: dict[str, Any]) -> None:
+    loader = SimpleNamespace(**known)
     read_quickly(SimpleNamespace(get_component=lambda name: loader))  # type: ignore[arg-type]
-    assert vars(loader) == {"list_available_services": None}
+    assert vars(loader) == known
+
+
+def test_files_of_another_kind_are_left_to_botocore() -> None:
+    files = SimpleNamespace(load_file=lambda path: f"{path}.cbor")
+    loader = SimpleNamespace(file_loader=files, list_api_versions=None)
+    read_quickly(SimpleNamespace(get_component=lambda name: loader))  # type: ignore[arg-type]
+    assert files.load_file("endpoints") == "endpoints.cbor"
