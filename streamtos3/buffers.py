@@ -1,7 +1,7 @@
 """The buffer pool: where a part's bytes live from the read until they are stored.
 
 At most `limit_bytes` (never fewer than two buffers), allocated when first needed and reused.
-The pool starts small and grows only while that helps, by the rule in `_may_grow`.
+The pool starts small and grows only while that helps, by the rule of `BufferPool`.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ __all__ = ["Buffer", "BufferPool", "default_memory_bytes", "share_memory"]
 _STARTING_BUFFERS = 4
 _FEWEST_BUFFERS = 3  # one is being filled, two are on their way
 _PATIENCE_S = 0.02
-_BUSY_SHARE = 0.4  # of the processors, and
-_BUSY_LEAST = 0.7  # of one, where there is only one
+_BUSY_SHARE = 0.4  # of the processors
+_BUSY_SHARE_OF_ONE = 0.7  # if that is more, and of a single one or less
 _HOLD_BACK_S = 5.0
 
 
@@ -42,8 +42,9 @@ class BufferPool:
     """Hands out buffers, waiting where the limit is reached.
 
     Starts with a few and allows one more for every 20 ms that the reader had to wait while this
-    process used less than 40 % of the processors: then it is the link that is slow, and more
-    parts in flight help; a program that computes all the time would only grow by them. Where
+    process used less than 40 % of the processors (70 % of a single one): then it is the link that
+    is slow, and more parts in flight help; a program that computes all the time would only grow
+    by them, to `max_buffers` where there are too many processors for it to compute on. Where
     parts become larger, fewer are allowed at first, and more again by the same rule.
     """
 
@@ -51,7 +52,8 @@ class BufferPool:
         self._limit_bytes = limit_bytes
         self._max_buffers = max(2, max_buffers)
         self._allowed = min(_STARTING_BUFFERS, self._max_buffers)
-        self._busy = max(_BUSY_LEAST, _BUSY_SHARE * machine.processors())
+        processors = machine.processors()
+        self._busy = max(_BUSY_SHARE_OF_ONE * min(1, processors), _BUSY_SHARE * processors)
         self._latch = latch
         self._free: list[Buffer] = []
         self._part_bytes = 0
