@@ -38,9 +38,9 @@ class _Services(list[str]):
 def read_quickly(session: Session) -> None:
     """Have a new `session` read its data files by the short way, if it is built as known here."""
     loader: Any = session.get_component("data_loader")
-    files = getattr(loader, "file_loader", None)
+    files: Any = getattr(loader, "file_loader", None)
     own_load_file = getattr(files, "load_file", None)
-    if files is None or own_load_file is None or not hasattr(loader, "list_api_versions"):
+    if own_load_file is None or not hasattr(loader, "list_api_versions"):
         return
 
     def load_file(path: str) -> Any:
