@@ -9,26 +9,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ._version import __version__
+
 if TYPE_CHECKING:
     from .clients import Clients
     from .engine import upload
     from .errors import StreamToS3Error
     from .fetch import download
     from .latch import Latch
-    from .model import (
-        ByteRange,
-        Connection,
-        Credentials,
-        Options,
-        ReadReport,
-        Receipt,
-        Retries,
-        StoredPart,
-    )
+    from .model import ByteRange, Connection, Credentials, Options, Retries
     from .proof import verify_object
     from .receipt import read_receipt
-
-__version__ = "0.1.0"
+    from .results import ReadReport, Receipt, StoredPart
 
 __all__ = [
     "ByteRange",
@@ -56,10 +48,10 @@ _HOMES = {
     "Credentials": "model",
     "Latch": "latch",
     "Options": "model",
-    "ReadReport": "model",
-    "Receipt": "model",
+    "ReadReport": "results",
+    "Receipt": "results",
     "Retries": "model",
-    "StoredPart": "model",
+    "StoredPart": "results",
     "StreamToS3Error": "errors",
     "download": "fetch",
     "read_receipt": "receipt",

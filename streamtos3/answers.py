@@ -13,7 +13,6 @@ __all__ = [
     "PLAN_KEY",
     "TOKEN_KEY",
     "Answer",
-    "ListedPart",
     "ListedUpload",
     "ObjectInfo",
     "etag_is_md5",
@@ -60,15 +59,6 @@ class ObjectInfo:
     lock_problem: str | None = None
     storage_class: str | None = None
     restore: str | None = None
-
-
-@dataclass(frozen=True)
-class ListedPart:
-    """A part of an unfinished upload, as the server lists it."""
-
-    number: int
-    size_bytes: int
-    etag: str
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from contextlib import closing
 from .compress import COMPRESSION_SUFFIXES
 from .errors import SourceError, UsageError
 from .latch import Latch
+from .newfile import os_reason
 from .tree import Found, Tree, Unread
 from .watched import WatchedFile
 
@@ -139,7 +140,7 @@ def _without_content(found: Found, path: str, follows_links: bool) -> tuple[os.s
         status = os.stat(path, follow_symlinks=follows_links)
         return status, os.readlink(path) if found.kind == "link" else ""
     except OSError as error:
-        reason = (error.strerror or str(error)).lower()
+        reason = os_reason(error)
         raise SourceError(f"cannot read {path}: {reason}") from error
 
 

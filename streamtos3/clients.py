@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlsplit
 
-from . import __version__
+from ._version import __version__
 from .body import PartBody
 from .credentials import read_keyfile
 from .errors import UsageError

@@ -23,7 +23,7 @@ from .errors import (
 )
 from .inspection import Inspection, NotOurs, contradicts
 from .latch import Stopped
-from .model import StoredPart
+from .results import StoredPart
 from .retry import Retrier
 from .store import Store
 from .verify import Expected, judge_object, part_is_proved
@@ -158,7 +158,13 @@ class Commit:
                 if_match=damage_etag if self._conditional else None,
                 checksum=next(iter(expected.checksums), None),
             )
-            part_is_proved(self._what, md5.hex(), answer, etags_are_md5=True)
+            part_is_proved(
+                self._what,
+                md5.hex(),
+                answer.etag,
+                etags_are_md5=True,
+                etag_is_md5=answer.etag_is_md5,
+            )
             return answer
 
         def attempt() -> Answer | ObjectInfo:

@@ -13,7 +13,7 @@ from typing import Protocol
 
 from .errors import UsageError
 from .latch import Latch
-from .model import CommandReport
+from .results import CommandReport
 from .source import Reporting, Source
 
 __all__ = ["COMPRESSION_SUFFIXES", "CompressedSource", "check_codec"]

@@ -15,6 +15,7 @@ from typing import Any
 from urllib.parse import quote, urlsplit, urlunsplit
 
 from .errors import CredentialsError, UsageError
+from .newfile import os_reason
 
 __all__ = ["Destination", "default_config_path", "read_destinations"]
 
@@ -68,7 +69,7 @@ def read_destinations(path: str) -> dict[str, Destination]:
             mode = os.fstat(file.fileno()).st_mode
             tables = tomllib.load(file)
     except OSError as error:
-        reason = (error.strerror or str(error)).lower()
+        reason = os_reason(error)
         raise UsageError(f"cannot read the configuration {path}: {reason}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UsageError(f"the configuration {path} is malformed: {error}") from error

@@ -1,20 +1,16 @@
 """The reference's keyfile: `KEY:SECRET`, optionally a third field, the session token.
 
-And how any file is read that holds a secret: only its owner may be able to. Everything else
-about credentials is boto3's own chain and stays in `store`.
+Everything else about credentials is boto3's own chain, see `clients`.
 """
 
 from __future__ import annotations
 
-import os
-import stat
-
 from .errors import CredentialsError
 from .model import Credentials
+from .newfile import read_private_file
 
-__all__ = ["read_keyfile", "read_private_file"]
+__all__ = ["read_keyfile"]
 
-_LARGEST_BYTES = 64 * 1024
 _KEYFILE_FORM = "it holds one line, KEY:SECRET or KEY:SECRET:SESSION_TOKEN"
 
 
@@ -33,29 +29,6 @@ def read_keyfile(path: str, *, allow_insecure: bool = False) -> Credentials:
             hint=_KEYFILE_FORM,
         )
     return Credentials(*fields)
-
-
-def read_private_file(path: str, what: str, form: str, *, allow_insecure: bool = False) -> bytes:
-    """The content of the file at `path`, which errors call `what`; `form` is what it should be.
-
-    CredentialsError when it cannot be read, is absurdly long, or can be read by group or world
-    while `allow_insecure` is not set.
-    """
-    try:
-        with open(path, "rb") as file:
-            mode = os.fstat(file.fileno()).st_mode
-            content = file.read(_LARGEST_BYTES + 1)
-    except OSError as error:
-        reason = (error.strerror or str(error)).lower()
-        raise CredentialsError(f"cannot read the {what} {path}: {reason}") from error
-    if mode & (stat.S_IRGRP | stat.S_IROTH) and not allow_insecure:
-        raise CredentialsError(
-            f"the {what} {path} can be read by others (mode {stat.S_IMODE(mode):04o})",
-            hint=f"chmod 600 {path}, or --insecure-keyfile if that is meant",
-        )
-    if len(content) > _LARGEST_BYTES:
-        raise CredentialsError(f"the {what} {path} is malformed", hint=form)
-    return content
 
 
 def _can_be_sent(field: str) -> bool:

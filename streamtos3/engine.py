@@ -15,7 +15,7 @@ from dataclasses import replace
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, BinaryIO
 
-from . import __version__
+from ._version import __version__
 from .body import PartBody
 from .buffers import BufferPool, default_memory_bytes
 from .checksums import CHECKSUMS, checksum_of, free_checksum_of, whole_checksums
@@ -28,30 +28,20 @@ from .errors import (
     TransientError,
     leave_behind,
 )
-from .events import guarded
+from .events import Event, PartStored, Resuming, Retrying, Started, UploadCreated, Warned, guarded
 from .latch import Latch, Stopped
-from .model import (
-    Event,
-    Options,
-    PartStored,
-    Proof,
-    Receipt,
-    Resuming,
-    Retrying,
-    Started,
-    StoredPart,
-    UploadCreated,
-    Warned,
-)
+from .model import Options
 from .multipart import MultipartUpload
 from .naming import check_destination_name
-from .parts import PartPlan, plan_parts
+from .opening import as_source
+from .parts import PartPlan, infer_plan, plan_parts
 from .preflight import check_destination
 from .reader import Part, Reader
-from .resume import Leftover, find_leftover, infer_plan
+from .results import Proof, Receipt, StoredPart
+from .resume import Leftover, find_leftover
 from .retry import Retrier
 from .settings import ObjectSettings
-from .source import Reporting, Source, as_source
+from .source import Reporting, Source
 from .store import Store, new_token, object_metadata, requires_equal_parts
 from .undo import HURRIED_SETTLE_S, Undo
 from .verdict import check_verdict, chosen_proof

@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import signal
 import threading
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
-if TYPE_CHECKING:
-    from .model import ReadReport, Receipt
+from .results import ReadReport, Receipt
 
 __all__ = [
     "AbsentError",

@@ -1,16 +1,99 @@
-"""Telling whoever listens: one call at a time, and without consequences for the work."""
+"""What an operation reports while it runs, and how a listener is called."""
 
 from __future__ import annotations
 
 import logging
 import threading
 from collections.abc import Callable
+from dataclasses import dataclass
 
-from .model import Event
+from .results import StoredPart
 
-__all__ = ["guarded"]
+__all__ = [
+    "Event",
+    "PartStored",
+    "RangeRead",
+    "ReadStarted",
+    "Resuming",
+    "Retrying",
+    "Started",
+    "UploadCreated",
+    "Warned",
+    "guarded",
+]
 
 _log = logging.getLogger("streamtos3")
+
+
+@dataclass(frozen=True)
+class Started:
+    """The destination was checked and reading begins. `length_bytes` is None where unknown."""
+
+    length_bytes: int | None
+    part_bytes: int
+    capacity_bytes: int
+    parts_grow: bool
+
+
+@dataclass(frozen=True)
+class ReadStarted:
+    """The object was found, and reading of `length_bytes` begins (None where unknown)."""
+
+    length_bytes: int | None
+
+
+@dataclass(frozen=True)
+class RangeRead:
+    """So many bytes more were read and handed on, in order."""
+
+    size_bytes: int
+    in_flight: int = 0
+
+
+@dataclass(frozen=True)
+class UploadCreated:
+    """A multipart upload exists from here on."""
+
+    upload_id: str
+
+
+@dataclass(frozen=True)
+class Resuming:
+    """An earlier run's unfinished upload goes on; `parts` of it hold `size_bytes`."""
+
+    upload_id: str
+    parts: int
+    size_bytes: int
+
+
+@dataclass(frozen=True)
+class PartStored:
+    """A part (or the one request) is stored and its ETag was compared; others are in flight."""
+
+    part: StoredPart
+    in_flight: int = 0
+
+
+@dataclass(frozen=True)
+class Retrying:
+    """A request failed and will be tried again in `wait_s` seconds."""
+
+    what: str
+    tries: int
+    wait_s: float
+    reason: str
+
+
+@dataclass(frozen=True)
+class Warned:
+    """Something the operator should know, though the upload goes on."""
+
+    message: str
+
+
+Event = (
+    ReadStarted | RangeRead | Started | UploadCreated | Resuming | PartStored | Retrying | Warned
+)
 
 
 def guarded(on_event: Callable[[Event], None] | None) -> Callable[[Event], None]:

@@ -13,8 +13,8 @@ from typing import Protocol
 from .answers import ObjectInfo
 from .digest import PartDigests, StreamDigests, composite_etag, part_md5
 from .errors import IntegrityError, TransientError
-from .layout import is_md5
-from .model import Receipt
+from .results import Receipt
+from .verify import is_md5
 
 __all__ = ["EtagEvidence", "Evidence", "NoEvidence", "Piece", "ReceiptEvidence", "cut_pieces"]
 

@@ -7,11 +7,12 @@ judges. The reading itself is the window's business, the proof the evidence's.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import datetime, timezone
 from functools import partial
 from typing import TYPE_CHECKING, BinaryIO
 
-from . import __version__
+from ._version import __version__
 from .answers import ObjectInfo
 from .buffers import BufferPool, default_memory_bytes
 from .clients import Clients
@@ -23,31 +24,27 @@ from .errors import (
     UnprovedReadError,
     UsageError,
 )
-from .events import guarded
+from .events import Event, ReadStarted, Retrying, guarded
 from .evidence import EtagEvidence, Evidence, NoEvidence, Piece, ReceiptEvidence, cut_pieces
 from .latch import Latch
-from .layout import AskPart, asking, find_layout, is_md5, is_wrong, parts_in
-from .model import (
-    ByteRange,
-    Event,
-    Options,
-    ReadReport,
-    ReadStarted,
-    Receipt,
-    Retrying,
-)
+from .layout import AskPart, asking, find_layout, is_wrong
+from .model import ByteRange, Options
 from .naming import check_object_name
-from .preflight import find_object
 from .readstore import ReadStore
+from .results import ReadReport, Receipt
 from .retry import Retrier
+from .store import Store
 from .units import format_size
+from .verify import is_md5, parts_in
 from .window import Target, Window
 from .writer import Writer, as_writer
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
 
-__all__ = ["download"]
+__all__ = ["download", "find_object"]
+
+_DIRECTORY_BUCKET = "--x-s3"  # ETags there are never MD5s (docs/s3-facts.org, ETag)
 
 
 def download(
@@ -295,3 +292,29 @@ def _other_version(receipt: Receipt, info: ObjectInfo) -> str | None:
     if receipt.version_id in (None, info.version_id):
         return None
     return f"the receipt is of another version: --version-id {receipt.version_id}"
+
+
+def find_object(
+    store: Store, retrier: Retrier, key: str, version_id: str | None, check_for_s: float
+) -> ObjectInfo:
+    """What is stored under `key`, before it is read.
+
+    Raises AbsentError, RefusedError, CredentialsError, or UnreachableError after `check_for_s`
+    seconds of failing.
+    """
+
+    def look() -> ObjectInfo:
+        try:
+            info = store.head(key, version_id)
+        except RefusedError:
+            # A HEAD's answer has no body and so no code: ask again in a way that has one.
+            store.peek(key, version_id)
+            raise
+        if info.etag is None:
+            raise store.not_s3()
+        if store.bucket.endswith(_DIRECTORY_BUCKET):
+            return replace(info, etag_is_md5=False)
+        return info
+
+    what = f"look at s3://{store.bucket}/{key}"
+    return retrier.call(what, look, check_for_s=check_for_s).value

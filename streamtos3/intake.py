@@ -17,7 +17,7 @@ from typing import Protocol
 
 from .errors import SpoolFullError
 from .latch import Stopped
-from .model import SinkFigures
+from .results import SinkFigures
 
 __all__ = ["Hold", "Intake", "IntakeLimits", "Outcome", "Recipient", "Room"]
 

@@ -7,7 +7,6 @@ size of the last part, which a single request tells.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
 from functools import partial
 
@@ -17,25 +16,13 @@ from .errors import RefusedError
 from .parts import Limits, PartPlan
 from .readstore import ReadStore
 from .retry import Retrier
+from .verify import is_md5, parts_in
 
-__all__ = ["AskPart", "asking", "find_layout", "is_md5", "is_wrong", "parts_in"]
+__all__ = ["AskPart", "asking", "find_layout", "is_wrong"]
 
-_COMPOSITE = re.compile(r"[0-9a-f]{32}-([1-9]\d{0,4})")
-_MD5 = re.compile(r"[0-9a-f]{32}")
 
 AskPart = Callable[[Sequence[int]], Sequence[tuple[int, int] | None]]
 """Size and count for each part number asked for; None where the server does not tell."""
-
-
-def parts_in(etag: str | None) -> int | None:
-    """How many parts an ETag of the form `hex-N` speaks of; None for any other form."""
-    match = _COMPOSITE.fullmatch(etag or "")
-    return int(match[1]) if match else None
-
-
-def is_md5(etag: str | None) -> bool:
-    """Whether an ETag has the form of an MD5."""
-    return _MD5.fullmatch(etag or "") is not None
 
 
 def find_layout(info: ObjectInfo, ask: AskPart, limits: Limits) -> tuple[int, ...] | None:

@@ -11,12 +11,13 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 
+from .answers import ListedUpload
 from .crew import Crew
 from .errors import AbsentError, RefusedError, RetriesUsedUpError, StoreError
 from .latch import Latch, Stopped
 from .multipart import abort_until_gone
 from .retry import Retrier
-from .store import ListedUpload, Store
+from .store import Store
 
 __all__ = ["Listing", "UnfinishedUpload", "abort_each", "list_unfinished", "measured"]
 

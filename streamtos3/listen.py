@@ -14,11 +14,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
-from .credentials import read_private_file
-from .descriptors import Descriptors, SparingListener, raise_limit
+from .descriptors import SparingListener
 from .errors import CredentialsError, UsageError
 from .intake import Intake, IntakeLimits, Recipient, Room
 from .latch import Latch
+from .machine import Descriptors, raise_limit
+from .newfile import os_reason, read_private_file
 
 __all__ = ["Address", "TlsFiles", "bind", "check_exposure", "parse_address", "read_token", "serve"]
 
@@ -67,7 +68,7 @@ class TlsFiles:
             reason = (error.reason or str(error)).lower().replace("_", " ")
             raise UsageError(f"cannot use the certificate {names}: {reason}") from error
         except OSError as error:
-            raise UsageError(f"cannot read the certificate {names}: {_reason(error)}") from error
+            raise UsageError(f"cannot read the certificate {names}: {os_reason(error)}") from error
         return context
 
 
@@ -207,11 +208,7 @@ def _usable(address: Address) -> Iterator[None]:
     try:
         yield
     except socket.gaierror as error:
-        raise UsageError(f"cannot listen on {address}: {_reason(error)}") from error
+        raise UsageError(f"cannot listen on {address}: {os_reason(error)}") from error
     except OSError as error:  # whose text repeats the address
-        plain = os.strerror(error.errno).lower() if error.errno else _reason(error)
+        plain = os.strerror(error.errno).lower() if error.errno else os_reason(error)
         raise UsageError(f"cannot listen on {address}: {plain}") from error
-
-
-def _reason(error: OSError) -> str:
-    return (error.strerror or str(error)).lower()

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import os
+import resource
+from dataclasses import dataclass
 
-__all__ = ["available_bytes", "processors"]
+__all__ = ["Descriptors", "available_bytes", "processors", "raise_limit"]
+
+_WANTED = 65536
+_KEPT = 256
 
 _CGROUPS = "/sys/fs/cgroup"
 
@@ -58,3 +63,33 @@ def _cgroup_processors() -> float | None:
 def _cgroup_text(name: str) -> str:
     with open(f"{_CGROUPS}/{name}", encoding="ascii") as file:
         return file.read()
+
+
+@dataclass(frozen=True)
+class Descriptors:
+    """How many this process may have open, and how many of them are for storing."""
+
+    limit: int
+
+    @property
+    def kept(self) -> int:
+        """Those that no sender gets; half, where there are very few."""
+        return min(_KEPT, self.limit // 2)
+
+    @property
+    def for_senders(self) -> int:
+        """How many senders there can be at most."""
+        return self.limit - self.kept
+
+
+def raise_limit() -> Descriptors:
+    """Let this process have more open files where its hard limit allows; what it has then."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _WANTED if hard == resource.RLIM_INFINITY else min(_WANTED, hard)
+    if soft == resource.RLIM_INFINITY or soft >= wanted:
+        return Descriptors(_WANTED if soft == resource.RLIM_INFINITY else soft)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    except (OSError, ValueError):  # a sandbox may forbid it: the lower one is kept to
+        return Descriptors(soft)
+    return Descriptors(wanted)

@@ -9,10 +9,10 @@ from dataclasses import replace
 from .clients import Clients
 from .engine import upload
 from .errors import ExistsError, UnprovedReadError
-from .fetch import download
+from .fetch import download, find_object
 from .latch import Latch
 from .model import Options
-from .preflight import check_destination, find_object
+from .preflight import check_destination
 from .retry import Retrier
 from .specification import Specification, names_same_objects, specification_json
 from .store import Store

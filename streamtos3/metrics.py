@@ -14,7 +14,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from .intake import Intake, Recipient, Room
-from .model import SinkFigures
+from .results import SinkFigures
 
 __all__ = ["SinkMetrics"]
 

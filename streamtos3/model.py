@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
 from typing import Literal
 
 from .parts import DEFAULT_CHUNK_BYTES, S3_LIMITS, Limits
@@ -13,26 +12,11 @@ from .settings import ObjectSettings
 __all__ = [
     "Addressing",
     "ByteRange",
-    "CommandReport",
     "Connection",
     "Credentials",
-    "Event",
     "Options",
-    "PartStored",
-    "Proof",
-    "RangeRead",
-    "ReadReport",
-    "ReadStarted",
-    "Receipt",
-    "Resuming",
-    "Retrying",
     "Retries",
-    "SinkFigures",
-    "Started",
-    "StoredPart",
-    "UploadCreated",
     "Verify",
-    "Warned",
 ]
 
 Addressing = Literal["auto", "path", "virtual"]
@@ -126,103 +110,6 @@ class Options:
 
 
 @dataclass(frozen=True)
-class StoredPart:
-    """One part whose ETag was compared. `md5` and `etag` are hex, without quotes.
-
-    `etag_is_md5` is False where the service encrypts and its ETag is therefore no MD5.
-    `resumed`: stored by an earlier run and not sent again. `checksum`: S3's additional
-    checksum in base64, where one was asked for.
-    """
-
-    number: int
-    offset_bytes: int
-    size_bytes: int
-    md5: str
-    etag: str
-    tries: int
-    etag_is_md5: bool = True
-    resumed: bool = False
-    checksum: str | None = None
-
-
-@dataclass(frozen=True)
-class Proof:
-    """What proved the parts and the object; None where nothing did."""
-
-    parts: str | None
-    object: str | None
-
-
-@dataclass(frozen=True)
-class CommandReport:
-    """The producer that `run` started: its words, exit status and run time.
-
-    `exit_status` is what a shell would say: 128+n where signal n ended it.
-    """
-
-    command: tuple[str, ...]
-    exit_status: int
-    run_time_s: float
-
-
-@dataclass(frozen=True)
-class Receipt:
-    """What was stored, and what proved it. Documented field by field in README.org.
-
-    Times are UTC. `etag_expected` and `etag_found` are without quotes; `first_byte_at` is None
-    for an empty stream; `upload_id` is None for a stream that went as one request; `token` is
-    None where an earlier run began the upload (its parts that were kept are `resumed`).
-    """
-
-    bucket: str
-    key: str
-    endpoint: str
-    region: str | None
-    version_id: str | None
-    size_bytes: int
-    etag_expected: str
-    etag_found: str | None
-    parts: tuple[StoredPart, ...]
-    part_plan: str
-    digests: Mapping[str, str]
-    proof: Proof
-    retries: int
-    upload_id: str | None
-    token: str | None
-    started_at: datetime
-    first_byte_at: datetime | None
-    ended_at: datetime
-    host: str
-    user: str
-    command_line: tuple[str, ...] | None
-    program: str
-    libraries: Mapping[str, str]
-    command: CommandReport | None = None
-    key_template: str | None = None
-    case: Mapping[str, str] = field(default_factory=dict)
-    schema: int = 1
-
-
-@dataclass(frozen=True)
-class SinkFigures:
-    """What a sink has done since it began, and what it still holds.
-
-    Bytes are those of the records, before compression. `spool_bytes` is what the spool takes on
-    the disk; `oldest_at` when the oldest record that is not stored yet was received, None
-    where all are.
-    """
-
-    received_records: int = 0
-    received_bytes: int = 0
-    stored_records: int = 0
-    stored_bytes: int = 0
-    stored_objects: int = 0
-    spool_bytes: int = 0
-    retries: int = 0
-    oldest_at: datetime | None = None
-
-
-@dataclass(frozen=True)
 class ByteRange:
     """Bytes `first` to `last`, both included, as in HTTP.
 
@@ -231,101 +118,3 @@ class ByteRange:
 
     first: int | None
     last: int | None
-
-
-@dataclass(frozen=True)
-class ReadReport:
-    """What was read back or looked at, and what proved it. Documented in README.org.
-
-    `offset_bytes` and `size_bytes`: the bytes that were delivered or compared. `compared` names
-    what was held against what. `proof` is None where nothing proves the object; `digests` are
-    of all its bytes, where they were read.
-    """
-
-    bucket: str
-    key: str
-    endpoint: str
-    version_id: str | None
-    object_bytes: int
-    etag: str | None
-    offset_bytes: int
-    size_bytes: int
-    compared: tuple[str, ...]
-    proof: str | None
-    digests: Mapping[str, str]
-    retries: int
-    started_at: datetime
-    ended_at: datetime
-    program: str
-    schema: int = 1
-
-
-@dataclass(frozen=True)
-class ReadStarted:
-    """The object was found, and reading of `length_bytes` begins (None where unknown)."""
-
-    length_bytes: int | None
-
-
-@dataclass(frozen=True)
-class RangeRead:
-    """So many bytes more were read and handed on, in order."""
-
-    size_bytes: int
-    in_flight: int = 0
-
-
-@dataclass(frozen=True)
-class Started:
-    """The destination was checked and reading begins. `length_bytes` is None where unknown."""
-
-    length_bytes: int | None
-    part_bytes: int
-    capacity_bytes: int
-    parts_grow: bool
-
-
-@dataclass(frozen=True)
-class UploadCreated:
-    """A multipart upload exists from here on."""
-
-    upload_id: str
-
-
-@dataclass(frozen=True)
-class Resuming:
-    """An earlier run's unfinished upload goes on; `parts` of it hold `size_bytes`."""
-
-    upload_id: str
-    parts: int
-    size_bytes: int
-
-
-@dataclass(frozen=True)
-class PartStored:
-    """A part (or the one request) is stored and its ETag was compared; others are in flight."""
-
-    part: StoredPart
-    in_flight: int = 0
-
-
-@dataclass(frozen=True)
-class Retrying:
-    """A request failed and will be tried again in `wait_s` seconds."""
-
-    what: str
-    tries: int
-    wait_s: float
-    reason: str
-
-
-@dataclass(frozen=True)
-class Warned:
-    """Something the operator should know, though the upload goes on."""
-
-    message: str
-
-
-Event = (
-    ReadStarted | RangeRead | Started | UploadCreated | Resuming | PartStored | Retrying | Warned
-)

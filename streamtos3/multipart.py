@@ -12,15 +12,17 @@ from contextlib import contextmanager
 from datetime import datetime, timedelta, timezone
 from functools import partial
 
+from .answers import Answer
 from .body import PartBody
 from .checksums import checksum_of, free_checksum_of
 from .digest import part_md5
 from .errors import AbsentError, RefusedError, StoreError, StreamToS3Error, TransientError
 from .latch import Latch
-from .model import Retries, StoredPart
+from .model import Retries
+from .results import StoredPart
 from .resume import Leftover
 from .retry import Retrier
-from .store import Answer, Store
+from .store import Store
 from .verify import part_is_proved
 
 __all__ = ["MultipartUpload", "abort_until_gone"]
@@ -107,8 +109,9 @@ class MultipartUpload:
             proved = part_is_proved(
                 what,
                 md5.hex(),
-                answer,
+                answer.etag,
                 etags_are_md5=self._etags_are_md5,
+                etag_is_md5=answer.etag_is_md5,
                 earlier_etag=before,
             )
             return answer, proved

@@ -13,7 +13,11 @@ import stat
 import tempfile
 from types import TracebackType
 
-__all__ = ["NewFile"]
+from .errors import CredentialsError
+
+__all__ = ["NewFile", "os_reason", "read_private_file"]
+
+_LARGEST_BYTES = 64 * 1024
 
 
 class NewFile:
@@ -83,3 +87,31 @@ def _sync_directory(directory: str) -> None:
             os.fsync(fd)
     finally:
         os.close(fd)
+
+
+def os_reason(error: BaseException) -> str:
+    """Why the system refused, in lower case and without the error number: `permission denied`."""
+    text = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    return str(text).lower()
+
+
+def read_private_file(path: str, what: str, form: str, *, allow_insecure: bool = False) -> bytes:
+    """The content of the file at `path`, which errors call `what`; `form` is what it should be.
+
+    CredentialsError when it cannot be read, is absurdly long, or can be read by group or world
+    while `allow_insecure` is not set.
+    """
+    try:
+        with open(path, "rb") as file:
+            mode = os.fstat(file.fileno()).st_mode
+            content = file.read(_LARGEST_BYTES + 1)
+    except OSError as error:
+        raise CredentialsError(f"cannot read the {what} {path}: {os_reason(error)}") from error
+    if mode & (stat.S_IRGRP | stat.S_IROTH) and not allow_insecure:
+        raise CredentialsError(
+            f"the {what} {path} can be read by others (mode {stat.S_IMODE(mode):04o})",
+            hint=f"chmod 600 {path}, or --insecure-keyfile if that is meant",
+        )
+    if len(content) > _LARGEST_BYTES:
+        raise CredentialsError(f"the {what} {path} is malformed", hint=form)
+    return content

@@ -7,6 +7,7 @@ alone. So a later run that reads the same stream cuts it at the same places.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import count
@@ -14,7 +15,15 @@ from itertools import count
 from .errors import SourceError, UsageError
 from .units import GIB, MIB, format_size
 
-__all__ = ["DEFAULT_CHUNK_BYTES", "S3_LIMITS", "Limits", "PartPlan", "plan_parts"]
+__all__ = [
+    "DEFAULT_CHUNK_BYTES",
+    "Limits",
+    "ListedPart",
+    "PartPlan",
+    "S3_LIMITS",
+    "infer_plan",
+    "plan_parts",
+]
 
 DEFAULT_CHUNK_BYTES = 8 * MIB
 _PLAN = re.compile(r"([1-9]\d{0,15})/(\d{1,5})(?:/([1-9]\d{0,4}))?")
@@ -97,6 +106,15 @@ class PartPlan:
         return f"{self.part_bytes}/{self.equal_parts}{every}"
 
 
+@dataclass(frozen=True)
+class ListedPart:
+    """A part of an unfinished upload, as the server lists it."""
+
+    number: int
+    size_bytes: int
+    etag: str
+
+
 def plan_parts(
     chunk_bytes: int,
     *,
@@ -149,3 +167,48 @@ def _fit(chunk_bytes: int, length_bytes: int, count: int) -> int:
     if needed <= chunk_bytes:
         return chunk_bytes
     return -(-needed // MIB) * MIB
+
+
+def infer_plan(
+    parts: Sequence[ListedPart], planned: PartPlan, length_bytes: int | None
+) -> PartPlan:
+    """The plan by which `parts` were cut, as far as they tell; else `planned`.
+
+    Whatever the chunk size is now, the first run's plan goes on, or no part would match. Beyond
+    the listed parts a plan may be any that holds a stream of `length_bytes`.
+    """
+    limits = planned.limits
+    ways = (
+        planned.equal_parts,
+        limits.growth_after_parts,
+        limits.max_parts // 2,
+        limits.max_parts,
+    )
+    # A plan that explains every part is better than one that takes the last for a short one.
+    for last_is_short in (False, True):
+        for equal_parts in dict.fromkeys(ways):
+            shape = PartPlan(planned.part_bytes, equal_parts, limits)
+            plan = _plan_through(parts, shape, last_is_short=last_is_short)
+            if plan is not None and plan.capacity_bytes >= (length_bytes or 0):
+                return plan
+    return planned
+
+
+def _plan_through(
+    parts: Sequence[ListedPart], shape: PartPlan, *, last_is_short: bool
+) -> PartPlan | None:
+    """The plan of this shape that cuts `parts`; None if there is none."""
+    if not parts:
+        return None
+    # The largest part is a whole one, unless it is the only one and the stream's last.
+    largest = max(parts, key=lambda part: part.size_bytes)
+    growth = shape.size_bytes(largest.number) // shape.part_bytes
+    plan = PartPlan(largest.size_bytes // growth, shape.equal_parts, shape.limits)
+    last = max(part.number for part in parts)
+    fits = all(
+        part.size_bytes == plan.size_bytes(part.number)
+        or (last_is_short and part.number == last and part.size_bytes < plan.size_bytes(last))
+        for part in parts
+    )
+    allowed = shape.limits.min_part_bytes <= plan.part_bytes <= shape.limits.max_part_bytes
+    return plan if fits and allowed else None

@@ -7,15 +7,11 @@ question: is the object there, and if not, why?
 
 from __future__ import annotations
 
-from dataclasses import replace
-
-from .errors import AbsentError, ExistsError, RefusedError, TransientError, UnreachableError
+from .errors import AbsentError, ExistsError, RefusedError, TransientError
 from .retry import Retrier
-from .store import NO_SIZE, ObjectInfo, Store
+from .store import NO_SIZE, Store
 
-__all__ = ["check_destination", "find_object"]
-
-_DIRECTORY_BUCKET = "--x-s3"  # ETags there are never MD5s (docs/s3-facts.org, ETag)
+__all__ = ["check_destination"]
 
 
 def check_destination(
@@ -39,11 +35,11 @@ def check_destination(
                 return
         except TransientError as error:
             if error.code == NO_SIZE:
-                raise _not_s3(store) from error
+                raise store.not_s3() from error
             raise
         else:
             if info.etag is None:
-                raise _not_s3(store)
+                raise store.not_s3()
         if not overwrite:
             raise ExistsError(
                 f"s3://{store.bucket}/{key} exists already",
@@ -51,32 +47,6 @@ def check_destination(
             )
 
     retrier.call(f"check s3://{store.bucket}/{key}", check, check_for_s=check_for_s)
-
-
-def find_object(
-    store: Store, retrier: Retrier, key: str, version_id: str | None, check_for_s: float
-) -> ObjectInfo:
-    """What is stored under `key`, before it is read.
-
-    Raises AbsentError, RefusedError, CredentialsError, or UnreachableError after `check_for_s`
-    seconds of failing.
-    """
-
-    def look() -> ObjectInfo:
-        try:
-            info = store.head(key, version_id)
-        except RefusedError:
-            # A HEAD's answer has no body and so no code: ask again in a way that has one.
-            store.peek(key, version_id)
-            raise
-        if info.etag is None:
-            raise _not_s3(store)
-        if store.bucket.endswith(_DIRECTORY_BUCKET):
-            return replace(info, etag_is_md5=False)
-        return info
-
-    what = f"look at s3://{store.bucket}/{key}"
-    return retrier.call(what, look, check_for_s=check_for_s).value
 
 
 def _check_bucket(store: Store, key: str) -> None:
@@ -97,11 +67,11 @@ def _exists_by_peeking(store: Store, key: str) -> bool:
         if error.code == "NoSuchKey":
             return False
         if _has_no_code(error):
-            raise _not_s3(store) from error
+            raise store.not_s3() from error
         raise
     except RefusedError as error:
         if _has_no_code(error) and error.http_status not in (None, 403):
-            raise _not_s3(store) from error
+            raise store.not_s3() from error
         if error.code == "AccessDenied":
             return False
         if error.code == "InvalidRange":  # an empty object has no first byte
@@ -113,9 +83,3 @@ def _exists_by_peeking(store: Store, key: str) -> bool:
 def _has_no_code(error: RefusedError) -> bool:
     """Whether the answer's body holds none of S3's error codes; a number is the HTTP status."""
     return error.code is None or error.code.isdigit()
-
-
-def _not_s3(store: Store) -> UnreachableError:
-    return UnreachableError(
-        f"what answers at {store.endpoint_url} does not speak S3", hint="check --endpoint-url"
-    )

@@ -17,7 +17,8 @@ from contextlib import suppress
 
 from .errors import SourceError, UsageError
 from .latch import Latch, Stopped
-from .model import CommandReport
+from .newfile import os_reason
+from .results import CommandReport
 from .source import FdSource
 
 __all__ = ["CommandSource"]
@@ -226,7 +227,7 @@ def _as_shells_say(returncode: int) -> int:
 
 
 def _cannot_start(program: str, error: OSError) -> SourceError:
-    reason = (error.strerror or str(error)).lower()
+    reason = os_reason(error)
     hint = None
     if isinstance(error, FileNotFoundError) and len(program.split()) > 1:
         hint = f"a pipeline needs a shell: -- bash -c 'set -o pipefail; {program}'"

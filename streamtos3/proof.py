@@ -12,23 +12,25 @@ from datetime import datetime, timezone
 from functools import partial
 from typing import TYPE_CHECKING, BinaryIO
 
-from . import __version__
+from ._version import __version__
 from .answers import ObjectInfo
 from .clients import Clients
 from .crew import Crew
 from .digest import PartDigests, StreamDigests, composite_etag
 from .errors import IntegrityError, TransientError, UnprovedReadError
-from .events import guarded
-from .fetch import download
+from .events import Event, RangeRead, ReadStarted, Retrying, guarded
+from .fetch import download, find_object
 from .latch import Latch
-from .layout import AskPart, asking, find_layout, is_md5, is_wrong
+from .layout import AskPart, asking, find_layout, is_wrong
 from .local import read_through
-from .model import Event, Options, RangeRead, ReadReport, ReadStarted, Receipt, Retrying
+from .model import Options
 from .naming import check_object_name
-from .preflight import find_object
+from .opening import as_source
 from .readstore import ReadStore
+from .results import ReadReport, Receipt
 from .retry import Retrier
-from .source import Source, as_source
+from .source import Source
+from .verify import is_md5
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client

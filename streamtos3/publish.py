@@ -24,19 +24,11 @@ from .errors import (
     leave_behind,
     leave_behind_of,
 )
-from .events import guarded
+from .events import Event, RangeRead, ReadStarted, Started, UploadCreated, Warned, guarded
 from .latch import Latch
 from .ledger import Ledger, entry_of, entry_of_found
 from .manifest import Manifest
-from .model import (
-    Event,
-    Options,
-    RangeRead,
-    ReadStarted,
-    Started,
-    UploadCreated,
-    Warned,
-)
+from .model import Options
 from .proof import verify_object
 from .selection import Item, Selection
 from .settings import guess_content_type

@@ -9,7 +9,8 @@ from .clients import Clients
 from .errors import IntegrityError, Interrupted, StreamToS3Error, UnprovedError
 from .fetch import download
 from .latch import Latch
-from .model import Options, Proof, Receipt
+from .model import Options
+from .results import Proof, Receipt
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client

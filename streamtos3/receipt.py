@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from .digest import STREAM_DIGESTS
 from .errors import ReportError, UsageError
-from .model import Proof, Receipt, StoredPart
-from .newfile import NewFile
+from .newfile import NewFile, os_reason
+from .results import Proof, Receipt, StoredPart
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -68,7 +68,7 @@ def write_receipt(receipt: Receipt, path: str) -> None:
                 stream.write(text)
             file.publish(target, replace=True)
     except OSError as error:
-        reason = (error.strerror or str(error)).lower()
+        reason = os_reason(error)
         raise ReportError(f"cannot write the receipt to {path}: {reason}") from error
 
 
@@ -81,7 +81,7 @@ def read_receipt(path: str) -> Receipt:
         with open(path, encoding="utf-8") as file:
             values = json.load(file)
     except OSError as error:
-        reason = (error.strerror or str(error)).lower()
+        reason = os_reason(error)
         raise UsageError(f"cannot read the receipt {path}: {reason}") from error
     except ValueError as error:
         raise UsageError(f"the receipt {path} is no JSON: {error}") from error

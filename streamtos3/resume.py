@@ -7,16 +7,15 @@ same number, size and MD5 is there. Nothing is kept on the local disk.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 from .errors import AbsentError
-from .parts import PartPlan
+from .parts import ListedPart
 from .retry import Retrier
-from .store import ListedPart, Store
+from .store import Store
 
-__all__ = ["Leftover", "find_leftover", "infer_plan"]
+__all__ = ["Leftover", "find_leftover"]
 
 
 @dataclass(frozen=True)
@@ -59,48 +58,3 @@ def find_leftover(store: Store, retrier: Retrier, key: str, check_for_s: float) 
 
     what = f"find the unfinished upload of s3://{store.bucket}/{key}"
     return retrier.call(what, find, check_for_s=check_for_s).value
-
-
-def infer_plan(
-    parts: Sequence[ListedPart], planned: PartPlan, length_bytes: int | None
-) -> PartPlan:
-    """The plan by which `parts` were cut, as far as they tell; else `planned`.
-
-    Whatever the chunk size is now, the first run's plan goes on, or no part would match. Beyond
-    the listed parts a plan may be any that holds a stream of `length_bytes`.
-    """
-    limits = planned.limits
-    ways = (
-        planned.equal_parts,
-        limits.growth_after_parts,
-        limits.max_parts // 2,
-        limits.max_parts,
-    )
-    # A plan that explains every part is better than one that takes the last for a short one.
-    for last_is_short in (False, True):
-        for equal_parts in dict.fromkeys(ways):
-            shape = PartPlan(planned.part_bytes, equal_parts, limits)
-            plan = _plan_through(parts, shape, last_is_short=last_is_short)
-            if plan is not None and plan.capacity_bytes >= (length_bytes or 0):
-                return plan
-    return planned
-
-
-def _plan_through(
-    parts: Sequence[ListedPart], shape: PartPlan, *, last_is_short: bool
-) -> PartPlan | None:
-    """The plan of this shape that cuts `parts`; None if there is none."""
-    if not parts:
-        return None
-    # The largest part is a whole one, unless it is the only one and the stream's last.
-    largest = max(parts, key=lambda part: part.size_bytes)
-    growth = shape.size_bytes(largest.number) // shape.part_bytes
-    plan = PartPlan(largest.size_bytes // growth, shape.equal_parts, shape.limits)
-    last = max(part.number for part in parts)
-    fits = all(
-        part.size_bytes == plan.size_bytes(part.number)
-        or (last_is_short and part.number == last and part.size_bytes < plan.size_bytes(last))
-        for part in parts
-    )
-    allowed = shape.limits.min_part_bytes <= plan.part_bytes <= shape.limits.max_part_bytes
-    return plan if fits and allowed else None

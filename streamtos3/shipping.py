@@ -26,10 +26,12 @@ from .errors import (
     UnprovedReadError,
     leave_behind_of,
 )
+from .events import Event, Retrying, Warned
 from .latch import Latch, Stopped
-from .model import Event, Options, Receipt, Retrying, SinkFigures, Warned
+from .model import Options
 from .preflight import check_destination
 from .proof import verify_object
+from .results import Receipt, SinkFigures
 from .retry import Retrier
 from .source import Source
 from .spool import Spool, SpoolFile, SpoolSource

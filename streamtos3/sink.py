@@ -25,9 +25,11 @@ from .cutting import (
     records_within,
 )
 from .errors import Interrupted, SpoolError, SpoolFullError, leave_behind
+from .events import Event, Warned
 from .feed import FedRecords, Feed
 from .latch import Latch
-from .model import Event, Options, Receipt, SinkFigures, Warned
+from .model import Options
+from .results import Receipt, SinkFigures
 from .shipping import Shipping
 from .source import Source
 from .spool import ObjectHeader, Spool, SpoolFile

@@ -7,28 +7,23 @@ the program even while the producer is silent.
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import os
 import select
 import stat
-import sys
 from typing import BinaryIO, Protocol, runtime_checkable
 
 from .errors import SourceError
 from .latch import Latch
-from .model import CommandReport
+from .newfile import os_reason
+from .results import CommandReport
 
 __all__ = [
     "FdSource",
     "ObjectSource",
     "Reporting",
     "Source",
-    "as_source",
-    "detach_standard_input",
     "enlarge_pipe",
-    "open_file",
-    "take_standard_input",
 ]
 
 _F_SETPIPE_SZ = 1031  # Linux; `fcntl` names it only from Python 3.10 on some builds
@@ -104,7 +99,7 @@ class FdSource:
                 continue
             except OSError as error:
                 raise SourceError(
-                    f"cannot read {self.name} at byte {self._offset}: {_reason(error)}",
+                    f"cannot read {self.name} at byte {self._offset}: {os_reason(error)}",
                     hint="nothing was stored: an object with a hole in it would look complete",
                 ) from error
             self._offset += count
@@ -150,7 +145,7 @@ class ObjectSource:
             count = self._read_into(view)
         except Exception as error:  # gzip, HTTP and the like raise what they please
             raise SourceError(
-                f"cannot read {self.name} at byte {self._offset}: {_reason(error)}"
+                f"cannot read {self.name} at byte {self._offset}: {os_reason(error)}"
             ) from error
         self._offset += count
         return count
@@ -173,89 +168,6 @@ class ObjectSource:
         """Left to the owner."""
 
 
-def open_file(path: str | os.PathLike[str]) -> FdSource:
-    """The file at `path`, opened. SourceError if it is missing, unreadable or a directory.
-
-    A FIFO is opened at once, and not when its writer comes: until then it is simply silent.
-    """
-    name = os.fspath(path)
-    try:
-        fd = os.open(name, os.O_RDONLY | os.O_CLOEXEC | _without_waiting(name))
-    except (OSError, ValueError) as error:  # ValueError: a null byte in the name
-        raise SourceError(f"cannot read {name}: {_reason(error)}") from error
-    if stat.S_ISDIR(os.fstat(fd).st_mode):
-        os.close(fd)
-        raise SourceError(
-            f"cannot read {name}: it is a directory", hint=f"tar -c {name} | streamtos3 s3://…"
-        )
-    return FdSource(fd, name)
-
-
-def _without_waiting(path: str) -> int:
-    """The flag that opens a FIFO without waiting for its writer, 0 for all else.
-
-    On Linux alone: elsewhere a FIFO that nobody has opened yet may look like one that ended.
-    """
-    try:
-        is_fifo = stat.S_ISFIFO(os.stat(path).st_mode)
-    except (OSError, ValueError):  # the reason is what `open` says
-        return 0
-    return os.O_NONBLOCK if is_fifo and sys.platform == "linux" else 0
-
-
-def detach_standard_input() -> int | None:
-    """A duplicate of descriptor 0, which becomes the null device for everybody else.
-
-    None where standard input is closed, or open for writing only. Must come before the first
-    boto3 session. A `credential_process` and botocore's MFA prompt inherit descriptor 0 and were
-    measured to swallow thousands of bytes of the stream (docs/design.org, invariant 12).
-    """
-    try:
-        can_be_read = fcntl.fcntl(0, fcntl.F_GETFL) & os.O_ACCMODE != os.O_WRONLY
-    except OSError as error:
-        if error.errno != errno.EBADF:
-            raise
-        can_be_read = False
-    # Above the standard ones, of which a closed one may have left its number free.
-    fd = fcntl.fcntl(0, fcntl.F_DUPFD_CLOEXEC, 3) if can_be_read else None
-    null = os.open(os.devnull, os.O_RDONLY)
-    if null != 0:
-        os.dup2(null, 0)
-        os.close(null)
-    return fd
-
-
-def take_standard_input() -> FdSource:
-    """Standard input, for us alone, see `detach_standard_input`. SourceError if it is closed."""
-    fd = detach_standard_input()
-    if fd is None:
-        raise SourceError("cannot read standard input: it is closed")
-    if stat.S_ISDIR(os.fstat(fd).st_mode):
-        os.close(fd)
-        raise SourceError("cannot read standard input: it is a directory")
-    return FdSource(fd, "standard input")
-
-
-def as_source(source: Source | BinaryIO | int | str | os.PathLike[str]) -> Source:
-    """What the library accepts as a source: descriptor, path, binary file object, or Source.
-
-    A given descriptor is duplicated; 0 is taken for us alone, see `take_standard_input`.
-    """
-    if isinstance(source, int):
-        if source == 0:
-            return take_standard_input()
-        name = f"descriptor {source}"
-        try:
-            return FdSource(os.dup(source), name)
-        except OSError as error:
-            raise SourceError(f"cannot read {name}: {_reason(error)}") from error
-    if isinstance(source, str | os.PathLike):
-        return open_file(source)
-    if isinstance(source, Source):
-        return source
-    return ObjectSource(source, str(getattr(source, "name", type(source).__name__)))
-
-
 def enlarge_pipe(fd: int) -> None:
     """Enlarge a pipe from 64 KiB to 1 MiB, which saves most of the context switches."""
     try:
@@ -263,11 +175,6 @@ def enlarge_pipe(fd: int) -> None:
             fcntl.fcntl(fd, _F_SETPIPE_SZ, _PIPE_BYTES)
     except OSError:  # not Linux, or the user's pipe memory is used up: slower, not wrong
         return
-
-
-def _reason(error: Exception) -> str:
-    text = getattr(error, "strerror", None) or str(error) or type(error).__name__
-    return str(text).lower()
 
 
 def _length_bytes(fd: int) -> int | None:

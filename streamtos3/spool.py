@@ -22,6 +22,7 @@ from datetime import datetime
 from .errors import SourceError, SpoolError, SpoolFullError, UsageError
 from .frames import HEAD_BYTES, MAGIC, Frame, head_of, intact_frame
 from .latch import Latch
+from .newfile import os_reason
 
 __all__ = ["ObjectHeader", "Spool", "SpoolFile", "SpoolSource"]
 
@@ -95,7 +96,7 @@ class SpoolFile:
             os.ftruncate(self._fd, self.file_bytes)
             os.lseek(self._fd, 0, os.SEEK_END)
         except OSError:
-            return SpoolError(f"{what}: {_reason(error)}")
+            return SpoolError(f"{what}: {os_reason(error)}")
         return _failed(what, error)
 
 
@@ -186,7 +187,7 @@ class Spool:
                 "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600, dir_fd=self._directory_fd
             )
         except OSError as error:
-            raise UsageError(f"cannot use the spool {directory}: {_reason(error)}") from error
+            raise UsageError(f"cannot use the spool {directory}: {os_reason(error)}") from error
         try:
             fcntl.flock(self._lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
@@ -327,16 +328,12 @@ def _sync_directory(path: str) -> None:
         os.close(fd)
 
 
-def _reason(error: OSError) -> str:
-    return (error.strerror or str(error)).lower()
-
-
 def _failed(what: str, error: OSError) -> SpoolError:
-    reason = _reason(error)
+    reason = os_reason(error)
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return SpoolFullError(f"{what}: {reason}", hint="free some space, or lower --spool-limit")
     return SpoolError(f"{what}: {reason}")
 
 
 def _unreadable(path: str, error: OSError) -> SourceError:
-    return SourceError(f"cannot read the spool file {path}: {_reason(error)}")
+    return SourceError(f"cannot read the spool file {path}: {os_reason(error)}")

@@ -20,7 +20,6 @@ from .answers import (
     PLAN_KEY,
     TOKEN_KEY,
     Answer,
-    ListedPart,
     ListedUpload,
     ObjectInfo,
     etag_is_md5,
@@ -32,8 +31,16 @@ from .body import PartBody
 from .checksums import Checksum
 from .clients import Clients, Patience
 from .digest import content_md5
-from .errors import CredentialsError, RefusedError, StreamToS3Error, TransientError
-from .model import Connection, StoredPart
+from .errors import (
+    CredentialsError,
+    RefusedError,
+    StreamToS3Error,
+    TransientError,
+    UnreachableError,
+)
+from .model import Connection
+from .parts import ListedPart
+from .results import StoredPart
 from .settings import ObjectSettings
 
 if TYPE_CHECKING:
@@ -41,10 +48,6 @@ if TYPE_CHECKING:
 
 __all__ = [
     "NO_SIZE",
-    "Answer",
-    "ListedPart",
-    "ListedUpload",
-    "ObjectInfo",
     "Store",
     "new_token",
     "object_metadata",
@@ -105,6 +108,12 @@ class Store:
     def region(self) -> str | None:
         """The region that requests are signed for."""
         return self._clients.get("brisk").meta.region_name
+
+    def not_s3(self) -> UnreachableError:
+        """The error for an answer that is not S3's: a web server, a proxy, another path."""
+        return UnreachableError(
+            f"what answers at {self.endpoint_url} does not speak S3", hint="check --endpoint-url"
+        )
 
     def head(self, key: str, version_id: str | None = None, *, at_once: bool = False) -> ObjectInfo:
         """What is stored under `key`. AbsentError where nothing is.

@@ -12,7 +12,8 @@ from contextlib import suppress
 
 from .errors import ReportError
 from .latch import Latch
-from .model import CommandReport
+from .newfile import os_reason
+from .results import CommandReport
 from .source import Reporting, Source
 
 __all__ = ["TeeSource"]
@@ -40,7 +41,7 @@ class TeeSource:
             try:
                 self._write(view[:count], latch)
             except OSError as error:
-                reason = (error.strerror or str(error)).lower()
+                reason = os_reason(error)
                 self._failed = ReportError(f"the copy on standard output is incomplete: {reason}")
         return count
 

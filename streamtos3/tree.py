@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from .errors import SourceError
+from .newfile import os_reason
 
 __all__ = ["Found", "Tree", "Unread", "walk"]
 
@@ -77,13 +78,13 @@ def walk(directory: str, *, follow_links: bool) -> Tree:
         status = os.stat(directory)
         pending = _children(directory, "", frozenset([_identity(status)]))
     except (OSError, ValueError) as error:  # ValueError: a null byte in the name
-        raise SourceError(f"cannot read {directory}: {_reason(error)}") from error
+        raise SourceError(f"cannot read {directory}: {os_reason(error)}") from error
     while pending:
         each = pending.pop()
         try:
             pending += _visited(tree, each)
         except OSError as error:
-            tree.unread.append(Unread(each.path, f"cannot read {each.path}: {_reason(error)}"))
+            tree.unread.append(Unread(each.path, f"cannot read {each.path}: {os_reason(error)}"))
     return tree
 
 
@@ -121,7 +122,3 @@ def _children(directory: str, prefix: str, above: frozenset[_Identity]) -> list[
 
 def _identity(status: os.stat_result) -> _Identity:
     return status.st_dev, status.st_ino
-
-
-def _reason(error: Exception) -> str:
-    return (getattr(error, "strerror", None) or str(error)).lower()

@@ -15,10 +15,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from .credentials import read_private_file
 from .errors import CredentialsError, UsageError
 from .model import Credentials
 from .naming import check_object_name
+from .newfile import os_reason, read_private_file
 
 __all__ = ["VanceSettings", "names_a_bucket", "read_vance"]
 
@@ -133,7 +133,7 @@ def _config(path: str | None) -> dict[str, Any]:
         with open(path, "rb") as file:
             content = file.read()
     except OSError as error:
-        reason = (error.strerror or str(error)).lower()
+        reason = os_reason(error)
         raise UsageError(f"cannot read the configuration {path}: {reason}") from error
     return _table(content, UsageError(f"the configuration {path} is malformed: no JSON object"))
 

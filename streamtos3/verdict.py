@@ -5,7 +5,8 @@ from __future__ import annotations
 from .checksums import CHECKSUMS, FREE_CHECKSUM
 from .commit import Committed
 from .errors import IntegrityError, UnprovedError
-from .model import Options, Receipt
+from .model import Options
+from .results import Receipt
 from .verify import Expected, judge_checksum
 
 __all__ = ["check_verdict", "chosen_proof"]

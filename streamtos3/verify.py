@@ -11,33 +11,51 @@ from collections.abc import Mapping
 
 from .checksums import Checksum
 from .errors import IntegrityError, TransientError
-from .store import Answer
 
-__all__ = ["Expected", "judge_checksum", "judge_object", "part_is_proved"]
+__all__ = ["Expected", "is_md5", "judge_checksum", "judge_object", "part_is_proved", "parts_in"]
 
+_COMPOSITE = re.compile(r"[0-9a-f]{32}-([1-9]\d{0,4})")
 _MD5_HEX = re.compile(r"[0-9a-f]{32}")
 
 
-def part_is_proved(
-    what: str, md5_hex: str, answer: Answer, *, etags_are_md5: bool, earlier_etag: str | None = None
-) -> bool:
-    """Whether the answer to one part (or one-request upload) proves its bytes.
+def is_md5(etag: str | None) -> bool:
+    """Whether an ETag has the form of an MD5."""
+    return _MD5_HEX.fullmatch(etag or "") is not None
 
-    False where the ETag cannot be an MD5: encrypted, or of another form twice in a row
+
+def parts_in(etag: str | None) -> int | None:
+    """How many parts an ETag of the form `hex-N` speaks of; None for any other form."""
+    match = _COMPOSITE.fullmatch(etag or "")
+    return int(match[1]) if match else None
+
+
+def part_is_proved(
+    what: str,
+    md5_hex: str,
+    etag: str | None,
+    *,
+    etags_are_md5: bool,
+    etag_is_md5: bool = True,
+    earlier_etag: str | None = None,
+) -> bool:
+    """Whether the ETag in the answer to one part (or one-request upload) proves its bytes.
+
+    False where the ETag cannot be an MD5: the upload (`etags_are_md5`) or this answer
+    (`etag_is_md5`) names an encryption, or it has another form twice in a row
     (`earlier_etag` is the try's before; once may be an answer that was cut short). A missing
     ETag or a different MD5 is damage, which may pass by sending again: TransientError.
     """
-    if answer.etag is None:
+    if etag is None:
         raise TransientError(f"{what}: the answer carries no ETag", damaged=True)
-    if answer.etag == md5_hex:
+    if etag == md5_hex:
         return True
-    if not etags_are_md5 or not answer.etag_is_md5:
+    if not etags_are_md5 or not etag_is_md5:
         return False
-    if not _MD5_HEX.fullmatch(answer.etag) and len(earlier_etag or "") == len(answer.etag):
+    if not _MD5_HEX.fullmatch(etag) and len(earlier_etag or "") == len(etag):
         return False
     raise TransientError(
         f"{what}: the service stored other bytes than were sent "
-        f"(ETag {answer.etag}, MD5 computed here {md5_hex})",
+        f"(ETag {etag}, MD5 computed here {md5_hex})",
         damaged=True,
     )
 

@@ -11,6 +11,7 @@ import stat
 
 from .errors import SourceError
 from .latch import Latch
+from .newfile import os_reason
 from .source import FdSource
 
 __all__ = ["WatchedFile"]
@@ -52,7 +53,7 @@ def _opened(path: str, follow_links: bool) -> int:
     try:
         fd = os.open(path, flags if follow_links else flags | os.O_NOFOLLOW)
     except (OSError, ValueError) as error:
-        reason = (getattr(error, "strerror", None) or str(error)).lower()
+        reason = os_reason(error)
         raise SourceError(f"cannot read {path}: {reason}") from error
     if not stat.S_ISREG(os.fstat(fd).st_mode):
         os.close(fd)

@@ -13,6 +13,7 @@ from typing import BinaryIO, Protocol, runtime_checkable
 
 from .errors import OutputClosedError, OutputError
 from .latch import Latch
+from .newfile import os_reason
 from .source import enlarge_pipe
 
 __all__ = ["FdWriter", "NullWriter", "ObjectWriter", "Writer", "as_writer"]
@@ -55,7 +56,7 @@ class FdWriter:
         except BrokenPipeError as error:
             raise OutputClosedError(f"nobody reads {self._name} any more") from error
         except OSError as error:
-            reason = (error.strerror or str(error)).lower()
+            reason = os_reason(error)
             raise OutputError(
                 f"cannot write {self._name} at byte {self._offset}: {reason}"
             ) from error

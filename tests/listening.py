@@ -16,7 +16,7 @@ from streamtos3.errors import Interrupted
 from streamtos3.intake import IntakeLimits
 from streamtos3.latch import Latch
 from streamtos3.listen import Address, TlsFiles, serve
-from streamtos3.model import SinkFigures
+from streamtos3.results import SinkFigures
 
 STRUCTURED = {"content-type": "application/cloudevents+json"}
 BATCHED = {"content-type": "application/cloudevents-batch+json"}

@@ -11,7 +11,7 @@ from contextlib import ExitStack, contextmanager
 
 import pytest
 
-from streamtos3.descriptors import Descriptors, raise_limit
+from streamtos3.machine import Descriptors, raise_limit
 from tests.listening import WAIT_S, received
 
 # Serves, and on each line of its standard input opens 200 files, and says whether it could.

@@ -25,16 +25,10 @@ from streamtos3 import upload
 from streamtos3.buffers import Buffer
 from streamtos3.crew import Crew
 from streamtos3.errors import ExistsError, Interrupted, SourceError, UsageError
+from streamtos3.events import Event, PartStored, Retrying, Started, UploadCreated
 from streamtos3.latch import Latch
-from streamtos3.model import (
-    Connection,
-    Event,
-    PartStored,
-    Receipt,
-    Retrying,
-    Started,
-    UploadCreated,
-)
+from streamtos3.model import Connection
+from streamtos3.results import Receipt
 from tests.client import composite, md5
 from tests.engine import PART, InSteps, Seen, silent_pipe, tiny
 from tests.fake_s3 import FakeS3, Quirks

@@ -11,7 +11,7 @@ from prometheus_client.openmetrics.parser import (
 from prometheus_client.parser import text_string_to_metric_families
 
 from streamtos3.errors import SpoolFullError
-from streamtos3.model import SinkFigures
+from streamtos3.results import SinkFigures
 from tests.listening import Listening, ListRecipient, event, listening
 
 PREFIX = "streamtos3_sink_"

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import io
 
-from streamtos3.model import PartStored, Retrying, Started, StoredPart
+from streamtos3.events import PartStored, Retrying, Started
 from streamtos3.progress import BarProgress, LineProgress, SilentProgress
+from streamtos3.results import StoredPart
 
 MIB = 1024**2
 RETRYING = Retrying("part 1", 1, 2.0, "no answer")

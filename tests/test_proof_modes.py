@@ -11,8 +11,9 @@ from mypy_boto3_s3.client import S3Client
 from streamtos3 import Connection, Options, Receipt, Retries, upload
 from streamtos3.checksums import CHECKSUMS, checksum_of
 from streamtos3.errors import IntegrityError, UnprovedError
-from streamtos3.model import Proof, Verify
+from streamtos3.model import Verify
 from streamtos3.parts import Limits
+from streamtos3.results import Proof
 from streamtos3.verify import judge_checksum
 from tests.client import plain_client
 from tests.fake_s3 import FakeS3, Quirks

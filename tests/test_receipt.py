@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 
 from streamtos3.errors import ReportError, UsageError
-from streamtos3.model import CommandReport, Proof, Receipt, StoredPart
 from streamtos3.receipt import check_receipt_path, receipt_json, write_receipt
+from streamtos3.results import CommandReport, Proof, Receipt, StoredPart
 from tests.support import unless_root
 
 STARTED = datetime(2026, 11, 6, 12, 0, 0, 123456, tzinfo=timezone(timedelta(hours=2)))

@@ -20,11 +20,9 @@ from mypy_boto3_s3.client import S3Client
 
 from streamtos3 import Connection, Options, Receipt, Retries, upload
 from streamtos3.errors import AbsentError, ExistsError, SourceError, UnprovedError
-from streamtos3.model import Event, PartStored, Resuming, Warned
-from streamtos3.parts import Limits, PartPlan
-from streamtos3.resume import infer_plan
+from streamtos3.events import Event, PartStored, Resuming, Warned
+from streamtos3.parts import Limits, ListedPart, PartPlan, infer_plan
 from streamtos3.settings import ObjectSettings
-from streamtos3.store import ListedPart
 from tests.fake_s3 import FakeS3, Quirks
 from tests.seaweed import SeaweedFS
 from tests.support import (

@@ -12,7 +12,6 @@ import boto3
 import pytest
 from botocore.stub import Stubber
 
-from streamtos3.answers import ListedPart
 from streamtos3.body import PartBody
 from streamtos3.clients import Clients
 from streamtos3.digest import content_md5, part_md5
@@ -24,7 +23,9 @@ from streamtos3.errors import (
     StoreError,
     TransientError,
 )
-from streamtos3.model import Connection, Credentials, StoredPart
+from streamtos3.model import Connection, Credentials
+from streamtos3.parts import ListedPart
+from streamtos3.results import StoredPart
 from streamtos3.store import Store, new_token, object_metadata, requires_equal_parts
 from tests.client import composite, md5
 from tests.fake_s3 import FakeS3, Quirks

@@ -9,7 +9,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streamtos3.errors import IntegrityError, TransientError
-from streamtos3.store import Answer
 from streamtos3.verify import Expected, judge_object, part_is_proved
 
 MINE = hashlib.md5(b"mine").hexdigest()
@@ -57,11 +56,14 @@ def test_what_an_etag_says_of_a_part(
     earlier_etag: str | None,
     expected: bool | None,
 ) -> None:
-    answer = Answer(etag, etag_is_md5=answer_says_md5)
-
     def judge() -> bool:
         return part_is_proved(
-            "part 7", MINE, answer, etags_are_md5=create_says_md5, earlier_etag=earlier_etag
+            "part 7",
+            MINE,
+            etag,
+            etags_are_md5=create_says_md5,
+            etag_is_md5=answer_says_md5,
+            earlier_etag=earlier_etag,
         )
 
     if expected is not DAMAGED:
@@ -75,7 +77,7 @@ def test_what_an_etag_says_of_a_part(
 
 def test_a_different_md5_is_named_with_the_one_computed_here() -> None:
     with pytest.raises(TransientError) as caught:
-        part_is_proved("part 7", MINE, Answer(OTHER), etags_are_md5=True)
+        part_is_proved("part 7", MINE, OTHER, etags_are_md5=True)
     assert caught.value.message == (
         "part 7: the service stored other bytes than were sent "
         f"(ETag {OTHER}, MD5 computed here {MINE})"
@@ -85,7 +87,7 @@ def test_a_different_md5_is_named_with_the_one_computed_here() -> None:
 @given(etag=st.from_regex(r"[0-9a-f]{32}", fullmatch=True))
 def test_no_md5_but_the_right_one_proves_a_part(etag: str) -> None:
     with pytest.raises(TransientError):
-        part_is_proved("part 1", MINE, Answer(etag), etags_are_md5=True)
+        part_is_proved("part 1", MINE, etag, etags_are_md5=True)
 
 
 # The object

@@ -20,9 +20,9 @@ from streamtos3.errors import (
     UsageError,
 )
 from streamtos3.local import etag_as_stored
+from streamtos3.opening import open_file
 from streamtos3.parts import Limits
 from streamtos3.receipt import write_receipt
-from streamtos3.source import open_file
 from tests.client import composite, md5
 from tests.command import Outcome, account, anonymous, assert_refused, invoke, run
 from tests.reading import OPTIONS, P, Shelf, bodies_of, shelf

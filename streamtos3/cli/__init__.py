@@ -15,7 +15,7 @@ from typing import Any, NoReturn
 
 import click
 
-from .. import __version__
+from .._version import __version__
 from ..errors import Interrupted, StreamToS3Error
 from .signals import at_other_times
 from .talk import say

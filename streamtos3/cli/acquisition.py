@@ -11,9 +11,12 @@ from collections.abc import Callable
 from datetime import datetime, timezone
 from typing import Any, TextIO
 
-from .. import __version__
+from .._version import __version__
 from ..errors import Interrupted, ReportError, StreamToS3Error, UnprovedError, UsageError
-from ..model import Event, Options, Receipt, Resuming, Retrying, Started, UploadCreated, Warned
+from ..events import Event, Resuming, Retrying, Started, UploadCreated, Warned
+from ..model import Options
+from ..newfile import os_reason
+from ..results import Receipt
 from ..units import format_duration, format_size
 from .talk import escaped
 
@@ -33,7 +36,7 @@ class AcquisitionLog:
         try:
             self._file: TextIO = open(path, "a", encoding="utf-8")  # noqa: SIM115 - see close
         except OSError as error:
-            reason = (error.strerror or str(error)).lower()
+            reason = os_reason(error)
             raise UsageError(f"cannot write the log {path}: {reason}") from error
 
     def begin(self, source: str, bucket: str, key: str, options: Options) -> None:
@@ -90,7 +93,7 @@ class AcquisitionLog:
         except OSError as error:
             self._failed = self._failed or error
         if self._failed is not None:
-            reason = (self._failed.strerror or str(self._failed)).lower()
+            reason = os_reason(self._failed)
             raise ReportError(f"cannot write the log {self._path}: {reason}")
 
     def _line(self, text: str) -> None:

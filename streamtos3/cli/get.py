@@ -19,7 +19,9 @@ from ..errors import (
     UnprovedReadError,
     UsageError,
 )
-from ..model import ByteRange, ReadReport
+from ..model import ByteRange
+from ..newfile import os_reason
+from ..results import ReadReport
 from ..units import format_duration, format_size
 from .destinations import DestinationCommand, address_of
 from .options import option
@@ -206,7 +208,7 @@ def _exists(path: str) -> ExistsError:
 
 
 def _output_error(path: str, error: OSError) -> OutputError:
-    return OutputError(f"cannot write {path}: {(error.strerror or str(error)).lower()}")
+    return OutputError(f"cannot write {path}: {os_reason(error)}")
 
 
 def _summary(report: ReadReport) -> str:

@@ -12,6 +12,7 @@ import click
 
 from ..checksums import CHECKSUMS
 from ..errors import CredentialsError, UsageError
+from ..newfile import os_reason
 from ..settings import ObjectSettings, guess_content_type
 from .options import Choice, Text, option, pairs, together
 
@@ -99,7 +100,7 @@ def read_customer_key(path: str, allow_insecure: bool) -> bytes:
         mode = Path(path).stat().st_mode
         key = Path(path).read_bytes()
     except OSError as error:
-        reason = (error.strerror or str(error)).lower()
+        reason = os_reason(error)
         raise CredentialsError(f"cannot read the key file {path}: {reason}") from error
     if mode & (stat.S_IRGRP | stat.S_IROTH) and not allow_insecure:
         raise CredentialsError(

@@ -10,7 +10,8 @@ import click
 
 from ..compress import COMPRESSION_SUFFIXES, check_codec
 from ..errors import ReportError, UsageError
-from ..model import Event, Options
+from ..events import Event
+from ..model import Options
 from ..units import format_duration, format_size
 from .destinations import DestinationCommand, destination_options, publication_place_from
 from .interrupts import Interrupts
@@ -161,7 +162,7 @@ def _run(selection: Selection, options: Options, values: dict[str, Any], latch: 
     show = Show(values, "published")
     interrupts = Interrupts(latch, show, finish=False)
     with on_signals(interrupts), closing(interrupts):
-        from ..descriptors import raise_limit
+        from ..machine import raise_limit
         from ..publish import Publication
 
         raise_limit()  # a file, a latch and connections for each of --files

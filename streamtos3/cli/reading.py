@@ -6,8 +6,9 @@ from typing import Any
 
 import click
 
-from ..model import Options, Receipt
+from ..model import Options
 from ..parts import DEFAULT_CHUNK_BYTES
+from ..results import Receipt
 from ..settings import ObjectSettings
 from .destinations import destination_options
 from .options import (

@@ -10,17 +10,10 @@ from typing import Any
 import click
 
 from ..errors import ReportError
-from ..model import (
-    Event,
-    ReadReport,
-    Receipt,
-    Resuming,
-    Retrying,
-    Started,
-    UploadCreated,
-    Warned,
-)
+from ..events import Event, Resuming, Retrying, Started, UploadCreated, Warned
+from ..newfile import os_reason
 from ..progress import BarProgress, LineProgress, Progress, SilentProgress
+from ..results import ReadReport, Receipt
 from ..units import format_duration, format_size
 from .talk import is_terminal, line, say
 
@@ -119,7 +112,7 @@ def print_document(text: str, what: str) -> None:
         click.echo(text, nl=False)
         sys.stdout.flush()
     except (OSError, ValueError) as error:
-        reason = (getattr(error, "strerror", None) or str(error)).lower()
+        reason = os_reason(error)
         raise ReportError(f"cannot print the {what}: {reason}") from error
 
 

@@ -14,7 +14,8 @@ import click
 from ..compress import COMPRESSION_SUFFIXES
 from ..cutting import CutRules, SinkOptions
 from ..errors import UsageError
-from ..model import Connection, Options, Receipt, SinkFigures
+from ..model import Connection, Options
+from ..results import Receipt, SinkFigures
 from ..units import format_size
 from .destinations import DestinationCommand, destination_options, prefix_of
 from .interrupts import LEAVE_AFTER_S
@@ -264,8 +265,8 @@ def _run(
 
 def _from_lines(max_record_bytes: int) -> Callable[[Sink], None]:
     """Standard input, taken at once, before anybody asks for credentials."""
+    from ..opening import take_standard_input
     from ..records import store_lines
-    from ..source import take_standard_input
 
     source = take_standard_input()
     return lambda running: store_lines(source, running, max_record_bytes)

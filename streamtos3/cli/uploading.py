@@ -12,8 +12,9 @@ from dataclasses import replace
 from typing import Any
 
 from ..errors import ReportError, StreamToS3Error, UnprovedError, UsageError
-from ..model import Options, Receipt
+from ..model import Options
 from ..naming import check_destination_name
+from ..results import Receipt
 from ..source import Source
 from ..tee import TeeSource
 from ..units import format_size

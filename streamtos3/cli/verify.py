@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..errors import UnprovedReadError
-from ..model import ReadReport
+from ..results import ReadReport
 from ..units import format_size
 from .destinations import DestinationCommand, address_of
 from .options import option
@@ -83,7 +83,7 @@ def verify(url: str, infile: str | None, **values: Any) -> None:
 def _open(infile: str | None) -> FdSource | None:
     if infile is None:
         return None
-    from ..source import open_file, take_standard_input
+    from ..opening import open_file, take_standard_input
 
     return take_standard_input() if infile == "-" else open_file(infile)
 
