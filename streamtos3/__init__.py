@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from .errors import StreamToS3Error
     from .fetch import download
     from .latch import Latch
-    from .model import ByteRange, Connection, Credentials, Options, Retries
+    from .model.options import ByteRange, Connection, Credentials, Options, Retries
     from .proof import verify_object
     from .receipt import read_receipt
     from .results import ReadReport, Receipt, StoredPart
@@ -42,15 +42,15 @@ __all__ = [
 ]
 
 _HOMES = {
-    "ByteRange": "model",
+    "ByteRange": "model.options",
     "Clients": "clients",
-    "Connection": "model",
-    "Credentials": "model",
+    "Connection": "model.options",
+    "Credentials": "model.options",
     "Latch": "latch",
-    "Options": "model",
+    "Options": "model.options",
     "ReadReport": "results",
     "Receipt": "results",
-    "Retries": "model",
+    "Retries": "model.options",
     "StoredPart": "results",
     "StreamToS3Error": "errors",
     "download": "fetch",

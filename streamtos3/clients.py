@@ -20,7 +20,7 @@ from ._version import __version__
 from .body import PartBody
 from .credentials import read_keyfile
 from .errors import UsageError
-from .model import Connection, Credentials
+from .model.options import Connection, Credentials
 
 if TYPE_CHECKING:
     from ssl import SSLContext

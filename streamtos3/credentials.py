@@ -6,7 +6,7 @@ Everything else about credentials is boto3's own chain, see `clients`.
 from __future__ import annotations
 
 from .errors import CredentialsError
-from .model import Credentials
+from .model.options import Credentials
 from .newfile import read_private_file
 
 __all__ = ["read_keyfile"]

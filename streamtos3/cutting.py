@@ -16,7 +16,7 @@ from itertools import accumulate
 from typing import Literal
 
 from .errors import UsageError
-from .naming import check_destination_name
+from .model.names import check_destination_name
 from .units import MIB
 
 __all__ = [

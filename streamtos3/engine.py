@@ -28,19 +28,28 @@ from .errors import (
     TransientError,
     leave_behind,
 )
-from .events import Event, PartStored, Resuming, Retrying, Started, UploadCreated, Warned, guarded
 from .latch import Latch, Stopped
-from .model import Options
+from .model.events import (
+    Event,
+    PartStored,
+    Resuming,
+    Retrying,
+    Started,
+    UploadCreated,
+    Warned,
+    guarded,
+)
+from .model.names import check_destination_name
+from .model.object_settings import ObjectSettings
+from .model.options import Options
+from .model.parts import PartPlan, infer_plan, plan_parts
 from .multipart import MultipartUpload
-from .naming import check_destination_name
 from .opening import as_source
-from .parts import PartPlan, infer_plan, plan_parts
 from .preflight import check_destination
 from .reader import Part, Reader
 from .results import Proof, Receipt, StoredPart
 from .resume import Leftover, find_leftover
 from .retry import Retrier
-from .settings import ObjectSettings
 from .source import Reporting, Source
 from .store import Store, new_token, object_metadata, requires_equal_parts
 from .undo import HURRIED_SETTLE_S, Undo

@@ -24,12 +24,12 @@ from .errors import (
     UnprovedReadError,
     UsageError,
 )
-from .events import Event, ReadStarted, Retrying, guarded
 from .evidence import EtagEvidence, Evidence, NoEvidence, Piece, ReceiptEvidence, cut_pieces
 from .latch import Latch
 from .layout import AskPart, asking, find_layout, is_wrong
-from .model import ByteRange, Options
-from .naming import check_object_name
+from .model.events import Event, ReadStarted, Retrying, guarded
+from .model.names import check_object_name
+from .model.options import ByteRange, Options
 from .readstore import ReadStore
 from .results import ReadReport, Receipt
 from .retry import Retrier

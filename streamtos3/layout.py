@@ -13,7 +13,7 @@ from functools import partial
 from .answers import ObjectInfo
 from .crew import Crew
 from .errors import RefusedError
-from .parts import Limits, PartPlan
+from .model.parts import Limits, PartPlan
 from .readstore import ReadStore
 from .retry import Retrier
 from .verify import is_md5, parts_in

@@ -9,8 +9,8 @@ from datetime import datetime, timezone
 
 from ._version import __version__
 from .errors import SourceError, leave_behind
-from .events import Event, Warned
-from .model import Options
+from .model.events import Event, Warned
+from .model.options import Options
 from .results import ReadReport, Receipt
 from .selection import Item, Opened, Selection
 from .specification import Published, Specification

@@ -10,7 +10,7 @@ from itertools import count
 
 from .digest import PartDigests, StreamDigests, composite_etag
 from .latch import Latch
-from .parts import DEFAULT_CHUNK_BYTES, S3_LIMITS, Limits, plan_parts
+from .model.parts import DEFAULT_CHUNK_BYTES, S3_LIMITS, Limits, plan_parts
 from .source import Source
 
 __all__ = ["etag_as_stored", "read_through"]

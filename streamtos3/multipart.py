@@ -18,7 +18,7 @@ from .checksums import checksum_of, free_checksum_of
 from .digest import part_md5
 from .errors import AbsentError, RefusedError, StoreError, StreamToS3Error, TransientError
 from .latch import Latch
-from .model import Retries
+from .model.options import Retries
 from .results import StoredPart
 from .resume import Leftover
 from .retry import Retrier

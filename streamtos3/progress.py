@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from typing import Any, Protocol, TextIO
 
-from .events import Event, PartStored, RangeRead, ReadStarted, Retrying, Started
+from .model.events import Event, PartStored, RangeRead, ReadStarted, Retrying, Started
 from .units import format_duration, format_size
 
 __all__ = ["BarProgress", "LineProgress", "Progress", "SilentProgress"]

@@ -18,13 +18,13 @@ from .clients import Clients
 from .crew import Crew
 from .digest import PartDigests, StreamDigests, composite_etag
 from .errors import IntegrityError, TransientError, UnprovedReadError
-from .events import Event, RangeRead, ReadStarted, Retrying, guarded
 from .fetch import download, find_object
 from .latch import Latch
 from .layout import AskPart, asking, find_layout, is_wrong
 from .local import read_through
-from .model import Options
-from .naming import check_object_name
+from .model.events import Event, RangeRead, ReadStarted, Retrying, guarded
+from .model.names import check_object_name
+from .model.options import Options
 from .opening import as_source
 from .readstore import ReadStore
 from .results import ReadReport, Receipt

@@ -24,14 +24,14 @@ from .errors import (
     leave_behind,
     leave_behind_of,
 )
-from .events import Event, RangeRead, ReadStarted, Started, UploadCreated, Warned, guarded
 from .latch import Latch
 from .ledger import Ledger, entry_of, entry_of_found
 from .manifest import Manifest
-from .model import Options
+from .model.events import Event, RangeRead, ReadStarted, Started, UploadCreated, Warned, guarded
+from .model.object_settings import guess_content_type
+from .model.options import Options
 from .proof import verify_object
 from .selection import Item, Selection
-from .settings import guess_content_type
 from .source import Source
 from .specification import Specification, specification_json
 from .store import Store

@@ -9,7 +9,7 @@ from .clients import Clients
 from .errors import IntegrityError, Interrupted, StreamToS3Error, UnprovedError
 from .fetch import download
 from .latch import Latch
-from .model import Options
+from .model.options import Options
 from .results import Proof, Receipt
 
 if TYPE_CHECKING:

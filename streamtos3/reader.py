@@ -13,8 +13,8 @@ from .buffers import Buffer, BufferPool
 from .digest import StreamDigests
 from .errors import SourceError
 from .latch import Latch
-from .model import Options
-from .parts import PartPlan
+from .model.options import Options
+from .model.parts import PartPlan
 from .source import Source
 from .units import format_size
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from .errors import AbsentError
-from .parts import ListedPart
+from .model.parts import ListedPart
 from .retry import Retrier
 from .store import Store
 

@@ -23,9 +23,9 @@ from .errors import (
     TransientError,
     UnreachableError,
 )
-from .events import Retrying
 from .latch import Latch
-from .model import Retries
+from .model.events import Retrying
+from .model.options import Retries
 from .units import format_duration
 
 __all__ = ["DEFAULT_RETRY_FOR_S", "Outcome", "Retrier"]

@@ -14,7 +14,7 @@ from functools import partial
 from .archive import ArchiveSource, archive_key
 from .compress import CompressedSource
 from .errors import UsageError
-from .naming import check_destination_name
+from .model.names import check_destination_name
 from .source import Source
 from .tree import Tree, Unread
 from .watched import WatchedFile

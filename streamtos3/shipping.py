@@ -26,9 +26,9 @@ from .errors import (
     UnprovedReadError,
     leave_behind_of,
 )
-from .events import Event, Retrying, Warned
 from .latch import Latch, Stopped
-from .model import Options
+from .model.events import Event, Retrying, Warned
+from .model.options import Options
 from .preflight import check_destination
 from .proof import verify_object
 from .results import Receipt, SinkFigures

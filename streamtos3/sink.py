@@ -25,10 +25,10 @@ from .cutting import (
     records_within,
 )
 from .errors import Interrupted, SpoolError, SpoolFullError, leave_behind
-from .events import Event, Warned
 from .feed import FedRecords, Feed
 from .latch import Latch
-from .model import Options
+from .model.events import Event, Warned
+from .model.options import Options
 from .results import Receipt, SinkFigures
 from .shipping import Shipping
 from .source import Source

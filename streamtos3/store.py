@@ -38,10 +38,10 @@ from .errors import (
     TransientError,
     UnreachableError,
 )
-from .model import Connection
-from .parts import ListedPart
+from .model.object_settings import ObjectSettings
+from .model.options import Connection
+from .model.parts import ListedPart
 from .results import StoredPart
-from .settings import ObjectSettings
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client

@@ -5,7 +5,7 @@ from __future__ import annotations
 from .checksums import CHECKSUMS, FREE_CHECKSUM
 from .commit import Committed
 from .errors import IntegrityError, UnprovedError
-from .model import Options
+from .model.options import Options
 from .results import Receipt
 from .verify import Expected, judge_checksum
 

@@ -17,9 +17,9 @@ from .body import Landing
 from .buffers import Buffer, BufferPool
 from .crew import Crew, Task
 from .errors import ConditionError, IntegrityError, RefusedError, TransientError
-from .events import Event, RangeRead
 from .evidence import Evidence, Piece
 from .latch import Latch
+from .model.events import Event, RangeRead
 from .readstore import ReadStore
 from .retry import Retrier
 from .writer import Writer

@@ -10,8 +10,8 @@ from typing import Any
 
 from streamtos3.errors import SourceError
 from streamtos3.latch import Latch
-from streamtos3.model import Options, Retries
-from streamtos3.parts import Limits
+from streamtos3.model.options import Options, Retries
+from streamtos3.model.parts import Limits
 
 PART = 64
 

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from streamtos3 import Options, ReadReport, Receipt, Retries, download, upload
 from streamtos3.errors import UnprovedError
-from streamtos3.events import Event, Retrying
-from streamtos3.parts import Limits
+from streamtos3.model.events import Event, Retrying
+from streamtos3.model.parts import Limits
 from tests.client import composite, md5, plain_client
 from tests.fake_s3 import FakeS3, Quirks
 from tests.proxy import Fault, FaultProxy

@@ -8,7 +8,7 @@ import pytest
 
 from streamtos3.credentials import read_keyfile
 from streamtos3.errors import CredentialsError
-from streamtos3.model import Credentials
+from streamtos3.model.options import Credentials
 from tests.support import unless_root
 
 SECRET = "wJalrXUtnFEMI/K7MDENG+bPxRfiCYzzz"

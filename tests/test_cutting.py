@@ -17,7 +17,7 @@ from streamtos3.cutting import (
     records_that_fit,
 )
 from streamtos3.errors import UsageError
-from streamtos3.naming import check_destination_name
+from streamtos3.model.names import check_destination_name
 
 NOON = datetime(2026, 11, 21, 12, 0, 0, tzinfo=timezone.utc)
 

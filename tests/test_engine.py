@@ -25,9 +25,9 @@ from streamtos3 import upload
 from streamtos3.buffers import Buffer
 from streamtos3.crew import Crew
 from streamtos3.errors import ExistsError, Interrupted, SourceError, UsageError
-from streamtos3.events import Event, PartStored, Retrying, Started, UploadCreated
 from streamtos3.latch import Latch
-from streamtos3.model import Connection
+from streamtos3.model.events import Event, PartStored, Retrying, Started, UploadCreated
+from streamtos3.model.options import Connection
 from streamtos3.results import Receipt
 from tests.client import composite, md5
 from tests.engine import PART, InSteps, Seen, silent_pipe, tiny

@@ -19,7 +19,7 @@ from streamtos3.errors import (
     StreamToS3Error,
     UnreachableError,
 )
-from streamtos3.events import Retrying
+from streamtos3.model.events import Retrying
 from tests.bench import Bench, slowly
 from tests.proxy import Fault
 

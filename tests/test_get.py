@@ -28,8 +28,8 @@ from streamtos3.errors import (
     UnreachableError,
     UsageError,
 )
-from streamtos3.events import RangeRead, ReadStarted
 from streamtos3.evidence import cut_pieces
+from streamtos3.model.events import RangeRead, ReadStarted
 from tests.client import plain_client
 from tests.fake_s3 import FakeS3
 from tests.quirks import Stored

@@ -30,9 +30,9 @@ from streamtos3.errors import (
     SourceError,
     UndecidedError,
 )
-from streamtos3.events import PartStored, Retrying
 from streamtos3.latch import Latch
-from streamtos3.model import Retries
+from streamtos3.model.events import PartStored, Retrying
+from streamtos3.model.options import Retries
 from tests.command import anonymous, assert_refused, invoke, run
 from tests.engine import PART, InSteps, Seen, broken_input, silent_pipe, tiny
 from tests.fake_s3 import FakeS3, Quirks

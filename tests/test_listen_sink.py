@@ -14,7 +14,7 @@ import pytest
 from bench.sink_load import Found, Plan, check, send
 from streamtos3.cutting import CutRules, SinkOptions
 from streamtos3.listen import Address, serve
-from streamtos3.model import Connection, Credentials, Options
+from streamtos3.model.options import Connection, Credentials, Options
 from streamtos3.sink import Sink
 from streamtos3.spool import Spool
 from tests.listening import WAIT_S

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streamtos3.errors import UsageError
-from streamtos3.naming import check_destination_name, is_s3_url, split_s3_url
+from streamtos3.model.names import check_destination_name, is_s3_url, split_s3_url
 
 
 @pytest.mark.parametrize(

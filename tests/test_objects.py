@@ -15,7 +15,7 @@ import pytest
 
 from streamtos3 import Connection, Options, upload
 from streamtos3.errors import IntegrityError, StreamToS3Error
-from streamtos3.settings import ObjectSettings
+from streamtos3.model.object_settings import ObjectSettings
 from tests.command import account, anonymous, assert_refused, invoke, run
 from tests.engine import PART, tiny
 from tests.fake_s3 import FakeS3, Quirks

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streamtos3.errors import SourceError, UsageError
-from streamtos3.parts import DEFAULT_CHUNK_BYTES, S3_LIMITS, Limits, PartPlan, plan_parts
+from streamtos3.model.parts import DEFAULT_CHUNK_BYTES, S3_LIMITS, Limits, PartPlan, plan_parts
 from streamtos3.units import GIB, KIB, MIB, TIB
 
 CEILING_BYTES = 10_000 * 5 * GIB

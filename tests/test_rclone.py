@@ -16,7 +16,7 @@ import pytest
 from botocore.exceptions import BotoCoreError, ClientError
 
 from streamtos3 import Connection, Options, Retries, upload
-from streamtos3.model import Verify
+from streamtos3.model.options import Verify
 from tests.support import MIB, payload, s3_client
 
 BUCKET = "bucket"

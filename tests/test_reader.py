@@ -11,8 +11,8 @@ import pytest
 from streamtos3.buffers import BufferPool
 from streamtos3.errors import SourceError
 from streamtos3.latch import Latch, Stopped
-from streamtos3.model import Options
-from streamtos3.parts import Limits, PartPlan, plan_parts
+from streamtos3.model.options import Options
+from streamtos3.model.parts import Limits, PartPlan, plan_parts
 from streamtos3.reader import Part, Reader
 from tests.support import payload
 

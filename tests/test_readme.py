@@ -22,7 +22,7 @@ from click.testing import CliRunner
 import streamtos3
 from streamtos3 import errors
 from streamtos3.cli import program
-from streamtos3.parts import plan_parts
+from streamtos3.model.parts import plan_parts
 from streamtos3.results import CommandReport, Proof, Receipt, StoredPart
 from streamtos3.specification import Published, Specification
 from streamtos3.units import MIB, format_size

@@ -21,8 +21,8 @@ from streamtos3.errors import (
     SourceError,
     UnprovedError,
 )
-from streamtos3.events import Started
-from streamtos3.model import Retries
+from streamtos3.model.events import Started
+from streamtos3.model.options import Retries
 from tests.command import PROGRAM, Outcome, anonymous, invoke, run
 from tests.engine import PART, InSteps, Seen, tiny
 from tests.fake_s3 import FakeS3, Quirks

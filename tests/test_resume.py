@@ -20,9 +20,9 @@ from mypy_boto3_s3.client import S3Client
 
 from streamtos3 import Connection, Options, Receipt, Retries, upload
 from streamtos3.errors import AbsentError, ExistsError, SourceError, UnprovedError
-from streamtos3.events import Event, PartStored, Resuming, Warned
-from streamtos3.parts import Limits, ListedPart, PartPlan, infer_plan
-from streamtos3.settings import ObjectSettings
+from streamtos3.model.events import Event, PartStored, Resuming, Warned
+from streamtos3.model.object_settings import ObjectSettings
+from streamtos3.model.parts import Limits, ListedPart, PartPlan, infer_plan
 from tests.fake_s3 import FakeS3, Quirks
 from tests.seaweed import SeaweedFS
 from tests.support import (

@@ -19,9 +19,9 @@ from streamtos3.errors import (
     TransientError,
     UnreachableError,
 )
-from streamtos3.events import Retrying
 from streamtos3.latch import Latch, Stopped
-from streamtos3.model import Retries
+from streamtos3.model.events import Retrying
+from streamtos3.model.options import Retries
 from streamtos3.retry import Retrier
 
 MINUTE_S = 60.0

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from streamtos3.errors import UsageError
-from streamtos3.settings import ObjectSettings, guess_content_type, lock_problem
+from streamtos3.model.object_settings import ObjectSettings, guess_content_type, lock_problem
 
 LATER = datetime.now(timezone.utc).replace(microsecond=0) + timedelta(days=2)
 LOCKED = ObjectSettings(lock_mode="GOVERNANCE", lock_until=LATER, legal_hold=True)

@@ -23,8 +23,8 @@ from streamtos3.errors import (
     StoreError,
     TransientError,
 )
-from streamtos3.model import Connection, Credentials
-from streamtos3.parts import ListedPart
+from streamtos3.model.options import Connection, Credentials
+from streamtos3.model.parts import ListedPart
 from streamtos3.results import StoredPart
 from streamtos3.store import Store, new_token, object_metadata, requires_equal_parts
 from tests.client import composite, md5

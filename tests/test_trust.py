@@ -14,8 +14,8 @@ import pytest
 from streamtos3 import Connection, Options, clients, upload
 from streamtos3.clients import Clients
 from streamtos3.errors import StreamToS3Error
-from streamtos3.model import Retries
-from streamtos3.parts import Limits
+from streamtos3.model.options import Retries
+from streamtos3.model.parts import Limits
 from streamtos3.trust import Authorities, share_authorities
 from tests.fake_s3 import Quirks
 from tests.support import payload

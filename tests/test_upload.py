@@ -9,8 +9,8 @@ import pytest
 
 from streamtos3 import upload
 from streamtos3.errors import ExistsError, IntegrityError, RefusedError
-from streamtos3.events import Retrying
-from streamtos3.model import Connection, Options, Retries
+from streamtos3.model.events import Retrying
+from streamtos3.model.options import Connection, Options, Retries
 from tests.client import composite, md5
 from tests.command import account
 from tests.engine import InSteps, Seen

@@ -19,7 +19,6 @@ from click.testing import CliRunner, Result
 
 from streamtos3.cli import program
 from streamtos3.errors import RefusedError, UsageError
-from streamtos3.events import Retrying
 from streamtos3.latch import Latch
 from streamtos3.leftovers import (
     Listing,
@@ -28,8 +27,9 @@ from streamtos3.leftovers import (
     list_unfinished,
     measured,
 )
-from streamtos3.model import Connection, Retries
-from streamtos3.naming import split_s3_prefix
+from streamtos3.model.events import Retrying
+from streamtos3.model.names import split_s3_prefix
+from streamtos3.model.options import Connection, Retries
 from streamtos3.retry import Retrier
 from streamtos3.store import Store
 from tests.fake_s3 import FakeS3, Quirks

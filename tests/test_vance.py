@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from streamtos3.errors import CredentialsError, UsageError
-from streamtos3.model import Credentials
+from streamtos3.model.options import Credentials
 from streamtos3.vance import VanceSettings, names_a_bucket, read_vance
 
 # As its sources have it, but for the placeholder of the bucket.

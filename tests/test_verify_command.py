@@ -20,8 +20,8 @@ from streamtos3.errors import (
     UsageError,
 )
 from streamtos3.local import etag_as_stored
+from streamtos3.model.parts import Limits
 from streamtos3.opening import open_file
-from streamtos3.parts import Limits
 from streamtos3.receipt import write_receipt
 from tests.client import composite, md5
 from tests.command import Outcome, account, anonymous, assert_refused, invoke, run

@@ -13,8 +13,8 @@ from typing import Any, TextIO
 
 from .._version import __version__
 from ..errors import Interrupted, ReportError, StreamToS3Error, UnprovedError, UsageError
-from ..events import Event, Resuming, Retrying, Started, UploadCreated, Warned
-from ..model import Options
+from ..model.events import Event, Resuming, Retrying, Started, UploadCreated, Warned
+from ..model.options import Options
 from ..newfile import os_reason
 from ..results import Receipt
 from ..units import format_duration, format_size

@@ -16,7 +16,7 @@ import click
 
 from ..config import Destination, default_config_path, read_destinations
 from ..errors import UsageError
-from ..naming import (
+from ..model.names import (
     check_destination_name,
     expand_template,
     is_s3_url,

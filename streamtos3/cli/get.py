@@ -19,7 +19,7 @@ from ..errors import (
     UnprovedReadError,
     UsageError,
 )
-from ..model import ByteRange
+from ..model.options import ByteRange
 from ..newfile import os_reason
 from ..results import ReadReport
 from ..units import format_duration, format_size

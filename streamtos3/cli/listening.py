@@ -15,7 +15,7 @@ import click
 from ..errors import UsageError
 from ..intake import IntakeLimits
 from ..listen import Address, TlsFiles, check_exposure, parse_address, read_token
-from ..model import Connection
+from ..model.options import Connection
 from ..vance import VanceSettings, names_a_bucket, read_vance
 from .options import connection_from, option, size, together
 from .talk import say

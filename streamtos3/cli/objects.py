@@ -12,8 +12,8 @@ import click
 
 from ..checksums import CHECKSUMS
 from ..errors import CredentialsError, UsageError
+from ..model.object_settings import ObjectSettings, guess_content_type
 from ..newfile import os_reason
-from ..settings import ObjectSettings, guess_content_type
 from .options import Choice, Text, option, pairs, together
 
 __all__ = ["case_from", "object_options", "read_customer_key", "settings_from"]

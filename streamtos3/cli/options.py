@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from ..errors import UsageError
-from ..model import Connection, Options, Retries
+from ..model.options import Connection, Options, Retries
 from ..units import parse_duration, parse_size
 from .talk import redacted
 

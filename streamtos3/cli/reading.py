@@ -6,10 +6,10 @@ from typing import Any
 
 import click
 
-from ..model import Options
-from ..parts import DEFAULT_CHUNK_BYTES
+from ..model.object_settings import ObjectSettings
+from ..model.options import Options
+from ..model.parts import DEFAULT_CHUNK_BYTES
 from ..results import Receipt
-from ..settings import ObjectSettings
 from .destinations import destination_options
 from .options import (
     connection_from,

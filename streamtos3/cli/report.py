@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from ..errors import ReportError
-from ..events import Event, Resuming, Retrying, Started, UploadCreated, Warned
+from ..model.events import Event, Resuming, Retrying, Started, UploadCreated, Warned
 from ..newfile import os_reason
 from ..progress import BarProgress, LineProgress, Progress, SilentProgress
 from ..results import ReadReport, Receipt

@@ -14,7 +14,7 @@ import click
 from ..compress import COMPRESSION_SUFFIXES
 from ..cutting import CutRules, SinkOptions
 from ..errors import UsageError
-from ..model import Connection, Options
+from ..model.options import Connection, Options
 from ..results import Receipt, SinkFigures
 from ..units import format_size
 from .destinations import DestinationCommand, destination_options, prefix_of

@@ -12,8 +12,8 @@ from dataclasses import replace
 from typing import Any
 
 from ..errors import ReportError, StreamToS3Error, UnprovedError, UsageError
-from ..model import Options
-from ..naming import check_destination_name
+from ..model.names import check_destination_name
+from ..model.options import Options
 from ..results import Receipt
 from ..source import Source
 from ..tee import TeeSource

@@ -12,8 +12,8 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import count
 
-from .errors import SourceError, UsageError
-from .units import GIB, MIB, format_size
+from ..errors import SourceError, UsageError
+from ..units import GIB, MIB, format_size
 
 __all__ = [
     "DEFAULT_CHUNK_BYTES",

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from .results import StoredPart
+from ..results import StoredPart
 
 __all__ = [
     "Event",

@@ -8,7 +8,7 @@ import unicodedata
 from collections.abc import Mapping
 from datetime import datetime, timezone
 
-from .errors import UsageError
+from ..errors import UsageError
 
 __all__ = [
     "check_destination_name",

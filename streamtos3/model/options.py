@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from .object_settings import ObjectSettings
 from .parts import DEFAULT_CHUNK_BYTES, S3_LIMITS, Limits
-from .settings import ObjectSettings
 
 __all__ = [
     "Addressing",

@@ -14,7 +14,7 @@ from datetime import datetime, timedelta, timezone
 from typing import Any
 from urllib.parse import urlencode
 
-from .errors import UsageError
+from ..errors import UsageError
 
 __all__ = ["ObjectSettings", "guess_content_type", "lock_problem"]
 
