@@ -22,11 +22,11 @@ from .errors import (
     UndecidedError,
 )
 from .inspection import Inspection, NotOurs, contradicts
+from .integrity.etag import Expected, judge_object, part_is_proved
 from .latch import Stopped
 from .results import StoredPart
 from .retry import Retrier
 from .store import Store
-from .verify import Expected, judge_object, part_is_proved
 
 __all__ = ["Commit", "Committed"]
 

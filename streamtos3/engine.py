@@ -18,16 +18,17 @@ from typing import TYPE_CHECKING, BinaryIO
 from ._version import __version__
 from .body import PartBody
 from .buffers import BufferPool, default_memory_bytes
-from .checksums import CHECKSUMS, checksum_of, free_checksum_of, whole_checksums
 from .clients import Clients, library_versions
 from .commit import Commit, Committed
 from .crew import Crew
-from .digest import composite_etag, part_md5
 from .errors import (
     IntegrityError,
     TransientError,
     leave_behind,
 )
+from .integrity.checksums import CHECKSUMS, checksum_of, free_checksum_of, whole_checksums
+from .integrity.digests import composite_etag, part_md5
+from .integrity.etag import Expected
 from .latch import Latch, Stopped
 from .model.events import (
     Event,
@@ -54,7 +55,6 @@ from .source import Reporting, Source
 from .store import Store, new_token, object_metadata, requires_equal_parts
 from .undo import HURRIED_SETTLE_S, Undo
 from .verdict import check_verdict, chosen_proof
-from .verify import Expected
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client

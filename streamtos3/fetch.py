@@ -25,6 +25,7 @@ from .errors import (
     UsageError,
 )
 from .evidence import EtagEvidence, Evidence, NoEvidence, Piece, ReceiptEvidence, cut_pieces
+from .integrity.etag import is_md5, parts_in
 from .latch import Latch
 from .layout import AskPart, asking, find_layout, is_wrong
 from .model.events import Event, ReadStarted, Retrying, guarded
@@ -35,7 +36,6 @@ from .results import ReadReport, Receipt
 from .retry import Retrier
 from .store import Store
 from .units import format_size
-from .verify import is_md5, parts_in
 from .window import Target, Window
 from .writer import Writer, as_writer
 

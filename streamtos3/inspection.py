@@ -11,10 +11,10 @@ from enum import Enum
 
 from .answers import ObjectInfo
 from .errors import AbsentError, IntegrityError, RefusedError, StreamToS3Error, TransientError
+from .integrity.etag import Expected
 from .latch import Stopped
 from .retry import Retrier
 from .store import Store
-from .verify import Expected
 
 __all__ = ["Inspection", "NotOurs", "contradicts"]
 

@@ -13,10 +13,10 @@ from functools import partial
 from .answers import ObjectInfo
 from .crew import Crew
 from .errors import RefusedError
+from .integrity.etag import is_md5, parts_in
 from .model.parts import Limits, PartPlan
 from .readstore import ReadStore
 from .retry import Retrier
-from .verify import is_md5, parts_in
 
 __all__ = ["AskPart", "asking", "find_layout", "is_wrong"]
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from itertools import count
 
-from .digest import PartDigests, StreamDigests, composite_etag
+from .integrity.digests import PartDigests, StreamDigests, composite_etag
 from .latch import Latch
 from .model.parts import DEFAULT_CHUNK_BYTES, S3_LIMITS, Limits, plan_parts
 from .source import Source

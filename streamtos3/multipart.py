@@ -14,16 +14,16 @@ from functools import partial
 
 from .answers import Answer
 from .body import PartBody
-from .checksums import checksum_of, free_checksum_of
-from .digest import part_md5
 from .errors import AbsentError, RefusedError, StoreError, StreamToS3Error, TransientError
+from .integrity.checksums import checksum_of, free_checksum_of
+from .integrity.digests import part_md5
+from .integrity.etag import part_is_proved
 from .latch import Latch
 from .model.options import Retries
 from .results import StoredPart
 from .resume import Leftover
 from .retry import Retrier
 from .store import Store
-from .verify import part_is_proved
 
 __all__ = ["MultipartUpload", "abort_until_gone"]
 

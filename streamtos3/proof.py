@@ -16,9 +16,10 @@ from ._version import __version__
 from .answers import ObjectInfo
 from .clients import Clients
 from .crew import Crew
-from .digest import PartDigests, StreamDigests, composite_etag
 from .errors import IntegrityError, TransientError, UnprovedReadError
 from .fetch import download, find_object
+from .integrity.digests import PartDigests, StreamDigests, composite_etag
+from .integrity.etag import is_md5
 from .latch import Latch
 from .layout import AskPart, asking, find_layout, is_wrong
 from .local import read_through
@@ -30,7 +31,6 @@ from .readstore import ReadStore
 from .results import ReadReport, Receipt
 from .retry import Retrier
 from .source import Source
-from .verify import is_md5
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client

@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from datetime import datetime, timezone
 
 from .buffers import Buffer, BufferPool
-from .digest import StreamDigests
 from .errors import SourceError
+from .integrity.digests import StreamDigests
 from .latch import Latch
 from .model.options import Options
 from .model.parts import PartPlan

@@ -9,8 +9,8 @@ import re
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
-from .digest import STREAM_DIGESTS
 from .errors import ReportError, UsageError
+from .integrity.digests import STREAM_DIGESTS
 from .newfile import NewFile, os_reason
 from .results import Proof, Receipt, StoredPart
 

@@ -28,9 +28,7 @@ from .answers import (
     write_answer,
 )
 from .body import PartBody
-from .checksums import Checksum
 from .clients import Clients, Patience
-from .digest import content_md5
 from .errors import (
     CredentialsError,
     RefusedError,
@@ -38,6 +36,8 @@ from .errors import (
     TransientError,
     UnreachableError,
 )
+from .integrity.checksums import Checksum
+from .integrity.digests import content_md5
 from .model.object_settings import ObjectSettings
 from .model.options import Connection
 from .model.parts import ListedPart

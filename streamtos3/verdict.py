@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from .checksums import CHECKSUMS, FREE_CHECKSUM
 from .commit import Committed
 from .errors import IntegrityError, UnprovedError
+from .integrity.checksums import CHECKSUMS, FREE_CHECKSUM
+from .integrity.etag import Expected, judge_checksum
 from .model.options import Options
 from .results import Receipt
-from .verify import Expected, judge_checksum
 
 __all__ = ["check_verdict", "chosen_proof"]
 

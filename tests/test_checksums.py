@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from streamtos3.checksums import CHECKSUMS, checksum_of, combine, free_checksum_of
 from streamtos3.errors import UsageError
+from streamtos3.integrity.checksums import CHECKSUMS, checksum_of, combine, free_checksum_of
 
 CHECK_INPUT = b"123456789"
 # The "check" values of the catalogue of parametrised CRC algorithms, and FIPS 180's digests.

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamtos3.digest import (
+from streamtos3.errors import UsageError
+from streamtos3.integrity.digests import (
     STREAM_DIGESTS,
     PartDigests,
     StreamDigests,
@@ -16,7 +17,6 @@ from streamtos3.digest import (
     content_md5,
     part_md5,
 )
-from streamtos3.errors import UsageError
 
 bodies = st.binary(max_size=200)
 

@@ -9,12 +9,12 @@ import pytest
 from mypy_boto3_s3.client import S3Client
 
 from streamtos3 import Connection, Options, Receipt, Retries, upload
-from streamtos3.checksums import CHECKSUMS, checksum_of
 from streamtos3.errors import IntegrityError, UnprovedError
+from streamtos3.integrity.checksums import CHECKSUMS, checksum_of
+from streamtos3.integrity.etag import judge_checksum
 from streamtos3.model.options import Verify
 from streamtos3.model.parts import Limits
 from streamtos3.results import Proof
-from streamtos3.verify import judge_checksum
 from tests.client import plain_client
 from tests.fake_s3 import FakeS3, Quirks
 from tests.seaweed import SeaweedFS

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from streamtos3.body import PartBody
-from streamtos3.digest import part_md5
+from streamtos3.integrity.digests import part_md5
 from streamtos3.latch import Stopped
 from streamtos3.model.options import Connection
 from streamtos3.store import Store

@@ -14,7 +14,6 @@ from botocore.stub import Stubber
 
 from streamtos3.body import PartBody
 from streamtos3.clients import Clients
-from streamtos3.digest import content_md5, part_md5
 from streamtos3.errors import (
     AbsentError,
     ConditionError,
@@ -23,6 +22,7 @@ from streamtos3.errors import (
     StoreError,
     TransientError,
 )
+from streamtos3.integrity.digests import content_md5, part_md5
 from streamtos3.model.options import Connection, Credentials
 from streamtos3.model.parts import ListedPart
 from streamtos3.results import StoredPart

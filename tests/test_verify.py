@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streamtos3.errors import IntegrityError, TransientError
-from streamtos3.verify import Expected, judge_object, part_is_proved
+from streamtos3.integrity.etag import Expected, judge_object, part_is_proved
 
 MINE = hashlib.md5(b"mine").hexdigest()
 OTHER = hashlib.md5(b"other").hexdigest()

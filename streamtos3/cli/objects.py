@@ -10,8 +10,8 @@ from typing import Any
 
 import click
 
-from ..checksums import CHECKSUMS
 from ..errors import CredentialsError, UsageError
+from ..integrity.checksums import CHECKSUMS
 from ..model.object_settings import ObjectSettings, guess_content_type
 from ..newfile import os_reason
 from .options import Choice, Text, option, pairs, together

@@ -6,7 +6,7 @@ import base64
 import hashlib
 from collections.abc import Iterable, Iterator
 
-from .errors import UsageError
+from ..errors import UsageError
 
 __all__ = [
     "STREAM_DIGESTS",

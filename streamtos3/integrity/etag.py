@@ -9,8 +9,8 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
+from ..errors import IntegrityError, TransientError
 from .checksums import Checksum
-from .errors import IntegrityError, TransientError
 
 __all__ = ["Expected", "is_md5", "judge_checksum", "judge_object", "part_is_proved", "parts_in"]
 

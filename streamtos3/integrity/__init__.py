@@ -1,0 +1,1 @@
+"""What proves bytes, computed and compared without I/O: digests, checksums, ETags."""
