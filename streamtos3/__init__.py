@@ -16,11 +16,11 @@ if TYPE_CHECKING:
     from .engine import upload
     from .errors import StreamToS3Error
     from .fetch import download
-    from .latch import Latch
     from .model.options import ByteRange, Connection, Credentials, Options, Retries
     from .proof import verify_object
     from .receipt import read_receipt
     from .results import ReadReport, Receipt, StoredPart
+    from .runtime.cancel import Latch
 
 __all__ = [
     "ByteRange",
@@ -46,7 +46,7 @@ _HOMES = {
     "Clients": "clients",
     "Connection": "model.options",
     "Credentials": "model.options",
-    "Latch": "latch",
+    "Latch": "runtime.cancel",
     "Options": "model.options",
     "ReadReport": "results",
     "Receipt": "results",

@@ -18,8 +18,8 @@ from contextlib import closing
 
 from .compress import COMPRESSION_SUFFIXES
 from .errors import SourceError, UsageError
-from .latch import Latch
-from .newfile import os_reason
+from .runtime.cancel import Latch
+from .runtime.files import os_reason
 from .tree import Found, Tree, Unread
 from .watched import WatchedFile
 

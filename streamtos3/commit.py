@@ -23,9 +23,9 @@ from .errors import (
 )
 from .inspection import Inspection, NotOurs, contradicts
 from .integrity.etag import Expected, judge_object, part_is_proved
-from .latch import Stopped
 from .results import StoredPart
-from .retry import Retrier
+from .runtime.cancel import Stopped
+from .runtime.retry import Retrier
 from .store import Store
 
 __all__ = ["Commit", "Committed"]

@@ -12,8 +12,8 @@ from collections.abc import Callable
 from typing import Protocol
 
 from .errors import UsageError
-from .latch import Latch
 from .results import CommandReport
+from .runtime.cancel import Latch
 from .source import Reporting, Source
 
 __all__ = ["COMPRESSION_SUFFIXES", "CompressedSource", "check_codec"]

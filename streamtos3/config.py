@@ -15,7 +15,7 @@ from typing import Any
 from urllib.parse import quote, urlsplit, urlunsplit
 
 from .errors import CredentialsError, UsageError
-from .newfile import os_reason
+from .runtime.files import os_reason
 
 __all__ = ["Destination", "default_config_path", "read_destinations"]
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from .errors import CredentialsError
 from .model.options import Credentials
-from .newfile import read_private_file
+from .runtime.files import read_private_file
 
 __all__ = ["read_keyfile"]
 

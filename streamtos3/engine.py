@@ -17,10 +17,8 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from ._version import __version__
 from .body import PartBody
-from .buffers import BufferPool, default_memory_bytes
 from .clients import Clients, library_versions
 from .commit import Commit, Committed
-from .crew import Crew
 from .errors import (
     IntegrityError,
     TransientError,
@@ -29,7 +27,6 @@ from .errors import (
 from .integrity.checksums import CHECKSUMS, checksum_of, free_checksum_of, whole_checksums
 from .integrity.digests import composite_etag, part_md5
 from .integrity.etag import Expected
-from .latch import Latch, Stopped
 from .model.events import (
     Event,
     PartStored,
@@ -50,7 +47,10 @@ from .preflight import check_destination
 from .reader import Part, Reader
 from .results import Proof, Receipt, StoredPart
 from .resume import Leftover, find_leftover
-from .retry import Retrier
+from .runtime.buffers import BufferPool, default_memory_bytes
+from .runtime.cancel import Latch, Stopped
+from .runtime.retry import Retrier
+from .runtime.workers import Crew
 from .source import Reporting, Source
 from .store import Store, new_token, object_metadata, requires_equal_parts
 from .undo import HURRIED_SETTLE_S, Undo

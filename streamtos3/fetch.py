@@ -14,9 +14,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from ._version import __version__
 from .answers import ObjectInfo
-from .buffers import BufferPool, default_memory_bytes
 from .clients import Clients
-from .crew import Crew
 from .errors import (
     IntegrityError,
     RefusedError,
@@ -26,14 +24,16 @@ from .errors import (
 )
 from .evidence import EtagEvidence, Evidence, NoEvidence, Piece, ReceiptEvidence, cut_pieces
 from .integrity.etag import is_md5, parts_in
-from .latch import Latch
 from .layout import AskPart, asking, find_layout, is_wrong
 from .model.events import Event, ReadStarted, Retrying, guarded
 from .model.names import check_object_name
 from .model.options import ByteRange, Options
 from .readstore import ReadStore
 from .results import ReadReport, Receipt
-from .retry import Retrier
+from .runtime.buffers import BufferPool, default_memory_bytes
+from .runtime.cancel import Latch
+from .runtime.retry import Retrier
+from .runtime.workers import Crew
 from .store import Store
 from .units import format_size
 from .window import Target, Window

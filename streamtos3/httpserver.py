@@ -17,7 +17,7 @@ from starlette.applications import Starlette
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from .intake import IntakeLimits
-from .latch import Latch
+from .runtime.cancel import Latch
 
 __all__ = ["run_server"]
 

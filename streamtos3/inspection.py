@@ -12,8 +12,8 @@ from enum import Enum
 from .answers import ObjectInfo
 from .errors import AbsentError, IntegrityError, RefusedError, StreamToS3Error, TransientError
 from .integrity.etag import Expected
-from .latch import Stopped
-from .retry import Retrier
+from .runtime.cancel import Stopped
+from .runtime.retry import Retrier
 from .store import Store
 
 __all__ = ["Inspection", "NotOurs", "contradicts"]

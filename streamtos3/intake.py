@@ -16,8 +16,8 @@ from types import TracebackType
 from typing import Protocol
 
 from .errors import SpoolFullError
-from .latch import Stopped
 from .results import SinkFigures
+from .runtime.cancel import Stopped
 
 __all__ = ["Hold", "Intake", "IntakeLimits", "Outcome", "Recipient", "Room"]
 

@@ -11,12 +11,12 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 from .answers import ObjectInfo
-from .crew import Crew
 from .errors import RefusedError
 from .integrity.etag import is_md5, parts_in
 from .model.parts import Limits, PartPlan
 from .readstore import ReadStore
-from .retry import Retrier
+from .runtime.retry import Retrier
+from .runtime.workers import Crew
 
 __all__ = ["AskPart", "asking", "find_layout", "is_wrong"]
 

@@ -12,11 +12,11 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 
 from .answers import ListedUpload
-from .crew import Crew
 from .errors import AbsentError, RefusedError, RetriesUsedUpError, StoreError
-from .latch import Latch, Stopped
 from .multipart import abort_until_gone
-from .retry import Retrier
+from .runtime.cancel import Latch, Stopped
+from .runtime.retry import Retrier
+from .runtime.workers import Crew
 from .store import Store
 
 __all__ = ["Listing", "UnfinishedUpload", "abort_each", "list_unfinished", "measured"]

@@ -17,9 +17,9 @@ from dataclasses import dataclass, replace
 from .descriptors import SparingListener
 from .errors import CredentialsError, UsageError
 from .intake import Intake, IntakeLimits, Recipient, Room
-from .latch import Latch
-from .machine import Descriptors, raise_limit
-from .newfile import os_reason, read_private_file
+from .runtime.cancel import Latch
+from .runtime.files import os_reason, read_private_file
+from .runtime.host import Descriptors, raise_limit
 
 __all__ = ["Address", "TlsFiles", "bind", "check_exposure", "parse_address", "read_token", "serve"]
 

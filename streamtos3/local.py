@@ -9,8 +9,8 @@ from collections.abc import Callable
 from itertools import count
 
 from .integrity.digests import PartDigests, StreamDigests, composite_etag
-from .latch import Latch
 from .model.parts import DEFAULT_CHUNK_BYTES, S3_LIMITS, Limits, plan_parts
+from .runtime.cancel import Latch
 from .source import Source
 
 __all__ = ["etag_as_stored", "read_through"]

@@ -10,10 +10,10 @@ from .clients import Clients
 from .engine import upload
 from .errors import ExistsError, UnprovedReadError
 from .fetch import download, find_object
-from .latch import Latch
 from .model.options import Options
 from .preflight import check_destination
-from .retry import Retrier
+from .runtime.cancel import Latch
+from .runtime.retry import Retrier
 from .specification import Specification, names_same_objects, specification_json
 from .store import Store
 

@@ -18,11 +18,11 @@ from .errors import AbsentError, RefusedError, StoreError, StreamToS3Error, Tran
 from .integrity.checksums import checksum_of, free_checksum_of
 from .integrity.digests import part_md5
 from .integrity.etag import part_is_proved
-from .latch import Latch
 from .model.options import Retries
 from .results import StoredPart
 from .resume import Leftover
-from .retry import Retrier
+from .runtime.cancel import Latch
+from .runtime.retry import Retrier
 from .store import Store
 
 __all__ = ["MultipartUpload", "abort_until_gone"]

@@ -10,7 +10,7 @@ import sys
 from typing import BinaryIO
 
 from .errors import SourceError
-from .newfile import os_reason
+from .runtime.files import os_reason
 from .source import FdSource, ObjectSource, Source
 
 __all__ = ["as_source", "detach_standard_input", "open_file", "take_standard_input"]

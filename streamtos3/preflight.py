@@ -8,7 +8,7 @@ question: is the object there, and if not, why?
 from __future__ import annotations
 
 from .errors import AbsentError, ExistsError, RefusedError, TransientError
-from .retry import Retrier
+from .runtime.retry import Retrier
 from .store import NO_SIZE, Store
 
 __all__ = ["check_destination"]

@@ -16,9 +16,9 @@ from collections.abc import Collection, Sequence
 from contextlib import suppress
 
 from .errors import SourceError, UsageError
-from .latch import Latch, Stopped
-from .newfile import os_reason
 from .results import CommandReport
+from .runtime.cancel import Latch, Stopped
+from .runtime.files import os_reason
 from .source import FdSource
 
 __all__ = ["CommandSource"]

@@ -15,12 +15,10 @@ from typing import TYPE_CHECKING, BinaryIO
 from ._version import __version__
 from .answers import ObjectInfo
 from .clients import Clients
-from .crew import Crew
 from .errors import IntegrityError, TransientError, UnprovedReadError
 from .fetch import download, find_object
 from .integrity.digests import PartDigests, StreamDigests, composite_etag
 from .integrity.etag import is_md5
-from .latch import Latch
 from .layout import AskPart, asking, find_layout, is_wrong
 from .local import read_through
 from .model.events import Event, RangeRead, ReadStarted, Retrying, guarded
@@ -29,7 +27,9 @@ from .model.options import Options
 from .opening import as_source
 from .readstore import ReadStore
 from .results import ReadReport, Receipt
-from .retry import Retrier
+from .runtime.cancel import Latch
+from .runtime.retry import Retrier
+from .runtime.workers import Crew
 from .source import Source
 
 if TYPE_CHECKING:

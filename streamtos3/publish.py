@@ -10,9 +10,7 @@ import hashlib
 from collections.abc import Callable
 from dataclasses import replace
 
-from .buffers import share_memory
 from .clients import Clients
-from .crew import Crew
 from .engine import upload
 from .errors import (
     AbsentError,
@@ -24,13 +22,15 @@ from .errors import (
     leave_behind,
     leave_behind_of,
 )
-from .latch import Latch
 from .ledger import Ledger, entry_of, entry_of_found
 from .manifest import Manifest
 from .model.events import Event, RangeRead, ReadStarted, Started, UploadCreated, Warned, guarded
 from .model.object_settings import guess_content_type
 from .model.options import Options
 from .proof import verify_object
+from .runtime.buffers import share_memory
+from .runtime.cancel import Latch
+from .runtime.workers import Crew
 from .selection import Item, Selection
 from .source import Source
 from .specification import Specification, specification_json

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 from .clients import Clients
 from .errors import IntegrityError, Interrupted, StreamToS3Error, UnprovedError
 from .fetch import download
-from .latch import Latch
 from .model.options import Options
 from .results import Proof, Receipt
+from .runtime.cancel import Latch
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client

@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import datetime, timezone
 
-from .buffers import Buffer, BufferPool
 from .errors import SourceError
 from .integrity.digests import StreamDigests
-from .latch import Latch
 from .model.options import Options
 from .model.parts import PartPlan
+from .runtime.buffers import Buffer, BufferPool
+from .runtime.cancel import Latch
 from .source import Source
 from .units import format_size
 

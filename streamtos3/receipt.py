@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from .errors import ReportError, UsageError
 from .integrity.digests import STREAM_DIGESTS
-from .newfile import NewFile, os_reason
 from .results import Proof, Receipt, StoredPart
+from .runtime.files import NewFile, os_reason
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from typing import Protocol
 
 from .errors import Interrupted, SourceError, SpoolError
-from .latch import Latch, Stopped
+from .runtime.cancel import Latch, Stopped
 from .source import Source
 
 __all__ = ["LineReader", "LineSink", "store_lines"]

@@ -12,7 +12,7 @@ from datetime import datetime
 
 from .errors import AbsentError
 from .model.parts import ListedPart
-from .retry import Retrier
+from .runtime.retry import Retrier
 from .store import Store
 
 __all__ = ["Leftover", "find_leftover"]

@@ -14,10 +14,8 @@ from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
-from .buffers import share_memory
 from .clients import Clients
 from .compress import CompressedSource
-from .crew import Crew
 from .engine import upload
 from .errors import (
     ExistsError,
@@ -26,13 +24,15 @@ from .errors import (
     UnprovedReadError,
     leave_behind_of,
 )
-from .latch import Latch, Stopped
 from .model.events import Event, Retrying, Warned
 from .model.options import Options
 from .preflight import check_destination
 from .proof import verify_object
 from .results import Receipt, SinkFigures
-from .retry import Retrier
+from .runtime.buffers import share_memory
+from .runtime.cancel import Latch, Stopped
+from .runtime.retry import Retrier
+from .runtime.workers import Crew
 from .source import Source
 from .spool import Spool, SpoolFile, SpoolSource
 from .store import Store

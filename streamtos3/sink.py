@@ -26,10 +26,10 @@ from .cutting import (
 )
 from .errors import Interrupted, SpoolError, SpoolFullError, leave_behind
 from .feed import FedRecords, Feed
-from .latch import Latch
 from .model.events import Event, Warned
 from .model.options import Options
 from .results import Receipt, SinkFigures
+from .runtime.cancel import Latch
 from .shipping import Shipping
 from .source import Source
 from .spool import ObjectHeader, Spool, SpoolFile

@@ -14,9 +14,9 @@ import stat
 from typing import BinaryIO, Protocol, runtime_checkable
 
 from .errors import SourceError
-from .latch import Latch
-from .newfile import os_reason
 from .results import CommandReport
+from .runtime.cancel import Latch
+from .runtime.files import os_reason
 
 __all__ = [
     "FdSource",

@@ -21,8 +21,8 @@ from datetime import datetime
 
 from .errors import SourceError, SpoolError, SpoolFullError, UsageError
 from .frames import HEAD_BYTES, MAGIC, Frame, head_of, intact_frame
-from .latch import Latch
-from .newfile import os_reason
+from .runtime.cancel import Latch
+from .runtime.files import os_reason
 
 __all__ = ["ObjectHeader", "Spool", "SpoolFile", "SpoolSource"]
 

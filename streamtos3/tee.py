@@ -11,9 +11,9 @@ import select
 from contextlib import suppress
 
 from .errors import ReportError
-from .latch import Latch
-from .newfile import os_reason
 from .results import CommandReport
+from .runtime.cancel import Latch
+from .runtime.files import os_reason
 from .source import Reporting, Source
 
 __all__ = ["TeeSource"]

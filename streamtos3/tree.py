@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from .errors import SourceError
-from .newfile import os_reason
+from .runtime.files import os_reason
 
 __all__ = ["Found", "Tree", "Unread", "walk"]
 

@@ -10,10 +10,10 @@ import shlex
 from collections.abc import Callable
 
 from .commit import Commit
-from .crew import Crew
 from .errors import ExistsError
-from .latch import Latch
 from .multipart import MultipartUpload
+from .runtime.cancel import Latch
+from .runtime.workers import Crew
 
 __all__ = ["HURRIED_SETTLE_S", "Undo"]
 

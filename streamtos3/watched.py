@@ -10,8 +10,8 @@ import os
 import stat
 
 from .errors import SourceError
-from .latch import Latch
-from .newfile import os_reason
+from .runtime.cancel import Latch
+from .runtime.files import os_reason
 from .source import FdSource
 
 __all__ = ["WatchedFile"]

@@ -14,14 +14,14 @@ from functools import partial
 
 from .answers import ObjectInfo
 from .body import Landing
-from .buffers import Buffer, BufferPool
-from .crew import Crew, Task
 from .errors import ConditionError, IntegrityError, RefusedError, TransientError
 from .evidence import Evidence, Piece
-from .latch import Latch
 from .model.events import Event, RangeRead
 from .readstore import ReadStore
-from .retry import Retrier
+from .runtime.buffers import Buffer, BufferPool
+from .runtime.cancel import Latch
+from .runtime.retry import Retrier
+from .runtime.workers import Crew, Task
 from .writer import Writer
 
 __all__ = ["Target", "Window"]

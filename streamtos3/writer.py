@@ -12,8 +12,8 @@ import select
 from typing import BinaryIO, Protocol, runtime_checkable
 
 from .errors import OutputClosedError, OutputError
-from .latch import Latch
-from .newfile import os_reason
+from .runtime.cancel import Latch
+from .runtime.files import os_reason
 from .source import enlarge_pipe
 
 __all__ = ["FdWriter", "NullWriter", "ObjectWriter", "Writer", "as_writer"]

@@ -18,9 +18,9 @@ import pytest
 
 from streamtos3 import Connection, Options, Receipt, Retries, upload
 from streamtos3.errors import Interrupted, StreamToS3Error
-from streamtos3.latch import Latch
 from streamtos3.model.events import Event
 from streamtos3.model.parts import Limits
+from streamtos3.runtime.cancel import Latch
 from tests.client import composite, md5
 from tests.fake_s3 import FakeS3, Quirks
 from tests.proxy import Fault, FaultProxy

@@ -9,9 +9,9 @@ from contextlib import contextmanager
 from typing import Any
 
 from streamtos3.errors import SourceError
-from streamtos3.latch import Latch
 from streamtos3.model.options import Options, Retries
 from streamtos3.model.parts import Limits
+from streamtos3.runtime.cancel import Latch
 
 PART = 64
 

@@ -14,9 +14,9 @@ from typing import Any
 
 from streamtos3.errors import Interrupted
 from streamtos3.intake import IntakeLimits
-from streamtos3.latch import Latch
 from streamtos3.listen import Address, TlsFiles, serve
 from streamtos3.results import SinkFigures
+from streamtos3.runtime.cancel import Latch
 
 STRUCTURED = {"content-type": "application/cloudevents+json"}
 BATCHED = {"content-type": "application/cloudevents-batch+json"}

@@ -12,7 +12,7 @@ import pytest
 
 from streamtos3.archive import ArchiveSource, archive_key
 from streamtos3.errors import Interrupted, SourceError, UsageError
-from streamtos3.latch import Latch, Stopped
+from streamtos3.runtime.cancel import Latch, Stopped
 from streamtos3.tree import walk
 from tests.support import MIB, payload
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streamtos3.body import PartBody
-from streamtos3.latch import Latch, Stopped
+from streamtos3.runtime.cancel import Latch, Stopped
 
 DATA = bytes(range(100))
 

@@ -14,9 +14,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from streamtos3 import buffers, machine
-from streamtos3.buffers import Buffer, BufferPool, default_memory_bytes
-from streamtos3.latch import Latch, Stopped
+from streamtos3.runtime import buffers
+from streamtos3.runtime import host as machine
+from streamtos3.runtime.buffers import Buffer, BufferPool, default_memory_bytes
+from streamtos3.runtime.cancel import Latch, Stopped
 from streamtos3.units import GIB, MIB
 
 KIB = 1024

@@ -14,8 +14,8 @@ import pytest
 from streamtos3 import compress
 from streamtos3.compress import COMPRESSION_SUFFIXES, CompressedSource, check_codec
 from streamtos3.errors import Interrupted, SourceError, UsageError
-from streamtos3.latch import Latch, Stopped
 from streamtos3.producer import CommandSource
+from streamtos3.runtime.cancel import Latch, Stopped
 from tests.engine import InSteps, broken_input
 from tests.support import MIB, payload
 

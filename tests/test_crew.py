@@ -13,9 +13,9 @@ from contextlib import contextmanager
 
 import pytest
 
-from streamtos3.crew import Crew
 from streamtos3.errors import Interrupted
-from streamtos3.latch import Latch, Stopped
+from streamtos3.runtime.cancel import Latch, Stopped
+from streamtos3.runtime.workers import Crew
 
 LONG_S = 60.0
 
@@ -235,8 +235,8 @@ def test_a_task_that_is_done_is_not_kept_alive_by_its_idle_thread() -> None:
 def test_a_stuck_thread_does_not_hold_the_program() -> None:
     program = (
         "import threading\n"
-        "from streamtos3.crew import Crew\n"
-        "from streamtos3.latch import Latch\n"
+        "from streamtos3.runtime.workers import Crew\n"
+        "from streamtos3.runtime.cancel import Latch\n"
         "started = threading.Event()\n"
         "Crew(1, Latch()).submit(lambda: (started.set(), threading.Event().wait()))\n"
         "started.wait()\n"

@@ -11,7 +11,7 @@ from contextlib import ExitStack, contextmanager
 
 import pytest
 
-from streamtos3.machine import Descriptors, raise_limit
+from streamtos3.runtime.host import Descriptors, raise_limit
 from tests.listening import WAIT_S, received
 
 # Serves, and on each line of its standard input opens 200 files, and says whether it could.
@@ -19,7 +19,7 @@ PROGRAM = """
 import os, resource, sys, threading
 resource.setrlimit(resource.RLIMIT_NOFILE, (SOFT, HARD))
 from streamtos3.intake import IntakeLimits
-from streamtos3.latch import Latch
+from streamtos3.runtime.cancel import Latch
 from streamtos3.listen import Address, serve
 from tests.listening import ListRecipient
 latch = Latch()

@@ -22,13 +22,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 from streamtos3 import upload
-from streamtos3.buffers import Buffer
-from streamtos3.crew import Crew
 from streamtos3.errors import ExistsError, Interrupted, SourceError, UsageError
-from streamtos3.latch import Latch
 from streamtos3.model.events import Event, PartStored, Retrying, Started, UploadCreated
 from streamtos3.model.options import Connection
 from streamtos3.results import Receipt
+from streamtos3.runtime.buffers import Buffer
+from streamtos3.runtime.cancel import Latch
+from streamtos3.runtime.workers import Crew
 from tests.client import composite, md5
 from tests.engine import PART, InSteps, Seen, silent_pipe, tiny
 from tests.fake_s3 import FakeS3, Quirks

@@ -25,8 +25,8 @@ from streamtos3.errors import (
     UndecidedError,
     UnprovedError,
 )
-from streamtos3.latch import Latch
 from streamtos3.model.events import Warned
+from streamtos3.runtime.cancel import Latch
 from tests.bench import KEY, Bench, fake_bench, interrupting, slowly
 from tests.fake_s3 import Quirks
 from tests.proxy import Fault, FaultProxy

@@ -24,9 +24,9 @@ from streamtos3.errors import (
     TransientError,
     UnreachableError,
 )
-from streamtos3.latch import Latch
 from streamtos3.model.events import Event, PartStored, Retrying
-from streamtos3.retry import Retrier
+from streamtos3.runtime.cancel import Latch
+from streamtos3.runtime.retry import Retrier
 from tests.bench import KEY, Bench, slowly
 from tests.fake_s3 import FakeS3, Quirks
 from tests.proxy import Fault, FaultProxy

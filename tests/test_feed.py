@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streamtos3.feed import Feed
-from streamtos3.latch import Latch, Stopped
+from streamtos3.runtime.cancel import Latch, Stopped
 
 
 def read_all(feed: Feed, latch: Latch, step_bytes: int) -> bytes:

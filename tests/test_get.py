@@ -14,7 +14,6 @@ import pytest
 import streamtos3.fetch
 import streamtos3.window
 from streamtos3 import ByteRange, Latch, Options, Receipt, Retries, download, upload
-from streamtos3.buffers import BufferPool
 from streamtos3.errors import (
     AbsentError,
     IntegrityError,
@@ -30,6 +29,7 @@ from streamtos3.errors import (
 )
 from streamtos3.evidence import cut_pieces
 from streamtos3.model.events import RangeRead, ReadStarted
+from streamtos3.runtime.buffers import BufferPool
 from tests.client import plain_client
 from tests.fake_s3 import FakeS3
 from tests.quirks import Stored

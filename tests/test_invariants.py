@@ -20,7 +20,6 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from streamtos3 import upload
-from streamtos3.buffers import Buffer, BufferPool
 from streamtos3.errors import (
     ExistsError,
     IntegrityError,
@@ -30,9 +29,10 @@ from streamtos3.errors import (
     SourceError,
     UndecidedError,
 )
-from streamtos3.latch import Latch
 from streamtos3.model.events import PartStored, Retrying
 from streamtos3.model.options import Retries
+from streamtos3.runtime.buffers import Buffer, BufferPool
+from streamtos3.runtime.cancel import Latch
 from tests.command import anonymous, assert_refused, invoke, run
 from tests.engine import PART, InSteps, Seen, broken_input, silent_pipe, tiny
 from tests.fake_s3 import FakeS3, Quirks
@@ -100,7 +100,7 @@ def test_1_buffers_stay_within_the_memory_and_are_used_again(
             made.append(self)
 
     monkeypatch.setattr(engine, "BufferPool", Tracked)
-    monkeypatch.setattr("streamtos3.buffers.Buffer", Counted)
+    monkeypatch.setattr("streamtos3.runtime.buffers.Buffer", Counted)
     upload(InSteps(DATA), "bucket", "k", options=tiny(memory_bytes=memory_bytes), client=s3)
     allowed = max(2, memory_bytes // PART)
     assert pools[0].peak_bytes <= allowed * PART

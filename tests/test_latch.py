@@ -11,7 +11,7 @@ import time
 import pytest
 
 from streamtos3.errors import Interrupted
-from streamtos3.latch import Latch, Stopped
+from streamtos3.runtime.cancel import Latch, Stopped
 
 LONG_S = 60.0
 

@@ -20,12 +20,12 @@ PACKAGE = Path(streamtos3.__file__).parent
 # The layers, lowest first. A module imports only from layers below its own. A new module needs
 # a place here: the lowest that its imports allow.
 LAYERS = (
-    "_version results units machine",
+    "_version results units runtime.host",
     "errors model.events frames descriptors",
-    "newfile",
-    "latch model.parts integrity.digests model.names body integrity.checksums config model.object_settings tree",
-    "model.options answers crew cutting eventrules integrity.etag",
-    "credentials receipt retry source buffers progress storeerrors feed intake",
+    "runtime.files",
+    "runtime.cancel model.parts integrity.digests model.names body integrity.checksums config model.object_settings tree",
+    "model.options answers runtime.workers cutting eventrules integrity.etag",
+    "credentials receipt runtime.retry source runtime.buffers progress storeerrors feed intake",
     "cloudevent trust awsdata opening",
     "reader clients producer tee compress local writer records spool watched specification",
     "metrics httpserver vance",
@@ -54,7 +54,7 @@ EXCEPTIONS: set[tuple[str, str]] = set()
 ONLY_IN = {
     "click": {"cli"},
     "tqdm": {"progress"},
-    "tenacity": {"retry"},
+    "tenacity": {"runtime.retry"},
     "backports": {"compress"},
     "compression": {"compress"},
     "boto3": {"clients", "store", "storeerrors"},

@@ -26,7 +26,6 @@ from streamtos3.errors import (
     UsageError,
 )
 from streamtos3.intake import IntakeLimits
-from streamtos3.latch import Latch, Stopped
 from streamtos3.listen import (
     Address,
     TlsFiles,
@@ -36,6 +35,7 @@ from streamtos3.listen import (
     read_token,
     serve,
 )
+from streamtos3.runtime.cancel import Latch, Stopped
 from tests.listening import (
     BATCHED,
     STRUCTURED,
@@ -308,7 +308,7 @@ def test_a_latch_that_has_failed_already_ends_it_at_once() -> None:
 def test_signals_stay_ours_even_in_the_main_thread() -> None:
     program = """
 import signal, threading
-from streamtos3.latch import Latch
+from streamtos3.runtime.cancel import Latch
 from streamtos3.listen import Address, serve
 from tests.listening import ListRecipient
 mine = lambda *_: None
@@ -636,7 +636,7 @@ def test_without_the_extra_it_is_said_how_to_get_it() -> None:
 import sys
 sys.modules["uvicorn"] = None
 from streamtos3.errors import UsageError
-from streamtos3.latch import Latch
+from streamtos3.runtime.cancel import Latch
 from streamtos3.listen import Address, serve
 try:
     serve(None, address=Address("127.0.0.1", 0), latch=Latch())

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from streamtos3.machine import available_bytes, processors
+from streamtos3.runtime.host import available_bytes, processors
 from streamtos3.units import GIB, KIB, MIB
 
 CGROUPS = "/sys/fs/cgroup/"

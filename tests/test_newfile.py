@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from streamtos3.newfile import NewFile
+from streamtos3.runtime.files import NewFile
 
 
 def test_it_has_no_name_before_it_is_published(tmp_path: Path) -> None:

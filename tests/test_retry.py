@@ -9,7 +9,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamtos3 import retry
 from streamtos3.errors import (
     CredentialsError,
     IntegrityError,
@@ -19,10 +18,11 @@ from streamtos3.errors import (
     TransientError,
     UnreachableError,
 )
-from streamtos3.latch import Latch, Stopped
 from streamtos3.model.events import Retrying
 from streamtos3.model.options import Retries
-from streamtos3.retry import Retrier
+from streamtos3.runtime import retry
+from streamtos3.runtime.cancel import Latch, Stopped
+from streamtos3.runtime.retry import Retrier
 
 MINUTE_S = 60.0
 

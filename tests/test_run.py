@@ -20,8 +20,8 @@ from streamtos3 import Options, Receipt, upload
 from streamtos3.cli import program
 from streamtos3.cli.run import run as run_command
 from streamtos3.errors import Interrupted, SourceError, UsageError
-from streamtos3.latch import Latch, Stopped
 from streamtos3.producer import CommandSource
+from streamtos3.runtime.cancel import Latch, Stopped
 from tests.process import Store, is_alive, is_zombie, wait_until
 from tests.proxy import Fault, FaultProxy
 from tests.seaweed import SeaweedFS

@@ -35,10 +35,10 @@ from streamtos3.errors import (
     UnreachableError,
     UsageError,
 )
-from streamtos3.latch import Stopped
 from streamtos3.model.events import Event, Retrying
 from streamtos3.model.options import Verify
 from streamtos3.records import store_lines
+from streamtos3.runtime.cancel import Stopped
 from streamtos3.shipping import Shipping
 from streamtos3.sink import Sink
 from streamtos3.source import ObjectSource, Source

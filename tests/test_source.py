@@ -22,8 +22,8 @@ from typing import Any, BinaryIO, cast
 import pytest
 
 from streamtos3.errors import Interrupted, SourceError
-from streamtos3.latch import Latch, Stopped
 from streamtos3.opening import as_source, open_file
+from streamtos3.runtime.cancel import Latch, Stopped
 from streamtos3.source import FdSource, ObjectSource, Source
 from tests.support import payload, running_as_root, unless_root
 
@@ -424,7 +424,7 @@ def test_a_descriptor_that_is_not_open_is_an_error_of_the_source() -> None:
 TAKE = """
 import os, subprocess, sys
 from streamtos3.errors import SourceError
-from streamtos3.latch import Latch
+from streamtos3.runtime.cancel import Latch
 from streamtos3.opening import take_standard_input
 """
 

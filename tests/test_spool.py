@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from streamtos3.errors import SourceError, SpoolError, SpoolFullError, UsageError
-from streamtos3.latch import Latch
+from streamtos3.runtime.cancel import Latch
 from streamtos3.spool import ObjectHeader, Spool, SpoolFile, SpoolSource
 
 HEADER = ObjectHeader("bucket", "p/events-1.ndjson", "2026-11-21T12:00:00+00:00", None)

@@ -19,7 +19,6 @@ from click.testing import CliRunner, Result
 
 from streamtos3.cli import program
 from streamtos3.errors import RefusedError, UsageError
-from streamtos3.latch import Latch
 from streamtos3.leftovers import (
     Listing,
     UnfinishedUpload,
@@ -30,7 +29,8 @@ from streamtos3.leftovers import (
 from streamtos3.model.events import Retrying
 from streamtos3.model.names import split_s3_prefix
 from streamtos3.model.options import Connection, Retries
-from streamtos3.retry import Retrier
+from streamtos3.runtime.cancel import Latch
+from streamtos3.runtime.retry import Retrier
 from streamtos3.store import Store
 from tests.fake_s3 import FakeS3, Quirks
 from tests.proxy import Fault, FaultProxy

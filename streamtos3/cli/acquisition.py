@@ -15,8 +15,8 @@ from .._version import __version__
 from ..errors import Interrupted, ReportError, StreamToS3Error, UnprovedError, UsageError
 from ..model.events import Event, Resuming, Retrying, Started, UploadCreated, Warned
 from ..model.options import Options
-from ..newfile import os_reason
 from ..results import Receipt
+from ..runtime.files import os_reason
 from ..units import format_duration, format_size
 from .talk import escaped
 

@@ -7,7 +7,7 @@ import sys
 import click
 
 from ..errors import Interrupted, ReportError
-from ..latch import Latch, Stopped
+from ..runtime.cancel import Latch, Stopped
 from .options import option, size
 
 __all__ = ["etag"]

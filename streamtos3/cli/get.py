@@ -20,8 +20,8 @@ from ..errors import (
     UsageError,
 )
 from ..model.options import ByteRange
-from ..newfile import os_reason
 from ..results import ReadReport
+from ..runtime.files import os_reason
 from ..units import format_duration, format_size
 from .destinations import DestinationCommand, address_of
 from .options import option
@@ -30,7 +30,7 @@ from .report import Show, print_receipt
 from .talk import is_terminal, say
 
 if TYPE_CHECKING:
-    from ..newfile import NewFile
+    from ..runtime.files import NewFile
 
 __all__ = ["get"]
 
@@ -113,7 +113,7 @@ def _download(
 ) -> ReadReport:
     """Read to a descriptor, showing progress. A reader who has gone ends the program quietly."""
     from ..fetch import download
-    from ..latch import Latch
+    from ..runtime.cancel import Latch
     from .interrupts import Interrupts
     from .signals import on_signals
 
@@ -184,7 +184,7 @@ def _to_device(
 @contextmanager
 def _new_file(path: str) -> Iterator[NewFile]:
     """A file in the making; what the file system refuses gets its meaning here."""
-    from ..newfile import NewFile
+    from ..runtime.files import NewFile
 
     try:
         with NewFile(path) as file:

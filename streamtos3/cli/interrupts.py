@@ -11,7 +11,7 @@ import threading
 from typing import Protocol, runtime_checkable
 
 from ..errors import Interrupted
-from ..latch import Latch
+from ..runtime.cancel import Latch
 from ..source import Source
 from .report import Show
 

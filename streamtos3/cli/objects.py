@@ -13,7 +13,7 @@ import click
 from ..errors import CredentialsError, UsageError
 from ..integrity.checksums import CHECKSUMS
 from ..model.object_settings import ObjectSettings, guess_content_type
-from ..newfile import os_reason
+from ..runtime.files import os_reason
 from .options import Choice, Text, option, pairs, together
 
 __all__ = ["case_from", "object_options", "read_customer_key", "settings_from"]

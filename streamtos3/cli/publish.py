@@ -33,8 +33,8 @@ from .signals import on_signals
 from .talk import redacted, say
 
 if TYPE_CHECKING:
-    from ..latch import Latch
     from ..publish import Publication
+    from ..runtime.cancel import Latch
     from ..selection import Selection
     from ..specification import Specification
 
@@ -152,7 +152,7 @@ def _options(values: dict[str, Any], argv: list[str] | None) -> Options:
 
 def _publish(selection: Selection, options: Options, values: dict[str, Any]) -> None:
     """Publish, and print the specification, whatever became of it."""
-    from ..latch import Latch
+    from ..runtime.cancel import Latch
 
     with Latch() as latch:
         _run(selection, options, values, latch)
@@ -162,8 +162,8 @@ def _run(selection: Selection, options: Options, values: dict[str, Any], latch: 
     show = Show(values, "published")
     interrupts = Interrupts(latch, show, finish=False)
     with on_signals(interrupts), closing(interrupts):
-        from ..machine import raise_limit
         from ..publish import Publication
+        from ..runtime.host import raise_limit
 
         raise_limit()  # a file, a latch and connections for each of --files
 

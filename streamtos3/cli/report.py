@@ -11,9 +11,9 @@ import click
 
 from ..errors import ReportError
 from ..model.events import Event, Resuming, Retrying, Started, UploadCreated, Warned
-from ..newfile import os_reason
 from ..progress import BarProgress, LineProgress, Progress, SilentProgress
 from ..results import ReadReport, Receipt
+from ..runtime.files import os_reason
 from ..units import format_duration, format_size
 from .talk import is_terminal, line, say
 

@@ -68,7 +68,7 @@ def _upload_and_report(
     values: dict[str, Any],
     log: AcquisitionLog | None,
 ) -> None:
-    from ..latch import Latch
+    from ..runtime.cancel import Latch
     from .interrupts import Interrupts
     from .signals import on_signals
 

@@ -30,7 +30,7 @@ from .talk import escaped, is_terminal, say, write_line
 
 if TYPE_CHECKING:
     from ..leftovers import Listing, UnfinishedUpload
-    from ..retry import Retrier
+    from ..runtime.retry import Retrier
     from ..store import Store
 
 __all__ = ["uploads"]
@@ -158,9 +158,9 @@ def _opened(values: dict[str, Any]) -> Iterator[_Place]:
         start_debug_log()
     if values["no_verify_ssl"]:
         say("warning: --no-verify-ssl: anybody on the way can read and change what is sent")
-    from ..latch import Latch
     from ..leftovers import list_unfinished
-    from ..retry import Retrier
+    from ..runtime.cancel import Latch
+    from ..runtime.retry import Retrier
     from ..store import Store
 
     quietly: Callable[[str], None] = (lambda _: None) if values["quiet"] else say

@@ -9,9 +9,9 @@ from __future__ import annotations
 import mmap
 import time
 
-from . import machine
-from .latch import Latch
-from .units import GIB
+from ..units import GIB
+from . import host as machine
+from .cancel import Latch
 
 __all__ = ["Buffer", "BufferPool", "default_memory_bytes", "share_memory"]
 

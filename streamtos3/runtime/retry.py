@@ -15,7 +15,7 @@ from typing import Generic, TypeVar
 
 import tenacity
 
-from .errors import (
+from ..errors import (
     CredentialsError,
     IntegrityError,
     RetriesUsedUpError,
@@ -23,10 +23,10 @@ from .errors import (
     TransientError,
     UnreachableError,
 )
-from .latch import Latch
-from .model.events import Retrying
-from .model.options import Retries
-from .units import format_duration
+from ..model.events import Retrying
+from ..model.options import Retries
+from ..units import format_duration
+from .cancel import Latch
 
 __all__ = ["DEFAULT_RETRY_FOR_S", "Outcome", "Retrier"]
 

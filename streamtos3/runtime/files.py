@@ -13,7 +13,7 @@ import stat
 import tempfile
 from types import TracebackType
 
-from .errors import CredentialsError
+from ..errors import CredentialsError
 
 __all__ = ["NewFile", "os_reason", "read_private_file"]
 

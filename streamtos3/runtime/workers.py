@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
-from .latch import Latch, Stopped
+from .cancel import Latch, Stopped
 
 __all__ = ["Crew", "Task"]
 

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 from types import TracebackType
 
-from .errors import Interrupted
+from ..errors import Interrupted
 
 __all__ = ["Latch", "Stopped"]
 

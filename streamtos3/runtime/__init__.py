@@ -1,0 +1,1 @@
+"""What work runs on: cancellation, worker threads, part memory, retries, the host, files."""
