@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 from ._version import __version__
 
 if TYPE_CHECKING:
-    from .clients import Clients
     from .engine import upload
     from .errors import StreamToS3Error
     from .fetch import download
@@ -21,6 +20,7 @@ if TYPE_CHECKING:
     from .receipt import read_receipt
     from .results import ReadReport, Receipt, StoredPart
     from .runtime.cancel import Latch
+    from .s3.clients import Clients
 
 __all__ = [
     "ByteRange",
@@ -43,7 +43,7 @@ __all__ = [
 
 _HOMES = {
     "ByteRange": "model.options",
-    "Clients": "clients",
+    "Clients": "s3.clients",
     "Connection": "model.options",
     "Credentials": "model.options",
     "Latch": "runtime.cancel",

@@ -10,8 +10,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from .answers import Answer, ObjectInfo
-from .body import PartBody
 from .errors import (
     ConditionError,
     ExistsError,
@@ -26,7 +24,9 @@ from .integrity.etag import Expected, judge_object, part_is_proved
 from .results import StoredPart
 from .runtime.cancel import Stopped
 from .runtime.retry import Retrier
-from .store import Store
+from .s3.bodies import PartBody
+from .s3.bucket import Store
+from .s3.responses import Answer, ObjectInfo
 
 __all__ = ["Commit", "Committed"]
 

@@ -16,8 +16,6 @@ from datetime import datetime, timezone
 from typing import TYPE_CHECKING, BinaryIO
 
 from ._version import __version__
-from .body import PartBody
-from .clients import Clients, library_versions
 from .commit import Commit, Committed
 from .errors import (
     IntegrityError,
@@ -51,8 +49,10 @@ from .runtime.buffers import BufferPool, default_memory_bytes
 from .runtime.cancel import Latch, Stopped
 from .runtime.retry import Retrier
 from .runtime.workers import Crew
+from .s3.bodies import PartBody
+from .s3.bucket import Store, new_token, object_metadata, requires_equal_parts
+from .s3.clients import Clients, library_versions
 from .source import Reporting, Source
-from .store import Store, new_token, object_metadata, requires_equal_parts
 from .undo import HURRIED_SETTLE_S, Undo
 from .verdict import check_verdict, chosen_proof
 

@@ -13,8 +13,6 @@ from functools import partial
 from typing import TYPE_CHECKING, BinaryIO
 
 from ._version import __version__
-from .answers import ObjectInfo
-from .clients import Clients
 from .errors import (
     IntegrityError,
     RefusedError,
@@ -28,13 +26,15 @@ from .layout import AskPart, asking, find_layout, is_wrong
 from .model.events import Event, ReadStarted, Retrying, guarded
 from .model.names import check_object_name
 from .model.options import ByteRange, Options
-from .readstore import ReadStore
 from .results import ReadReport, Receipt
 from .runtime.buffers import BufferPool, default_memory_bytes
 from .runtime.cancel import Latch
 from .runtime.retry import Retrier
 from .runtime.workers import Crew
-from .store import Store
+from .s3.bucket import Store
+from .s3.clients import Clients
+from .s3.readstore import ReadStore
+from .s3.responses import ObjectInfo
 from .units import format_size
 from .window import Target, Window
 from .writer import Writer, as_writer

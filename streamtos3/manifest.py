@@ -6,7 +6,6 @@ import io
 from contextlib import suppress
 from dataclasses import replace
 
-from .clients import Clients
 from .engine import upload
 from .errors import ExistsError, UnprovedReadError
 from .fetch import download, find_object
@@ -14,8 +13,9 @@ from .model.options import Options
 from .preflight import check_destination
 from .runtime.cancel import Latch
 from .runtime.retry import Retrier
+from .s3.bucket import Store
+from .s3.clients import Clients
 from .specification import Specification, names_same_objects, specification_json
-from .store import Store
 
 __all__ = ["Manifest"]
 

@@ -12,8 +12,6 @@ from contextlib import contextmanager
 from datetime import datetime, timedelta, timezone
 from functools import partial
 
-from .answers import Answer
-from .body import PartBody
 from .errors import AbsentError, RefusedError, StoreError, StreamToS3Error, TransientError
 from .integrity.checksums import checksum_of, free_checksum_of
 from .integrity.digests import part_md5
@@ -23,7 +21,9 @@ from .results import StoredPart
 from .resume import Leftover
 from .runtime.cancel import Latch
 from .runtime.retry import Retrier
-from .store import Store
+from .s3.bodies import PartBody
+from .s3.bucket import Store
+from .s3.responses import Answer
 
 __all__ = ["MultipartUpload", "abort_until_gone"]
 

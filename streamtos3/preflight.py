@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from .errors import AbsentError, ExistsError, RefusedError, TransientError
 from .runtime.retry import Retrier
-from .store import NO_SIZE, Store
+from .s3.bucket import NO_SIZE, Store
 
 __all__ = ["check_destination"]
 

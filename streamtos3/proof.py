@@ -13,8 +13,6 @@ from functools import partial
 from typing import TYPE_CHECKING, BinaryIO
 
 from ._version import __version__
-from .answers import ObjectInfo
-from .clients import Clients
 from .errors import IntegrityError, TransientError, UnprovedReadError
 from .fetch import download, find_object
 from .integrity.digests import PartDigests, StreamDigests, composite_etag
@@ -25,11 +23,13 @@ from .model.events import Event, RangeRead, ReadStarted, Retrying, guarded
 from .model.names import check_object_name
 from .model.options import Options
 from .opening import as_source
-from .readstore import ReadStore
 from .results import ReadReport, Receipt
 from .runtime.cancel import Latch
 from .runtime.retry import Retrier
 from .runtime.workers import Crew
+from .s3.clients import Clients
+from .s3.readstore import ReadStore
+from .s3.responses import ObjectInfo
 from .source import Source
 
 if TYPE_CHECKING:

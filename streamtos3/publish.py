@@ -10,7 +10,6 @@ import hashlib
 from collections.abc import Callable
 from dataclasses import replace
 
-from .clients import Clients
 from .engine import upload
 from .errors import (
     AbsentError,
@@ -31,10 +30,11 @@ from .proof import verify_object
 from .runtime.buffers import share_memory
 from .runtime.cancel import Latch
 from .runtime.workers import Crew
+from .s3.bucket import Store
+from .s3.clients import Clients
 from .selection import Item, Selection
 from .source import Source
 from .specification import Specification, specification_json
-from .store import Store
 from .tree import Unread
 
 __all__ = ["Publication"]

@@ -13,7 +13,7 @@ from datetime import datetime
 from .errors import AbsentError
 from .model.parts import ListedPart
 from .runtime.retry import Retrier
-from .store import Store
+from .s3.bucket import Store
 
 __all__ = ["Leftover", "find_leftover"]
 

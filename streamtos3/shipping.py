@@ -14,7 +14,6 @@ from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
-from .clients import Clients
 from .compress import CompressedSource
 from .engine import upload
 from .errors import (
@@ -33,9 +32,10 @@ from .runtime.buffers import share_memory
 from .runtime.cancel import Latch, Stopped
 from .runtime.retry import Retrier
 from .runtime.workers import Crew
+from .s3.bucket import Store
+from .s3.clients import Clients
 from .source import Source
 from .spool import Spool, SpoolFile, SpoolSource
-from .store import Store
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client

@@ -12,16 +12,16 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 
-from .answers import ObjectInfo
-from .body import Landing
 from .errors import ConditionError, IntegrityError, RefusedError, TransientError
 from .evidence import Evidence, Piece
 from .model.events import Event, RangeRead
-from .readstore import ReadStore
 from .runtime.buffers import Buffer, BufferPool
 from .runtime.cancel import Latch
 from .runtime.retry import Retrier
 from .runtime.workers import Crew, Task
+from .s3.bodies import Landing
+from .s3.readstore import ReadStore
+from .s3.responses import ObjectInfo
 from .writer import Writer
 
 __all__ = ["Target", "Window"]

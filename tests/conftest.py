@@ -14,7 +14,7 @@ import pytest
 from botocore.loaders import create_loader
 from moto.server import ThreadedMotoServer
 
-from streamtos3 import clients
+from streamtos3.s3 import clients
 from tests.bench import Bench, fake_bench, real_bench
 from tests.seaweed import SeaweedFS, free_ports
 from tests.support import remove_bucket, s3_client

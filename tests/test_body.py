@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamtos3.body import PartBody
 from streamtos3.runtime.cancel import Latch, Stopped
+from streamtos3.s3.bodies import PartBody
 
 DATA = bytes(range(100))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from streamtos3 import clients
+from streamtos3.s3 import clients
 from tests.bench import Bench
 from tests.faults import Fault
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from streamtos3.credentials import read_keyfile
 from streamtos3.errors import CredentialsError
 from streamtos3.model.options import Credentials
+from streamtos3.s3.credentials import read_keyfile
 from tests.support import unless_root
 
 SECRET = "wJalrXUtnFEMI/K7MDENG+bPxRfiCYzzz"

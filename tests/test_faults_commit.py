@@ -12,7 +12,6 @@ from collections.abc import Callable
 import pytest
 
 from streamtos3 import Retries
-from streamtos3.answers import TOKEN_KEY
 from streamtos3.errors import (
     AbsentError,
     CredentialsError,
@@ -27,6 +26,7 @@ from streamtos3.errors import (
 )
 from streamtos3.model.events import Warned
 from streamtos3.runtime.cancel import Latch
+from streamtos3.s3.responses import TOKEN_KEY
 from tests.bench import KEY, Bench, fake_bench, interrupting, slowly
 from tests.fake_s3 import Quirks
 from tests.proxy import Fault, FaultProxy

@@ -23,15 +23,15 @@ LAYERS = (
     "_version results units runtime.host",
     "errors model.events frames descriptors",
     "runtime.files",
-    "runtime.cancel model.parts integrity.digests model.names body integrity.checksums config model.object_settings tree",
-    "model.options answers runtime.workers cutting eventrules integrity.etag",
-    "credentials receipt runtime.retry source runtime.buffers progress storeerrors feed intake",
-    "cloudevent trust awsdata opening",
-    "reader clients producer tee compress local writer records spool watched specification",
+    "runtime.cancel model.parts integrity.digests model.names s3.bodies integrity.checksums config model.object_settings tree",
+    "model.options s3.responses runtime.workers cutting eventrules integrity.etag",
+    "s3.credentials receipt runtime.retry source runtime.buffers progress s3.error_mapping feed intake",
+    "cloudevent s3.trust s3.awsdata opening",
+    "reader s3.clients producer tee compress local writer records spool watched specification",
     "metrics httpserver vance",
     "reception",
-    "listen store archive",
-    "preflight resume readstore selection",
+    "listen s3.bucket archive",
+    "preflight resume s3.readstore selection",
     "inspection multipart layout ledger",
     "commit leftovers evidence",
     "undo verdict window",
@@ -57,23 +57,23 @@ ONLY_IN = {
     "tenacity": {"runtime.retry"},
     "backports": {"compress"},
     "compression": {"compress"},
-    "boto3": {"clients", "store", "storeerrors"},
-    "botocore": {"awsdata", "clients", "store", "storeerrors"},
+    "boto3": {"s3.clients", "s3.bucket", "s3.error_mapping"},
+    "botocore": {"s3.awsdata", "s3.clients", "s3.bucket", "s3.error_mapping"},
     "cloudevents": {"eventrules"},
     "prometheus_client": {"metrics"},
     "starlette": {"reception", "httpserver"},
     "uvicorn": {"httpserver"},
     "tarfile": {"archive"},
     "mypy_boto3_s3": {
-        "clients",
-        "store",
+        "s3.clients",
+        "s3.bucket",
         "engine",
         "fetch",
         "proof",
         "readback",
         "shipping",
         "sink",
-        "trust",
+        "s3.trust",
     },
 }
 HEAVY = (
@@ -150,7 +150,7 @@ def test_imports_point_down_only(name: str) -> None:
 def test_the_walk_over_the_imports_sees_all_their_forms() -> None:
     assert {"cli.report", "cli.talk", "model.options"} <= own_imports_of("cli.uploading")
     assert "errors" in own_imports_of("cli")
-    assert "storeerrors" in own_imports_of("store")
+    assert "s3.error_mapping" in own_imports_of("s3.bucket")
     assert "tqdm" in set(imports_of("progress"))
 
 

@@ -19,13 +19,13 @@ import pytest
 
 from streamtos3.cli.debug import RedactingLog
 from streamtos3.cli.talk import escaped, line, redacted, say
-from streamtos3.clients import Clients
-from streamtos3.credentials import read_keyfile
 from streamtos3.errors import CredentialsError
 from streamtos3.model.events import Started
 from streamtos3.model.options import Connection, Credentials, Options
 from streamtos3.progress import BarProgress
-from streamtos3.store import Store
+from streamtos3.s3.bucket import Store
+from streamtos3.s3.clients import Clients
+from streamtos3.s3.credentials import read_keyfile
 from tests.fake_s3 import FakeS3, Quirks
 from tests.quirks import Upload
 from tests.seaweed import SeaweedFS, free_ports

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from streamtos3.body import PartBody
 from streamtos3.integrity.digests import part_md5
 from streamtos3.model.options import Connection
 from streamtos3.runtime.cancel import Stopped
-from streamtos3.store import Store
+from streamtos3.s3.bodies import PartBody
+from streamtos3.s3.bucket import Store
 from tests.command import anonymous
 from tests.fake_s3 import FakeS3
 

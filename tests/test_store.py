@@ -12,8 +12,6 @@ import boto3
 import pytest
 from botocore.stub import Stubber
 
-from streamtos3.body import PartBody
-from streamtos3.clients import Clients
 from streamtos3.errors import (
     AbsentError,
     ConditionError,
@@ -26,7 +24,9 @@ from streamtos3.integrity.digests import content_md5, part_md5
 from streamtos3.model.options import Connection, Credentials
 from streamtos3.model.parts import ListedPart
 from streamtos3.results import StoredPart
-from streamtos3.store import Store, new_token, object_metadata, requires_equal_parts
+from streamtos3.s3.bodies import PartBody
+from streamtos3.s3.bucket import Store, new_token, object_metadata, requires_equal_parts
+from streamtos3.s3.clients import Clients
 from tests.client import composite, md5
 from tests.fake_s3 import FakeS3, Quirks
 from tests.support import payload

@@ -35,7 +35,7 @@ from streamtos3.errors import (
     UnreachableError,
     UsageError,
 )
-from streamtos3.storeerrors import CLASS_MEANINGS, translate
+from streamtos3.s3.error_mapping import CLASS_MEANINGS, translate
 
 WHAT = "store part 7 of s3://b/k"
 ENDPOINT = "https://s3.example"

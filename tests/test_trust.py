@@ -11,12 +11,13 @@ from typing import Any
 
 import pytest
 
-from streamtos3 import Connection, Options, clients, upload
-from streamtos3.clients import Clients
+from streamtos3 import Connection, Options, upload
 from streamtos3.errors import StreamToS3Error
 from streamtos3.model.options import Retries
 from streamtos3.model.parts import Limits
-from streamtos3.trust import Authorities, share_authorities
+from streamtos3.s3 import clients
+from streamtos3.s3.clients import Clients
+from streamtos3.s3.trust import Authorities, share_authorities
 from tests.fake_s3 import Quirks
 from tests.support import payload
 from tests.tls import fake_over_tls, new_certificate
@@ -60,7 +61,7 @@ def test_one_upload_reads_them_once(
 ) -> None:
     """And still stores where botocore is another inside, only with more processor time."""
     if reach == "another":
-        monkeypatch.setattr("streamtos3.trust.share_authorities", lambda client, shared: shared)
+        monkeypatch.setattr("streamtos3.s3.trust.share_authorities", lambda client, shared: shared)
     bundle = new_certificate(tmp_path)
     with fake_over_tls(bundle) as fake:
         data = payload(400_000)

@@ -31,7 +31,7 @@ from streamtos3.model.names import split_s3_prefix
 from streamtos3.model.options import Connection, Retries
 from streamtos3.runtime.cancel import Latch
 from streamtos3.runtime.retry import Retrier
-from streamtos3.store import Store
+from streamtos3.s3.bucket import Store
 from tests.fake_s3 import FakeS3, Quirks
 from tests.proxy import Fault, FaultProxy
 from tests.quirks import Part, Upload

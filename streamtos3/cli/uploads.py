@@ -31,7 +31,7 @@ from .talk import escaped, is_terminal, say, write_line
 if TYPE_CHECKING:
     from ..leftovers import Listing, UnfinishedUpload
     from ..runtime.retry import Retrier
-    from ..store import Store
+    from ..s3.bucket import Store
 
 __all__ = ["uploads"]
 
@@ -161,7 +161,7 @@ def _opened(values: dict[str, Any]) -> Iterator[_Place]:
     from ..leftovers import list_unfinished
     from ..runtime.cancel import Latch
     from ..runtime.retry import Retrier
-    from ..store import Store
+    from ..s3.bucket import Store
 
     quietly: Callable[[str], None] = (lambda _: None) if values["quiet"] else say
     retries = retries_from(values)

@@ -5,9 +5,9 @@ Everything else about credentials is boto3's own chain, see `clients`.
 
 from __future__ import annotations
 
-from .errors import CredentialsError
-from .model.options import Credentials
-from .runtime.files import read_private_file
+from ..errors import CredentialsError
+from ..model.options import Credentials
+from ..runtime.files import read_private_file
 
 __all__ = ["read_keyfile"]
 

@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from .answers import unquoted_etag
-from .body import Landing
-from .errors import ConditionError, RefusedError, TransientError
-from .store import Store
+from ..errors import ConditionError, RefusedError, TransientError
+from .bodies import Landing
+from .bucket import Store
+from .responses import unquoted_etag
 
 __all__ = ["ReadStore"]
 

@@ -16,7 +16,22 @@ from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote_plus, urlsplit
 
-from .answers import (
+from ..errors import (
+    CredentialsError,
+    RefusedError,
+    StreamToS3Error,
+    TransientError,
+    UnreachableError,
+)
+from ..integrity.checksums import Checksum
+from ..integrity.digests import content_md5
+from ..model.object_settings import ObjectSettings
+from ..model.options import Connection
+from ..model.parts import ListedPart
+from ..results import StoredPart
+from .bodies import PartBody
+from .clients import Clients, Patience
+from .responses import (
     PLAN_KEY,
     TOKEN_KEY,
     Answer,
@@ -27,21 +42,6 @@ from .answers import (
     object_info,
     write_answer,
 )
-from .body import PartBody
-from .clients import Clients, Patience
-from .errors import (
-    CredentialsError,
-    RefusedError,
-    StreamToS3Error,
-    TransientError,
-    UnreachableError,
-)
-from .integrity.checksums import Checksum
-from .integrity.digests import content_md5
-from .model.object_settings import ObjectSettings
-from .model.options import Connection
-from .model.parts import ListedPart
-from .results import StoredPart
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
@@ -334,7 +334,7 @@ class Store:
         except StreamToS3Error:
             raise
         except Exception as error:
-            from .storeerrors import translate
+            from .error_mapping import translate
 
             self._note_time(getattr(error, "response", None))
             endpoint = self._connection.endpoint_url or self._clients.endpoint_name()

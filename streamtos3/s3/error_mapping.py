@@ -13,7 +13,7 @@ from typing import Any
 
 import botocore.exceptions as botocore_errors
 
-from .errors import (
+from ..errors import (
     AbsentError,
     ConditionError,
     CredentialsError,

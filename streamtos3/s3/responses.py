@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from .model.object_settings import ObjectSettings, lock_problem
+from ..model.object_settings import ObjectSettings, lock_problem
 
 __all__ = [
     "PLAN_KEY",

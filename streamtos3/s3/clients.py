@@ -16,11 +16,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlsplit
 
-from ._version import __version__
-from .body import PartBody
+from .._version import __version__
+from ..errors import UsageError
+from ..model.options import Connection, Credentials
+from .bodies import PartBody
 from .credentials import read_keyfile
-from .errors import UsageError
-from .model.options import Connection, Credentials
 
 if TYPE_CHECKING:
     from ssl import SSLContext
