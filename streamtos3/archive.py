@@ -16,12 +16,12 @@ import tarfile
 from collections.abc import Generator
 from contextlib import closing
 
-from .compress import COMPRESSION_SUFFIXES
 from .errors import SourceError, UsageError
 from .runtime.cancel import Latch
 from .runtime.files import os_reason
+from .sources.compressed import COMPRESSION_SUFFIXES
+from .sources.regular_file import WatchedFile
 from .tree import Found, Tree, Unread
-from .watched import WatchedFile
 
 __all__ = ["ArchiveSource", "archive_key"]
 

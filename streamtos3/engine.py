@@ -40,7 +40,6 @@ from .model.object_settings import ObjectSettings
 from .model.options import Options
 from .model.parts import PartPlan, infer_plan, plan_parts
 from .multipart import MultipartUpload
-from .opening import as_source
 from .preflight import check_destination
 from .reader import Part, Reader
 from .results import Proof, Receipt, StoredPart
@@ -52,7 +51,8 @@ from .runtime.workers import Crew
 from .s3.bodies import PartBody
 from .s3.bucket import Store, new_token, object_metadata, requires_equal_parts
 from .s3.clients import Clients, library_versions
-from .source import Reporting, Source
+from .sources.base import Reporting, Source
+from .sources.open import as_source
 from .undo import HURRIED_SETTLE_S, Undo
 from .verdict import check_verdict, chosen_proof
 

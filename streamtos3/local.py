@@ -11,7 +11,7 @@ from itertools import count
 from .integrity.digests import PartDigests, StreamDigests, composite_etag
 from .model.parts import DEFAULT_CHUNK_BYTES, S3_LIMITS, Limits, plan_parts
 from .runtime.cancel import Latch
-from .source import Source
+from .sources.base import Source
 
 __all__ = ["etag_as_stored", "read_through"]
 

@@ -22,7 +22,6 @@ from .local import read_through
 from .model.events import Event, RangeRead, ReadStarted, Retrying, guarded
 from .model.names import check_object_name
 from .model.options import Options
-from .opening import as_source
 from .results import ReadReport, Receipt
 from .runtime.cancel import Latch
 from .runtime.retry import Retrier
@@ -30,7 +29,8 @@ from .runtime.workers import Crew
 from .s3.clients import Clients
 from .s3.readstore import ReadStore
 from .s3.responses import ObjectInfo
-from .source import Source
+from .sources.base import Source
+from .sources.open import as_source
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client

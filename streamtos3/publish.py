@@ -33,7 +33,7 @@ from .runtime.workers import Crew
 from .s3.bucket import Store
 from .s3.clients import Clients
 from .selection import Item, Selection
-from .source import Source
+from .sources.base import Source
 from .specification import Specification, specification_json
 from .tree import Unread
 

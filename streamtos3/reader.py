@@ -15,7 +15,7 @@ from .model.options import Options
 from .model.parts import PartPlan
 from .runtime.buffers import Buffer, BufferPool
 from .runtime.cancel import Latch
-from .source import Source
+from .sources.base import Source
 from .units import format_size
 
 __all__ = ["Part", "Reader"]

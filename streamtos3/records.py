@@ -10,7 +10,7 @@ from typing import Protocol
 
 from .errors import Interrupted, SourceError, SpoolError
 from .runtime.cancel import Latch, Stopped
-from .source import Source
+from .sources.base import Source
 
 __all__ = ["LineReader", "LineSink", "store_lines"]
 

@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from functools import partial
 
 from .archive import ArchiveSource, archive_key
-from .compress import CompressedSource
 from .errors import UsageError
 from .model.names import check_destination_name
-from .source import Source
+from .sources.base import Source
+from .sources.compressed import CompressedSource
+from .sources.regular_file import WatchedFile
 from .tree import Tree, Unread
-from .watched import WatchedFile
 
 __all__ = ["Item", "Opened", "Selection", "select_archive", "select_files"]
 

@@ -14,7 +14,6 @@ from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
-from .compress import CompressedSource
 from .engine import upload
 from .errors import (
     ExistsError,
@@ -34,7 +33,8 @@ from .runtime.retry import Retrier
 from .runtime.workers import Crew
 from .s3.bucket import Store
 from .s3.clients import Clients
-from .source import Source
+from .sources.base import Source
+from .sources.compressed import CompressedSource
 from .spool import Spool, SpoolFile, SpoolSource
 
 if TYPE_CHECKING:

@@ -15,7 +15,6 @@ from datetime import datetime
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from .compress import COMPRESSION_SUFFIXES, CompressedSource, check_codec
 from .cutting import (
     Clock,
     ObjectNames,
@@ -25,13 +24,14 @@ from .cutting import (
     records_within,
 )
 from .errors import Interrupted, SpoolError, SpoolFullError, leave_behind
-from .feed import FedRecords, Feed
 from .model.events import Event, Warned
 from .model.options import Options
 from .results import Receipt, SinkFigures
 from .runtime.cancel import Latch
 from .shipping import Shipping
-from .source import Source
+from .sources.base import Source
+from .sources.compressed import COMPRESSION_SUFFIXES, CompressedSource, check_codec
+from .sources.pipe import FedRecords, Feed
 from .spool import ObjectHeader, Spool, SpoolFile
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from typing import BinaryIO, Protocol, runtime_checkable
 from .errors import OutputClosedError, OutputError
 from .runtime.cancel import Latch
 from .runtime.files import os_reason
-from .source import enlarge_pipe
+from .sources.base import enlarge_pipe
 
 __all__ = ["FdWriter", "NullWriter", "ObjectWriter", "Writer", "as_writer"]
 

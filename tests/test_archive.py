@@ -223,7 +223,7 @@ def test_a_read_error_in_the_middle_ends_the_archive(tmp_path: Path) -> None:
     source = source_of(tmp_path, follow_links=True)
     with pytest.MonkeyPatch.context() as patch:
         real = os.fstat
-        patch.setattr("streamtos3.watched.os.fstat", lambda fd: _sized(real(fd)))
+        patch.setattr("streamtos3.sources.regular_file.os.fstat", lambda fd: _sized(real(fd)))
         with pytest.raises(SourceError, match="input/output error"):
             read(source)
     source.close()

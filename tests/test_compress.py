@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 
-from streamtos3 import compress
-from streamtos3.compress import COMPRESSION_SUFFIXES, CompressedSource, check_codec
 from streamtos3.errors import Interrupted, SourceError, UsageError
-from streamtos3.producer import CommandSource
 from streamtos3.runtime.cancel import Latch, Stopped
+from streamtos3.sources import compressed as compress
+from streamtos3.sources.command import CommandSource
+from streamtos3.sources.compressed import COMPRESSION_SUFFIXES, CompressedSource, check_codec
 from tests.engine import InSteps, broken_input
 from tests.support import MIB, payload
 

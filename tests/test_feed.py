@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamtos3.feed import Feed
 from streamtos3.runtime.cancel import Latch, Stopped
+from streamtos3.sources.pipe import Feed
 
 
 def read_all(feed: Feed, latch: Latch, step_bytes: int) -> bytes:

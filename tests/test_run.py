@@ -20,8 +20,8 @@ from streamtos3 import Options, Receipt, upload
 from streamtos3.cli import program
 from streamtos3.cli.run import run as run_command
 from streamtos3.errors import Interrupted, SourceError, UsageError
-from streamtos3.producer import CommandSource
 from streamtos3.runtime.cancel import Latch, Stopped
+from streamtos3.sources.command import CommandSource
 from tests.process import Store, is_alive, is_zombie, wait_until
 from tests.proxy import Fault, FaultProxy
 from tests.seaweed import SeaweedFS
@@ -469,7 +469,7 @@ class TestCommandSource:
     def test_a_child_that_survives_its_obedient_parent_is_killed_after_the_grace(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("streamtos3.producer._has_terminal", lambda: False)
+        monkeypatch.setattr("streamtos3.sources.command._has_terminal", lambda: False)
         noted = tmp_path / "pids"
         stubborn = f"trap '' TERM; echo $$ > {noted}; while :; do sleep 0.1; done"
         source = CommandSource(["sh", "-c", f'sh -c "{stubborn}" & sleep 1000'], grace_s=0.3)

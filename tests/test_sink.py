@@ -41,7 +41,7 @@ from streamtos3.records import store_lines
 from streamtos3.runtime.cancel import Stopped
 from streamtos3.shipping import Shipping
 from streamtos3.sink import Sink
-from streamtos3.source import ObjectSource, Source
+from streamtos3.sources.base import ObjectSource, Source
 from streamtos3.spool import Spool, SpoolFile
 from tests.engine import InSteps
 from tests.fake_s3 import FakeS3, Quirks

@@ -22,9 +22,9 @@ from typing import Any, BinaryIO, cast
 import pytest
 
 from streamtos3.errors import Interrupted, SourceError
-from streamtos3.opening import as_source, open_file
 from streamtos3.runtime.cancel import Latch, Stopped
-from streamtos3.source import FdSource, ObjectSource, Source
+from streamtos3.sources.base import FdSource, ObjectSource, Source
+from streamtos3.sources.open import as_source, open_file
 from tests.support import payload, running_as_root, unless_root
 
 LONG_S = 60.0
@@ -425,7 +425,7 @@ TAKE = """
 import os, subprocess, sys
 from streamtos3.errors import SourceError
 from streamtos3.runtime.cancel import Latch
-from streamtos3.opening import take_standard_input
+from streamtos3.sources.open import take_standard_input
 """
 
 
@@ -505,7 +505,7 @@ os._exit(0)
 
 def test_descriptor_0_is_taken_as_standard_input() -> None:
     program = """
-from streamtos3.opening import as_source
+from streamtos3.sources.open import as_source
 print(as_source(0).name, os.readlink("/proc/self/fd/0"))
 """
     assert run_python(program, input="x").stdout == "standard input /dev/null\n"

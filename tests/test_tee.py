@@ -15,7 +15,7 @@ from streamtos3 import upload
 from streamtos3.errors import ReportError, SourceError, StreamToS3Error
 from streamtos3.model.options import Connection
 from streamtos3.runtime.cancel import Latch, Stopped
-from streamtos3.tee import TeeSource
+from streamtos3.sources.tee import TeeSource
 from tests.command import PROGRAM, anonymous, assert_refused, invoke, run, shell
 from tests.engine import PART, InSteps, broken_input, tiny
 from tests.fake_s3 import FakeS3, Quirks

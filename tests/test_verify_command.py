@@ -21,8 +21,8 @@ from streamtos3.errors import (
 )
 from streamtos3.local import etag_as_stored
 from streamtos3.model.parts import Limits
-from streamtos3.opening import open_file
 from streamtos3.receipt import write_receipt
+from streamtos3.sources.open import open_file
 from tests.client import composite, md5
 from tests.command import Outcome, account, anonymous, assert_refused, invoke, run
 from tests.reading import OPTIONS, P, Shelf, bodies_of, shelf
@@ -235,7 +235,7 @@ def test_a_file_of_known_length_has_the_equal_parts_that_put_gives_it(tmp_path: 
 
 
 def _stream(data: bytes) -> Any:
-    from streamtos3.source import ObjectSource
+    from streamtos3.sources.base import ObjectSource
 
     return ObjectSource(io.BytesIO(data), "stream")
 

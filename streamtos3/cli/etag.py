@@ -26,7 +26,7 @@ def etag(infile: str, chunksize: int) -> None:
     10,000 of them, growing after 2,500 where the length of the stream is unknown.
     """
     from ..local import etag_as_stored
-    from ..opening import open_file, take_standard_input
+    from ..sources.open import open_file, take_standard_input
     from .signals import on_signals
 
     source = take_standard_input() if infile == "-" else open_file(infile)

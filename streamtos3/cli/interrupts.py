@@ -12,7 +12,7 @@ from typing import Protocol, runtime_checkable
 
 from ..errors import Interrupted
 from ..runtime.cancel import Latch
-from ..source import Source
+from ..sources.base import Source
 from .report import Show
 
 __all__ = ["LEAVE_AFTER_S", "Interrupts"]

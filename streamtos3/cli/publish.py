@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..compress import COMPRESSION_SUFFIXES, check_codec
 from ..errors import ReportError, UsageError
 from ..model.events import Event
 from ..model.options import Options
+from ..sources.compressed import COMPRESSION_SUFFIXES, check_codec
 from ..units import format_duration, format_size
 from .destinations import DestinationCommand, destination_options, publication_place_from
 from .interrupts import Interrupts

@@ -41,7 +41,7 @@ def put(ctx: click.Context, /, **values: Any) -> None:
             "standard input is a terminal",
             hint="pipe something in, name a file, or say - to type the object",
         )
-    from ..opening import open_file, take_standard_input
+    from ..sources.open import open_file, take_standard_input
 
     infile = inputs[0] if inputs else "-"
     store_stream(

@@ -82,8 +82,8 @@ def run(ctx: click.Context, /, **values: Any) -> None:
         raise UsageError(f"{others[0]!r} is no destination", hint=_USAGE)
     if signal.getsignal(signal.SIGCHLD) is signal.SIG_IGN:  # inherited; it hides exit statuses
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    from ..opening import detach_standard_input
-    from ..producer import CommandSource
+    from ..sources.command import CommandSource
+    from ..sources.open import detach_standard_input
 
     store_stream(
         lambda: CommandSource(

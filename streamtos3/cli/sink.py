@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..compress import COMPRESSION_SUFFIXES
 from ..cutting import CutRules, SinkOptions
 from ..errors import UsageError
 from ..model.options import Connection, Options
 from ..results import Receipt, SinkFigures
+from ..sources.compressed import COMPRESSION_SUFFIXES
 from ..units import format_size
 from .destinations import DestinationCommand, destination_options, prefix_of
 from .interrupts import LEAVE_AFTER_S
@@ -265,8 +265,8 @@ def _run(
 
 def _from_lines(max_record_bytes: int) -> Callable[[Sink], None]:
     """Standard input, taken at once, before anybody asks for credentials."""
-    from ..opening import take_standard_input
     from ..records import store_lines
+    from ..sources.open import take_standard_input
 
     source = take_standard_input()
     return lambda running: store_lines(source, running, max_record_bytes)

@@ -15,8 +15,8 @@ from ..errors import ReportError, StreamToS3Error, UnprovedError, UsageError
 from ..model.names import check_destination_name
 from ..model.options import Options
 from ..results import Receipt
-from ..source import Source
-from ..tee import TeeSource
+from ..sources.base import Source
+from ..sources.tee import TeeSource
 from ..units import format_size
 from .acquisition import AcquisitionLog
 from .destinations import Place

@@ -17,7 +17,7 @@ from .report import Show, print_receipt
 from .talk import say
 
 if TYPE_CHECKING:
-    from ..source import FdSource
+    from ..sources.base import FdSource
 
 __all__ = ["verify"]
 
@@ -83,7 +83,7 @@ def verify(url: str, infile: str | None, **values: Any) -> None:
 def _open(infile: str | None) -> FdSource | None:
     if infile is None:
         return None
-    from ..opening import open_file, take_standard_input
+    from ..sources.open import open_file, take_standard_input
 
     return take_standard_input() if infile == "-" else open_file(infile)
 

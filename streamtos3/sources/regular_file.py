@@ -9,10 +9,10 @@ from __future__ import annotations
 import os
 import stat
 
-from .errors import SourceError
-from .runtime.cancel import Latch
-from .runtime.files import os_reason
-from .source import FdSource
+from ..errors import SourceError
+from ..runtime.cancel import Latch
+from ..runtime.files import os_reason
+from .base import FdSource
 
 __all__ = ["WatchedFile"]
 

@@ -11,10 +11,10 @@ import zlib
 from collections.abc import Callable
 from typing import Protocol
 
-from .errors import UsageError
-from .results import CommandReport
-from .runtime.cancel import Latch
-from .source import Reporting, Source
+from ..errors import UsageError
+from ..results import CommandReport
+from ..runtime.cancel import Latch
+from .base import Reporting, Source
 
 __all__ = ["COMPRESSION_SUFFIXES", "CompressedSource", "check_codec"]
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import deque
 
-from .runtime.cancel import Latch
+from ..runtime.cancel import Latch
 
 __all__ = ["FedRecords", "Feed"]
 

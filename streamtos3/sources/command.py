@@ -15,11 +15,11 @@ import time
 from collections.abc import Collection, Sequence
 from contextlib import suppress
 
-from .errors import SourceError, UsageError
-from .results import CommandReport
-from .runtime.cancel import Latch, Stopped
-from .runtime.files import os_reason
-from .source import FdSource
+from ..errors import SourceError, UsageError
+from ..results import CommandReport
+from ..runtime.cancel import Latch, Stopped
+from ..runtime.files import os_reason
+from .base import FdSource
 
 __all__ = ["CommandSource"]
 

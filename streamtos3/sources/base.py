@@ -13,10 +13,10 @@ import select
 import stat
 from typing import BinaryIO, Protocol, runtime_checkable
 
-from .errors import SourceError
-from .results import CommandReport
-from .runtime.cancel import Latch
-from .runtime.files import os_reason
+from ..errors import SourceError
+from ..results import CommandReport
+from ..runtime.cancel import Latch
+from ..runtime.files import os_reason
 
 __all__ = [
     "FdSource",

@@ -10,11 +10,11 @@ import os
 import select
 from contextlib import suppress
 
-from .errors import ReportError
-from .results import CommandReport
-from .runtime.cancel import Latch
-from .runtime.files import os_reason
-from .source import Reporting, Source
+from ..errors import ReportError
+from ..results import CommandReport
+from ..runtime.cancel import Latch
+from ..runtime.files import os_reason
+from .base import Reporting, Source
 
 __all__ = ["TeeSource"]
 

@@ -9,9 +9,9 @@ import stat
 import sys
 from typing import BinaryIO
 
-from .errors import SourceError
-from .runtime.files import os_reason
-from .source import FdSource, ObjectSource, Source
+from ..errors import SourceError
+from ..runtime.files import os_reason
+from .base import FdSource, ObjectSource, Source
 
 __all__ = ["as_source", "detach_standard_input", "open_file", "take_standard_input"]
 

@@ -1,0 +1,1 @@
+"""Where the bytes come from: descriptors, files, commands, Python objects, and wrappers of them."""
