@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING
 from ._version import __version__
 
 if TYPE_CHECKING:
+    from .downloader.download import download
+    from .downloader.verify import verify_object
     from .engine import upload
     from .errors import StreamToS3Error
-    from .fetch import download
     from .model.options import ByteRange, Connection, Credentials, Options, Retries
-    from .proof import verify_object
     from .receipt import read_receipt
     from .results import ReadReport, Receipt, StoredPart
     from .runtime.cancel import Latch
@@ -53,10 +53,10 @@ _HOMES = {
     "Retries": "model.options",
     "StoredPart": "results",
     "StreamToS3Error": "errors",
-    "download": "fetch",
+    "download": "downloader.download",
     "read_receipt": "receipt",
     "upload": "engine",
-    "verify_object": "proof",
+    "verify_object": "downloader.verify",
 }
 
 

@@ -6,9 +6,9 @@ import io
 from contextlib import suppress
 from dataclasses import replace
 
+from .downloader.download import download, find_object
 from .engine import upload
 from .errors import ExistsError, UnprovedReadError
-from .fetch import download, find_object
 from .model.options import Options
 from .preflight import check_destination
 from .runtime.cancel import Latch

@@ -10,6 +10,7 @@ import hashlib
 from collections.abc import Callable
 from dataclasses import replace
 
+from .downloader.verify import verify_object
 from .engine import upload
 from .errors import (
     AbsentError,
@@ -26,7 +27,6 @@ from .manifest import Manifest
 from .model.events import Event, RangeRead, ReadStarted, Started, UploadCreated, Warned, guarded
 from .model.object_settings import guess_content_type
 from .model.options import Options
-from .proof import verify_object
 from .runtime.buffers import share_memory
 from .runtime.cancel import Latch
 from .runtime.workers import Crew

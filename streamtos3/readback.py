@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from .downloader.download import download
 from .errors import IntegrityError, Interrupted, StreamToS3Error, UnprovedError
-from .fetch import download
 from .model.options import Options
 from .results import Proof, Receipt
 from .runtime.cancel import Latch

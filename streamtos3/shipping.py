@@ -14,6 +14,7 @@ from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
+from .downloader.verify import verify_object
 from .engine import upload
 from .errors import (
     ExistsError,
@@ -25,7 +26,6 @@ from .errors import (
 from .model.events import Event, Retrying, Warned
 from .model.options import Options
 from .preflight import check_destination
-from .proof import verify_object
 from .results import Receipt, SinkFigures
 from .runtime.buffers import share_memory
 from .runtime.cancel import Latch, Stopped

@@ -11,9 +11,10 @@ from typing import Any
 
 import pytest
 
-import streamtos3.fetch
-import streamtos3.window
+import streamtos3.downloader.download
+import streamtos3.downloader.ranges
 from streamtos3 import ByteRange, Latch, Options, Receipt, Retries, download, upload
+from streamtos3.downloader.proofs import cut_pieces
 from streamtos3.errors import (
     AbsentError,
     IntegrityError,
@@ -27,7 +28,6 @@ from streamtos3.errors import (
     UnreachableError,
     UsageError,
 )
-from streamtos3.evidence import cut_pieces
 from streamtos3.model.events import RangeRead, ReadStarted
 from streamtos3.runtime.buffers import BufferPool
 from tests.client import plain_client

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from streamtos3 import Latch, ReadReport, Receipt, read_receipt, verify_object
+from streamtos3.downloader.local_etag import etag_as_stored
 from streamtos3.errors import (
     AbsentError,
     IntegrityError,
@@ -19,7 +20,6 @@ from streamtos3.errors import (
     UnprovedReadError,
     UsageError,
 )
-from streamtos3.local import etag_as_stored
 from streamtos3.model.parts import Limits
 from streamtos3.receipt import write_receipt
 from streamtos3.sources.open import open_file

@@ -25,7 +25,7 @@ def etag(infile: str, chunksize: int) -> None:
     number. The parts are those of `put` with the same -c: larger where a file has more than
     10,000 of them, growing after 2,500 where the length of the stream is unknown.
     """
-    from ..local import etag_as_stored
+    from ..downloader.local_etag import etag_as_stored
     from ..sources.open import open_file, take_standard_input
     from .signals import on_signals
 

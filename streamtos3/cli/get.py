@@ -112,7 +112,7 @@ def _download(
     bucket: str, key: str, fd: int, wanted: dict[str, Any], values: dict[str, Any]
 ) -> ReadReport:
     """Read to a descriptor, showing progress. A reader who has gone ends the program quietly."""
-    from ..fetch import download
+    from ..downloader.download import download
     from ..runtime.cancel import Latch
     from .interrupts import Interrupts
     from .signals import on_signals

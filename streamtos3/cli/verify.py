@@ -48,7 +48,7 @@ def verify(url: str, infile: str | None, **values: Any) -> None:
 
         start_debug_log()
     source = _open(infile)
-    from ..proof import verify_object
+    from ..downloader.verify import verify_object
     from ..runtime.cancel import Latch
     from .interrupts import Interrupts
     from .signals import on_signals

@@ -10,13 +10,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import partial
 
-from .errors import RefusedError
-from .integrity.etag import is_md5, parts_in
-from .model.parts import Limits, PartPlan
-from .runtime.retry import Retrier
-from .runtime.workers import Crew
-from .s3.readstore import ReadStore
-from .s3.responses import ObjectInfo
+from ..errors import RefusedError
+from ..integrity.etag import is_md5, parts_in
+from ..model.parts import Limits, PartPlan
+from ..runtime.retry import Retrier
+from ..runtime.workers import Crew
+from ..s3.readstore import ReadStore
+from ..s3.responses import ObjectInfo
 
 __all__ = ["AskPart", "asking", "find_layout", "is_wrong"]
 

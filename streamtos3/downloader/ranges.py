@@ -12,17 +12,17 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 
-from .errors import ConditionError, IntegrityError, RefusedError, TransientError
-from .evidence import Evidence, Piece
-from .model.events import Event, RangeRead
-from .runtime.buffers import Buffer, BufferPool
-from .runtime.cancel import Latch
-from .runtime.retry import Retrier
-from .runtime.workers import Crew, Task
-from .s3.bodies import Landing
-from .s3.readstore import ReadStore
-from .s3.responses import ObjectInfo
-from .writer import Writer
+from ..errors import ConditionError, IntegrityError, RefusedError, TransientError
+from ..model.events import Event, RangeRead
+from ..runtime.buffers import Buffer, BufferPool
+from ..runtime.cancel import Latch
+from ..runtime.retry import Retrier
+from ..runtime.workers import Crew, Task
+from ..s3.bodies import Landing
+from ..s3.readstore import ReadStore
+from ..s3.responses import ObjectInfo
+from .output import Writer
+from .proofs import Evidence, Piece
 
 __all__ = ["Target", "Window"]
 

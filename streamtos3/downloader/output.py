@@ -11,10 +11,10 @@ import os
 import select
 from typing import BinaryIO, Protocol, runtime_checkable
 
-from .errors import OutputClosedError, OutputError
-from .runtime.cancel import Latch
-from .runtime.files import os_reason
-from .sources.base import enlarge_pipe
+from ..errors import OutputClosedError, OutputError
+from ..runtime.cancel import Latch
+from ..runtime.files import os_reason
+from ..sources.base import enlarge_pipe
 
 __all__ = ["FdWriter", "NullWriter", "ObjectWriter", "Writer", "as_writer"]
 

@@ -12,25 +12,25 @@ from datetime import datetime, timezone
 from functools import partial
 from typing import TYPE_CHECKING, BinaryIO
 
-from ._version import __version__
-from .errors import IntegrityError, TransientError, UnprovedReadError
-from .fetch import download, find_object
-from .integrity.digests import PartDigests, StreamDigests, composite_etag
-from .integrity.etag import is_md5
-from .layout import AskPart, asking, find_layout, is_wrong
-from .local import read_through
-from .model.events import Event, RangeRead, ReadStarted, Retrying, guarded
-from .model.names import check_object_name
-from .model.options import Options
-from .results import ReadReport, Receipt
-from .runtime.cancel import Latch
-from .runtime.retry import Retrier
-from .runtime.workers import Crew
-from .s3.clients import Clients
-from .s3.readstore import ReadStore
-from .s3.responses import ObjectInfo
-from .sources.base import Source
-from .sources.open import as_source
+from .._version import __version__
+from ..errors import IntegrityError, TransientError, UnprovedReadError
+from ..integrity.digests import PartDigests, StreamDigests, composite_etag
+from ..integrity.etag import is_md5
+from ..model.events import Event, RangeRead, ReadStarted, Retrying, guarded
+from ..model.names import check_object_name
+from ..model.options import Options
+from ..results import ReadReport, Receipt
+from ..runtime.cancel import Latch
+from ..runtime.retry import Retrier
+from ..runtime.workers import Crew
+from ..s3.clients import Clients
+from ..s3.readstore import ReadStore
+from ..s3.responses import ObjectInfo
+from ..sources.base import Source
+from ..sources.open import as_source
+from .download import download, find_object
+from .local_etag import read_through
+from .part_layout import AskPart, asking, find_layout, is_wrong
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client

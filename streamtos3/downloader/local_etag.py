@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from itertools import count
 
-from .integrity.digests import PartDigests, StreamDigests, composite_etag
-from .model.parts import DEFAULT_CHUNK_BYTES, S3_LIMITS, Limits, plan_parts
-from .runtime.cancel import Latch
-from .sources.base import Source
+from ..integrity.digests import PartDigests, StreamDigests, composite_etag
+from ..model.parts import DEFAULT_CHUNK_BYTES, S3_LIMITS, Limits, plan_parts
+from ..runtime.cancel import Latch
+from ..sources.base import Source
 
 __all__ = ["etag_as_stored", "read_through"]
 

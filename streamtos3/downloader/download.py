@@ -12,32 +12,26 @@ from datetime import datetime, timezone
 from functools import partial
 from typing import TYPE_CHECKING, BinaryIO
 
-from ._version import __version__
-from .errors import (
-    IntegrityError,
-    RefusedError,
-    TransientError,
-    UnprovedReadError,
-    UsageError,
-)
-from .evidence import EtagEvidence, Evidence, NoEvidence, Piece, ReceiptEvidence, cut_pieces
-from .integrity.etag import is_md5, parts_in
-from .layout import AskPart, asking, find_layout, is_wrong
-from .model.events import Event, ReadStarted, Retrying, guarded
-from .model.names import check_object_name
-from .model.options import ByteRange, Options
-from .results import ReadReport, Receipt
-from .runtime.buffers import BufferPool, default_memory_bytes
-from .runtime.cancel import Latch
-from .runtime.retry import Retrier
-from .runtime.workers import Crew
-from .s3.bucket import Store
-from .s3.clients import Clients
-from .s3.readstore import ReadStore
-from .s3.responses import ObjectInfo
-from .units import format_size
-from .window import Target, Window
-from .writer import Writer, as_writer
+from .._version import __version__
+from ..errors import IntegrityError, RefusedError, TransientError, UnprovedReadError, UsageError
+from ..integrity.etag import is_md5, parts_in
+from ..model.events import Event, ReadStarted, Retrying, guarded
+from ..model.names import check_object_name
+from ..model.options import ByteRange, Options
+from ..results import ReadReport, Receipt
+from ..runtime.buffers import BufferPool, default_memory_bytes
+from ..runtime.cancel import Latch
+from ..runtime.retry import Retrier
+from ..runtime.workers import Crew
+from ..s3.bucket import Store
+from ..s3.clients import Clients
+from ..s3.readstore import ReadStore
+from ..s3.responses import ObjectInfo
+from ..units import format_size
+from .output import Writer, as_writer
+from .part_layout import AskPart, asking, find_layout, is_wrong
+from .proofs import EtagEvidence, Evidence, NoEvidence, Piece, ReceiptEvidence, cut_pieces
+from .ranges import Target, Window
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client

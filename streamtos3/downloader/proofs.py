@@ -10,11 +10,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from .errors import IntegrityError, TransientError
-from .integrity.digests import PartDigests, StreamDigests, composite_etag, part_md5
-from .integrity.etag import is_md5
-from .results import Receipt
-from .s3.responses import ObjectInfo
+from ..errors import IntegrityError, TransientError
+from ..integrity.digests import PartDigests, StreamDigests, composite_etag, part_md5
+from ..integrity.etag import is_md5
+from ..results import Receipt
+from ..s3.responses import ObjectInfo
 
 __all__ = ["EtagEvidence", "Evidence", "NoEvidence", "Piece", "ReceiptEvidence", "cut_pieces"]
 
