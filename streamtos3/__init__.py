@@ -14,13 +14,13 @@ from ._version import __version__
 if TYPE_CHECKING:
     from .downloader.download import download
     from .downloader.verify import verify_object
-    from .engine import upload
     from .errors import StreamToS3Error
     from .model.options import ByteRange, Connection, Credentials, Options, Retries
     from .receipt import read_receipt
     from .results import ReadReport, Receipt, StoredPart
     from .runtime.cancel import Latch
     from .s3.clients import Clients
+    from .uploader.upload import upload
 
 __all__ = [
     "ByteRange",
@@ -55,7 +55,7 @@ _HOMES = {
     "StreamToS3Error": "errors",
     "download": "downloader.download",
     "read_receipt": "receipt",
-    "upload": "engine",
+    "upload": "uploader.upload",
     "verify_object": "downloader.verify",
 }
 

@@ -11,7 +11,6 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from .downloader.verify import verify_object
-from .engine import upload
 from .errors import (
     AbsentError,
     ExistsError,
@@ -36,6 +35,7 @@ from .selection import Item, Selection
 from .sources.base import Source
 from .specification import Specification, specification_json
 from .tree import Unread
+from .uploader.upload import upload
 
 __all__ = ["Publication"]
 

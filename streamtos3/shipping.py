@@ -15,7 +15,6 @@ from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 from .downloader.verify import verify_object
-from .engine import upload
 from .errors import (
     ExistsError,
     Interrupted,
@@ -25,7 +24,6 @@ from .errors import (
 )
 from .model.events import Event, Retrying, Warned
 from .model.options import Options
-from .preflight import check_destination
 from .results import Receipt, SinkFigures
 from .runtime.buffers import share_memory
 from .runtime.cancel import Latch, Stopped
@@ -36,6 +34,8 @@ from .s3.clients import Clients
 from .sources.base import Source
 from .sources.compressed import CompressedSource
 from .spool import Spool, SpoolFile, SpoolSource
+from .uploader.preflight import check_destination
+from .uploader.upload import upload
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client

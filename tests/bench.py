@@ -164,7 +164,7 @@ def use_keys(monkeypatch: pytest.MonkeyPatch, access_key: str, secret_key: str) 
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", access_key)
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", secret_key)
     hasty = Retries(first_wait_s=0.01, retry_for_s=2.0)
-    monkeypatch.setattr("streamtos3.multipart._ABORT_RETRIES", hasty)
+    monkeypatch.setattr("streamtos3.uploader.multipart._ABORT_RETRIES", hasty)
 
 
 def interrupting(latch: Latch) -> Callable[[object], None]:

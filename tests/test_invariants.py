@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 
 DATA = payload(40 * PART)
 TWICE = Retries(first_wait_s=0.001, tries=2)
-engine = importlib.import_module("streamtos3.engine")
+engine = importlib.import_module("streamtos3.uploader.upload")
 
 
 @pytest.fixture
@@ -441,7 +441,9 @@ def test_a_bug_aborts_and_is_not_dressed_up(
         raise ZeroDivisionError("a bug")
 
     module = (
-        engine if where == "composite_etag" else importlib.import_module("streamtos3.multipart")
+        engine
+        if where == "composite_etag"
+        else importlib.import_module("streamtos3.uploader.multipart")
     )
     monkeypatch.setattr(module, where, bug)
     with pytest.raises(ZeroDivisionError):

@@ -20,8 +20,8 @@ def python(code: str) -> str:
     "first",
     [
         "pass",
-        "import streamtos3.engine",
-        "from streamtos3.engine import upload",
+        "import streamtos3.uploader.upload",
+        "from streamtos3.uploader.upload import upload",
         "from streamtos3 import upload",
     ],
 )

@@ -11,9 +11,9 @@ import pytest
 from streamtos3.errors import SourceError
 from streamtos3.model.options import Options
 from streamtos3.model.parts import Limits, PartPlan, plan_parts
-from streamtos3.reader import Part, Reader
 from streamtos3.runtime.buffers import BufferPool
 from streamtos3.runtime.cancel import Latch, Stopped
+from streamtos3.uploader.part_reader import Part, Reader
 from tests.support import payload
 
 P = 10

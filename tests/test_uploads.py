@@ -19,19 +19,19 @@ from click.testing import CliRunner, Result
 
 from streamtos3.cli import program
 from streamtos3.errors import RefusedError, UsageError
-from streamtos3.leftovers import (
-    Listing,
-    UnfinishedUpload,
-    abort_each,
-    list_unfinished,
-    measured,
-)
 from streamtos3.model.events import Retrying
 from streamtos3.model.names import split_s3_prefix
 from streamtos3.model.options import Connection, Retries
 from streamtos3.runtime.cancel import Latch
 from streamtos3.runtime.retry import Retrier
 from streamtos3.s3.bucket import Store
+from streamtos3.uploader.leftovers import (
+    Listing,
+    UnfinishedUpload,
+    abort_each,
+    list_unfinished,
+    measured,
+)
 from tests.fake_s3 import FakeS3, Quirks
 from tests.proxy import Fault, FaultProxy
 from tests.quirks import Part, Upload

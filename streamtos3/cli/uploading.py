@@ -76,7 +76,7 @@ def _upload_and_report(
     show = Show(values)
     interrupts = Interrupts(latch, show, finish=values["on_interrupt"] == "finish")
     with on_signals(interrupts), closing(interrupts):
-        from ..engine import upload
+        from ..uploader.upload import upload
 
         source = interrupts.source = open_source()
         tee = TeeSource(source, 1) if values["tee"] else None
@@ -111,8 +111,8 @@ def _upload_and_report(
 
 def _store_receipt(receipt: Receipt, options: Options) -> None:
     """Store the receipt beside the object. ReportError when that fails, and says why."""
-    from ..engine import upload
     from ..receipt import receipt_json
+    from ..uploader.upload import upload
 
     text = receipt_json(receipt, indent=2) + "\n"
     settings = replace(options.settings, content_type="application/json", content_encoding=None)

@@ -29,9 +29,9 @@ from .options import (
 from .talk import escaped, is_terminal, say, write_line
 
 if TYPE_CHECKING:
-    from ..leftovers import Listing, UnfinishedUpload
     from ..runtime.retry import Retrier
     from ..s3.bucket import Store
+    from ..uploader.leftovers import Listing, UnfinishedUpload
 
 __all__ = ["uploads"]
 
@@ -143,7 +143,7 @@ class _Place:
         return f"s3://{self.bucket}/{self.prefix}"
 
     def measured(self, found: Sequence[UnfinishedUpload]) -> list[UnfinishedUpload]:
-        from ..leftovers import measured
+        from ..uploader.leftovers import measured
 
         return measured(self.store, self.retrier, found)
 
@@ -158,10 +158,10 @@ def _opened(values: dict[str, Any]) -> Iterator[_Place]:
         start_debug_log()
     if values["no_verify_ssl"]:
         say("warning: --no-verify-ssl: anybody on the way can read and change what is sent")
-    from ..leftovers import list_unfinished
     from ..runtime.cancel import Latch
     from ..runtime.retry import Retrier
     from ..s3.bucket import Store
+    from ..uploader.leftovers import list_unfinished
 
     quietly: Callable[[str], None] = (lambda _: None) if values["quiet"] else say
     retries = retries_from(values)
@@ -208,7 +208,7 @@ def _chosen(place: _Place, upload_id: str | None, older_than_s: float) -> list[U
 
 def _abort_all(place: _Place, chosen: Sequence[UnfinishedUpload]) -> int:
     """Abort, say what happened to each, and return the worst exit status."""
-    from ..leftovers import abort_each
+    from ..uploader.leftovers import abort_each
 
     worst = 0
     gone: list[UnfinishedUpload] = []

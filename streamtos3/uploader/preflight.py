@@ -7,9 +7,9 @@ question: is the object there, and if not, why?
 
 from __future__ import annotations
 
-from .errors import AbsentError, ExistsError, RefusedError, TransientError
-from .runtime.retry import Retrier
-from .s3.bucket import NO_SIZE, Store
+from ..errors import AbsentError, ExistsError, RefusedError, TransientError
+from ..runtime.retry import Retrier
+from ..s3.bucket import NO_SIZE, Store
 
 __all__ = ["check_destination"]
 

@@ -10,10 +10,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from .errors import AbsentError
-from .model.parts import ListedPart
-from .runtime.retry import Retrier
-from .s3.bucket import Store
+from ..errors import AbsentError
+from ..model.parts import ListedPart
+from ..runtime.retry import Retrier
+from ..s3.bucket import Store
 
 __all__ = ["Leftover", "find_leftover"]
 

@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from enum import Enum
 
-from .errors import AbsentError, IntegrityError, RefusedError, StreamToS3Error, TransientError
-from .integrity.etag import Expected
-from .runtime.cancel import Stopped
-from .runtime.retry import Retrier
-from .s3.bucket import Store
-from .s3.responses import ObjectInfo
+from ..errors import AbsentError, IntegrityError, RefusedError, StreamToS3Error, TransientError
+from ..integrity.etag import Expected
+from ..runtime.cancel import Stopped
+from ..runtime.retry import Retrier
+from ..s3.bucket import Store
+from ..s3.responses import ObjectInfo
 
 __all__ = ["Inspection", "NotOurs", "contradicts"]
 

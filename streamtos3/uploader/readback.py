@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from .downloader.download import download
-from .errors import IntegrityError, Interrupted, StreamToS3Error, UnprovedError
-from .model.options import Options
-from .results import Proof, Receipt
-from .runtime.cancel import Latch
-from .s3.clients import Clients
+from ..downloader.download import download
+from ..errors import IntegrityError, Interrupted, StreamToS3Error, UnprovedError
+from ..model.options import Options
+from ..results import Proof, Receipt
+from ..runtime.cancel import Latch
+from ..s3.clients import Clients
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from .errors import (
+from ..errors import (
     ConditionError,
     ExistsError,
     IntegrityError,
@@ -19,14 +19,14 @@ from .errors import (
     TransientError,
     UndecidedError,
 )
+from ..integrity.etag import Expected, judge_object, part_is_proved
+from ..results import StoredPart
+from ..runtime.cancel import Stopped
+from ..runtime.retry import Retrier
+from ..s3.bodies import PartBody
+from ..s3.bucket import Store
+from ..s3.responses import Answer, ObjectInfo
 from .inspection import Inspection, NotOurs, contradicts
-from .integrity.etag import Expected, judge_object, part_is_proved
-from .results import StoredPart
-from .runtime.cancel import Stopped
-from .runtime.retry import Retrier
-from .s3.bodies import PartBody
-from .s3.bucket import Store
-from .s3.responses import Answer, ObjectInfo
 
 __all__ = ["Commit", "Committed"]
 

@@ -12,18 +12,18 @@ from contextlib import contextmanager
 from datetime import datetime, timedelta, timezone
 from functools import partial
 
-from .errors import AbsentError, RefusedError, StoreError, StreamToS3Error, TransientError
-from .integrity.checksums import checksum_of, free_checksum_of
-from .integrity.digests import part_md5
-from .integrity.etag import part_is_proved
-from .model.options import Retries
-from .results import StoredPart
+from ..errors import AbsentError, RefusedError, StoreError, StreamToS3Error, TransientError
+from ..integrity.checksums import checksum_of, free_checksum_of
+from ..integrity.digests import part_md5
+from ..integrity.etag import part_is_proved
+from ..model.options import Retries
+from ..results import StoredPart
+from ..runtime.cancel import Latch
+from ..runtime.retry import Retrier
+from ..s3.bodies import PartBody
+from ..s3.bucket import Store
+from ..s3.responses import Answer
 from .resume import Leftover
-from .runtime.cancel import Latch
-from .runtime.retry import Retrier
-from .s3.bodies import PartBody
-from .s3.bucket import Store
-from .s3.responses import Answer
 
 __all__ = ["MultipartUpload", "abort_until_gone"]
 

@@ -15,17 +15,12 @@ from dataclasses import replace
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, BinaryIO
 
-from ._version import __version__
-from .commit import Commit, Committed
-from .errors import (
-    IntegrityError,
-    TransientError,
-    leave_behind,
-)
-from .integrity.checksums import CHECKSUMS, checksum_of, free_checksum_of, whole_checksums
-from .integrity.digests import composite_etag, part_md5
-from .integrity.etag import Expected
-from .model.events import (
+from .._version import __version__
+from ..errors import IntegrityError, TransientError, leave_behind
+from ..integrity.checksums import CHECKSUMS, checksum_of, free_checksum_of, whole_checksums
+from ..integrity.digests import composite_etag, part_md5
+from ..integrity.etag import Expected
+from ..model.events import (
     Event,
     PartStored,
     Resuming,
@@ -35,25 +30,26 @@ from .model.events import (
     Warned,
     guarded,
 )
-from .model.names import check_destination_name
-from .model.object_settings import ObjectSettings
-from .model.options import Options
-from .model.parts import PartPlan, infer_plan, plan_parts
+from ..model.names import check_destination_name
+from ..model.object_settings import ObjectSettings
+from ..model.options import Options
+from ..model.parts import PartPlan, infer_plan, plan_parts
+from ..results import Proof, Receipt, StoredPart
+from ..runtime.buffers import BufferPool, default_memory_bytes
+from ..runtime.cancel import Latch, Stopped
+from ..runtime.retry import Retrier
+from ..runtime.workers import Crew
+from ..s3.bodies import PartBody
+from ..s3.bucket import Store, new_token, object_metadata, requires_equal_parts
+from ..s3.clients import Clients, library_versions
+from ..sources.base import Reporting, Source
+from ..sources.open import as_source
+from .cleanup import HURRIED_SETTLE_S, Undo
+from .commit import Commit, Committed
 from .multipart import MultipartUpload
+from .part_reader import Part, Reader
 from .preflight import check_destination
-from .reader import Part, Reader
-from .results import Proof, Receipt, StoredPart
 from .resume import Leftover, find_leftover
-from .runtime.buffers import BufferPool, default_memory_bytes
-from .runtime.cancel import Latch, Stopped
-from .runtime.retry import Retrier
-from .runtime.workers import Crew
-from .s3.bodies import PartBody
-from .s3.bucket import Store, new_token, object_metadata, requires_equal_parts
-from .s3.clients import Clients, library_versions
-from .sources.base import Reporting, Source
-from .sources.open import as_source
-from .undo import HURRIED_SETTLE_S, Undo
 from .verdict import check_verdict, chosen_proof
 
 if TYPE_CHECKING:

@@ -9,14 +9,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import datetime, timezone
 
-from .errors import SourceError
-from .integrity.digests import StreamDigests
-from .model.options import Options
-from .model.parts import PartPlan
-from .runtime.buffers import Buffer, BufferPool
-from .runtime.cancel import Latch
-from .sources.base import Source
-from .units import format_size
+from ..errors import SourceError
+from ..integrity.digests import StreamDigests
+from ..model.options import Options
+from ..model.parts import PartPlan
+from ..runtime.buffers import Buffer, BufferPool
+from ..runtime.cancel import Latch
+from ..sources.base import Source
+from ..units import format_size
 
 __all__ = ["Part", "Reader"]
 

@@ -11,13 +11,13 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 
-from .errors import AbsentError, RefusedError, RetriesUsedUpError, StoreError
+from ..errors import AbsentError, RefusedError, RetriesUsedUpError, StoreError
+from ..runtime.cancel import Latch, Stopped
+from ..runtime.retry import Retrier
+from ..runtime.workers import Crew
+from ..s3.bucket import Store
+from ..s3.responses import ListedUpload
 from .multipart import abort_until_gone
-from .runtime.cancel import Latch, Stopped
-from .runtime.retry import Retrier
-from .runtime.workers import Crew
-from .s3.bucket import Store
-from .s3.responses import ListedUpload
 
 __all__ = ["Listing", "UnfinishedUpload", "abort_each", "list_unfinished", "measured"]
 

@@ -9,11 +9,11 @@ from __future__ import annotations
 import shlex
 from collections.abc import Callable
 
+from ..errors import ExistsError
+from ..runtime.cancel import Latch
+from ..runtime.workers import Crew
 from .commit import Commit
-from .errors import ExistsError
 from .multipart import MultipartUpload
-from .runtime.cancel import Latch
-from .runtime.workers import Crew
 
 __all__ = ["HURRIED_SETTLE_S", "Undo"]
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from ..errors import IntegrityError, UnprovedError
+from ..integrity.checksums import CHECKSUMS, FREE_CHECKSUM
+from ..integrity.etag import Expected, judge_checksum
+from ..model.options import Options
+from ..results import Receipt
 from .commit import Committed
-from .errors import IntegrityError, UnprovedError
-from .integrity.checksums import CHECKSUMS, FREE_CHECKSUM
-from .integrity.etag import Expected, judge_checksum
-from .model.options import Options
-from .results import Receipt
 
 __all__ = ["check_verdict", "chosen_proof"]
 
