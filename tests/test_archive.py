@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from streamtos3.archive import ArchiveSource, archive_key
 from streamtos3.errors import Interrupted, SourceError, UsageError
+from streamtos3.publish.tar_source import ArchiveSource, archive_key
+from streamtos3.publish.tree import walk
 from streamtos3.runtime.cancel import Latch, Stopped
-from streamtos3.tree import walk
 from tests.support import MIB, payload
 
 ODD_NAMES = (

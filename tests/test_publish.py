@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from streamtos3 import publish as publish_module
+from streamtos3.publish import publication as publish_module
 from streamtos3.sources.regular_file import WatchedFile
 from streamtos3.uploader import upload as engine
 from tests.command import Outcome, account, assert_refused, invoke

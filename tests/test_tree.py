@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from streamtos3.errors import SourceError
-from streamtos3.tree import Found, walk
+from streamtos3.publish.tree import Found, walk
 
 
 def paths(directory: Path, *, follow_links: bool = False) -> list[str]:

@@ -33,10 +33,10 @@ from .signals import on_signals
 from .talk import redacted, say
 
 if TYPE_CHECKING:
-    from ..publish import Publication
+    from ..publish.publication import Publication
+    from ..publish.selection import Selection
+    from ..publish.specification import Specification
     from ..runtime.cancel import Latch
-    from ..selection import Selection
-    from ..specification import Specification
 
 __all__ = ["publish"]
 
@@ -119,8 +119,8 @@ def publish(ctx: click.Context, /, **values: Any) -> None:
         start_debug_log()
     if not options.connection.verify_tls:
         say("warning: --no-verify-ssl: anybody on the way can read and change what is sent")
-    from ..selection import select_archive, select_files
-    from ..tree import walk
+    from ..publish.selection import select_archive, select_files
+    from ..publish.tree import walk
 
     tree = walk(place.directory, follow_links=values["follow"])
     where = place.bucket, place.key
@@ -162,7 +162,7 @@ def _run(selection: Selection, options: Options, values: dict[str, Any], latch: 
     show = Show(values, "published")
     interrupts = Interrupts(latch, show, finish=False)
     with on_signals(interrupts), closing(interrupts):
-        from ..publish import Publication
+        from ..publish.publication import Publication
         from ..runtime.host import raise_limit
 
         raise_limit()  # a file, a latch and connections for each of --files

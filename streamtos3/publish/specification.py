@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from .receipt import receipt_json
+from ..receipt import receipt_json
 from .tree import Unread
 
 __all__ = ["Published", "Specification", "names_same_objects", "specification_json"]

@@ -6,16 +6,16 @@ import io
 from contextlib import suppress
 from dataclasses import replace
 
-from .downloader.download import download, find_object
-from .errors import ExistsError, UnprovedReadError
-from .model.options import Options
-from .runtime.cancel import Latch
-from .runtime.retry import Retrier
-from .s3.bucket import Store
-from .s3.clients import Clients
+from ..downloader.download import download, find_object
+from ..errors import ExistsError, UnprovedReadError
+from ..model.options import Options
+from ..runtime.cancel import Latch
+from ..runtime.retry import Retrier
+from ..s3.bucket import Store
+from ..s3.clients import Clients
+from ..uploader.preflight import check_destination
+from ..uploader.upload import upload
 from .specification import Specification, names_same_objects, specification_json
-from .uploader.preflight import check_destination
-from .uploader.upload import upload
 
 __all__ = ["Manifest"]
 

@@ -12,8 +12,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Literal
 
-from .errors import SourceError
-from .runtime.files import os_reason
+from ..errors import SourceError
+from ..runtime.files import os_reason
 
 __all__ = ["Found", "Tree", "Unread", "walk"]
 

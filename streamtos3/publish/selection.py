@@ -11,12 +11,12 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 
-from .archive import ArchiveSource, archive_key
-from .errors import UsageError
-from .model.names import check_destination_name
-from .sources.base import Source
-from .sources.compressed import CompressedSource
-from .sources.regular_file import WatchedFile
+from ..errors import UsageError
+from ..model.names import check_destination_name
+from ..sources.base import Source
+from ..sources.compressed import CompressedSource
+from ..sources.regular_file import WatchedFile
+from .tar_source import ArchiveSource, archive_key
 from .tree import Tree, Unread
 
 __all__ = ["Item", "Opened", "Selection", "select_archive", "select_files"]

@@ -7,11 +7,11 @@ import threading
 from collections.abc import Callable
 from datetime import datetime, timezone
 
-from ._version import __version__
-from .errors import SourceError, leave_behind
-from .model.events import Event, Warned
-from .model.options import Options
-from .results import ReadReport, Receipt
+from .._version import __version__
+from ..errors import SourceError, leave_behind
+from ..model.events import Event, Warned
+from ..model.options import Options
+from ..results import ReadReport, Receipt
 from .selection import Item, Opened, Selection
 from .specification import Published, Specification
 from .tree import Unread

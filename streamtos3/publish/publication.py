@@ -10,8 +10,8 @@ import hashlib
 from collections.abc import Callable
 from dataclasses import replace
 
-from .downloader.verify import verify_object
-from .errors import (
+from ..downloader.verify import verify_object
+from ..errors import (
     AbsentError,
     ExistsError,
     IntegrityError,
@@ -21,21 +21,21 @@ from .errors import (
     leave_behind,
     leave_behind_of,
 )
+from ..model.events import Event, RangeRead, ReadStarted, Started, UploadCreated, Warned, guarded
+from ..model.object_settings import guess_content_type
+from ..model.options import Options
+from ..runtime.buffers import share_memory
+from ..runtime.cancel import Latch
+from ..runtime.workers import Crew
+from ..s3.bucket import Store
+from ..s3.clients import Clients
+from ..sources.base import Source
+from ..uploader.upload import upload
 from .ledger import Ledger, entry_of, entry_of_found
-from .manifest import Manifest
-from .model.events import Event, RangeRead, ReadStarted, Started, UploadCreated, Warned, guarded
-from .model.object_settings import guess_content_type
-from .model.options import Options
-from .runtime.buffers import share_memory
-from .runtime.cancel import Latch
-from .runtime.workers import Crew
-from .s3.bucket import Store
-from .s3.clients import Clients
+from .manifest_object import Manifest
 from .selection import Item, Selection
-from .sources.base import Source
 from .specification import Specification, specification_json
 from .tree import Unread
-from .uploader.upload import upload
 
 __all__ = ["Publication"]
 

@@ -16,11 +16,11 @@ import tarfile
 from collections.abc import Generator
 from contextlib import closing
 
-from .errors import SourceError, UsageError
-from .runtime.cancel import Latch
-from .runtime.files import os_reason
-from .sources.compressed import COMPRESSION_SUFFIXES
-from .sources.regular_file import WatchedFile
+from ..errors import SourceError, UsageError
+from ..runtime.cancel import Latch
+from ..runtime.files import os_reason
+from ..sources.compressed import COMPRESSION_SUFFIXES
+from ..sources.regular_file import WatchedFile
 from .tree import Found, Tree, Unread
 
 __all__ = ["ArchiveSource", "archive_key"]
