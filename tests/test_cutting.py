@@ -9,15 +9,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamtos3.cutting import (
+from streamtos3.errors import UsageError
+from streamtos3.model.names import check_destination_name
+from streamtos3.sink.rotation import (
     CutRules,
     ObjectNames,
     Partition,
     partition_end,
     records_that_fit,
 )
-from streamtos3.errors import UsageError
-from streamtos3.model.names import check_destination_name
 
 NOON = datetime(2026, 11, 21, 12, 0, 0, tzinfo=timezone.utc)
 

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 from bench.sink_load import Found, Plan, check, send
-from streamtos3.cutting import CutRules, SinkOptions
 from streamtos3.listen import Address, serve
 from streamtos3.model.options import Connection, Credentials, Options
-from streamtos3.sink import Sink
-from streamtos3.spool import Spool
+from streamtos3.sink.rotation import CutRules, SinkOptions
+from streamtos3.sink.sink import Sink
+from streamtos3.sink.spool import Spool
 from tests.listening import WAIT_S
 from tests.seaweed import SeaweedFS
 

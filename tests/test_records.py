@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streamtos3.errors import Interrupted, SourceError, SpoolError
-from streamtos3.records import LineReader, store_lines
 from streamtos3.runtime.cancel import Latch, Stopped
+from streamtos3.sink.lines import LineReader, store_lines
 from streamtos3.sources.base import FdSource
 from tests.engine import InSteps
 

@@ -24,7 +24,6 @@ from hypothesis import strategies as st
 from mypy_boto3_s3.client import S3Client
 
 from streamtos3 import Connection, Options, Receipt, Retries, upload
-from streamtos3.cutting import Clock, CutRules, SinkOptions
 from streamtos3.errors import (
     IntegrityError,
     Interrupted,
@@ -37,12 +36,13 @@ from streamtos3.errors import (
 )
 from streamtos3.model.events import Event, Retrying
 from streamtos3.model.options import Verify
-from streamtos3.records import store_lines
 from streamtos3.runtime.cancel import Stopped
-from streamtos3.shipping import Shipping
-from streamtos3.sink import Sink
+from streamtos3.sink.lines import store_lines
+from streamtos3.sink.rotation import Clock, CutRules, SinkOptions
+from streamtos3.sink.sink import Sink
+from streamtos3.sink.spool import Spool, SpoolFile
+from streamtos3.sink.upload_queue import Shipping
 from streamtos3.sources.base import ObjectSource, Source
-from streamtos3.spool import Spool, SpoolFile
 from tests.engine import InSteps
 from tests.fake_s3 import FakeS3, Quirks
 from tests.process import account
@@ -323,7 +323,7 @@ def test_more_objects_than_may_be_sent_at_once_wait_for_their_turn(
             with guard:
                 running[0] -= 1
 
-    monkeypatch.setattr("streamtos3.shipping.upload", counted)
+    monkeypatch.setattr("streamtos3.sink.upload_queue.upload", counted)
     with opened(bucket, s3, cut=rules(max_records=1), at_once=at_once) as sink:
         sink.append(lines(20))
         sink.finish()
@@ -351,7 +351,7 @@ def test_all_uploads_together_keep_to_the_memory(
         shares.append(options.memory_bytes)
         return upload(*words, options=options, **more)
 
-    monkeypatch.setattr("streamtos3.shipping.upload", noted)
+    monkeypatch.setattr("streamtos3.sink.upload_queue.upload", noted)
     with opened(
         bucket, s3, cut=rules(max_records=1), options=Options(memory_bytes=memory_bytes)
     ) as sink:
@@ -480,7 +480,7 @@ def test_the_uploads_beside_a_failed_one_come_to_their_end(
         assert failed.wait(30)
         return upload(ObjectSource(io.BytesIO(b"2\n"), "x"), bucket, key, **words)
 
-    monkeypatch.setattr("streamtos3.shipping.upload", first_one_fails)
+    monkeypatch.setattr("streamtos3.sink.upload_queue.upload", first_one_fails)
     with opened(bucket, s3, cut=rules(max_records=2)) as sink:
         with monkeypatch.context() as patch:
             patch.setattr(Shipping, "check", lambda self: None)  # both begin before one fails
@@ -769,7 +769,7 @@ def test_two_threads_that_wait_for_a_turn_share_the_object_that_is_begun(
         may_end.wait(30)
         return receipt
 
-    monkeypatch.setattr("streamtos3.shipping.upload", held_up)
+    monkeypatch.setattr("streamtos3.sink.upload_queue.upload", held_up)
     with opened(bucket, s3, cut=rules(max_records=2), at_once=1) as sink:
         sink.append(lines(2))
         threads = [

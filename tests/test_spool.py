@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from streamtos3.errors import SourceError, SpoolError, SpoolFullError, UsageError
 from streamtos3.runtime.cancel import Latch
-from streamtos3.spool import ObjectHeader, Spool, SpoolFile, SpoolSource
+from streamtos3.sink.spool import ObjectHeader, Spool, SpoolFile, SpoolSource
 
 HEADER = ObjectHeader("bucket", "p/events-1.ndjson", "2026-11-21T12:00:00+00:00", None)
 GROUPS = [(b"a\nbb\n", 2), (b"ccc\n", 1), (b"d" * 3000 + b"\n", 1)]
@@ -177,7 +177,7 @@ def test_a_first_line_that_says_nothing_is_not_thrown_away(spool: Spool, line: b
 
 def test_one_spool_is_for_one_process(spool: Spool) -> None:
     program = (
-        "import sys; from streamtos3.spool import Spool; from streamtos3.errors import UsageError\n"
+        "import sys; from streamtos3.sink.spool import Spool; from streamtos3.errors import UsageError\n"
         "try: Spool(sys.argv[1], 1)\n"
         "except UsageError as error: print(error.message)"
     )

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..cutting import CutRules, SinkOptions
 from ..errors import UsageError
 from ..model.options import Connection, Options
 from ..results import Receipt, SinkFigures
+from ..sink.rotation import CutRules, SinkOptions
 from ..sources.compressed import COMPRESSION_SUFFIXES
 from ..units import format_size
 from .destinations import DestinationCommand, destination_options, prefix_of
@@ -47,7 +47,7 @@ from .report import Show, report
 from .talk import say
 
 if TYPE_CHECKING:
-    from ..sink import Sink
+    from ..sink.sink import Sink
     from ..vance import VanceSettings
 
 __all__ = ["sink"]
@@ -238,8 +238,8 @@ def _run(
     listening: Listening | None,
     values: dict[str, Any],
 ) -> None:
-    from ..sink import Sink
-    from ..spool import Spool
+    from ..sink.sink import Sink
+    from ..sink.spool import Spool
     from .signals import on_signals
 
     quiet = values["quiet"]
@@ -265,7 +265,7 @@ def _run(
 
 def _from_lines(max_record_bytes: int) -> Callable[[Sink], None]:
     """Standard input, taken at once, before anybody asks for credentials."""
-    from ..records import store_lines
+    from ..sink.lines import store_lines
     from ..sources.open import take_standard_input
 
     source = take_standard_input()

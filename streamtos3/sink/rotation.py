@@ -15,9 +15,9 @@ from datetime import datetime, timedelta, timezone
 from itertools import accumulate
 from typing import Literal
 
-from .errors import UsageError
-from .model.names import check_destination_name
-from .units import MIB
+from ..errors import UsageError
+from ..model.names import check_destination_name
+from ..units import MIB
 
 __all__ = [
     "Clock",

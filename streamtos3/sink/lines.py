@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Protocol
 
-from .errors import Interrupted, SourceError, SpoolError
-from .runtime.cancel import Latch, Stopped
-from .sources.base import Source
+from ..errors import Interrupted, SourceError, SpoolError
+from ..runtime.cancel import Latch, Stopped
+from ..sources.base import Source
 
 __all__ = ["LineReader", "LineSink", "store_lines"]
 

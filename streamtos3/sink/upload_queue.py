@@ -14,28 +14,22 @@ from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
-from .downloader.verify import verify_object
-from .errors import (
-    ExistsError,
-    Interrupted,
-    UnprovedError,
-    UnprovedReadError,
-    leave_behind_of,
-)
-from .model.events import Event, Retrying, Warned
-from .model.options import Options
-from .results import Receipt, SinkFigures
-from .runtime.buffers import share_memory
-from .runtime.cancel import Latch, Stopped
-from .runtime.retry import Retrier
-from .runtime.workers import Crew
-from .s3.bucket import Store
-from .s3.clients import Clients
-from .sources.base import Source
-from .sources.compressed import CompressedSource
+from ..downloader.verify import verify_object
+from ..errors import ExistsError, Interrupted, UnprovedError, UnprovedReadError, leave_behind_of
+from ..model.events import Event, Retrying, Warned
+from ..model.options import Options
+from ..results import Receipt, SinkFigures
+from ..runtime.buffers import share_memory
+from ..runtime.cancel import Latch, Stopped
+from ..runtime.retry import Retrier
+from ..runtime.workers import Crew
+from ..s3.bucket import Store
+from ..s3.clients import Clients
+from ..sources.base import Source
+from ..sources.compressed import CompressedSource
+from ..uploader.preflight import check_destination
+from ..uploader.upload import upload
 from .spool import Spool, SpoolFile, SpoolSource
-from .uploader.preflight import check_destination
-from .uploader.upload import upload
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client

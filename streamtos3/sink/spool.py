@@ -19,10 +19,10 @@ import zlib
 from dataclasses import asdict, dataclass
 from datetime import datetime
 
-from .errors import SourceError, SpoolError, SpoolFullError, UsageError
-from .frames import HEAD_BYTES, MAGIC, Frame, head_of, intact_frame
-from .runtime.cancel import Latch
-from .runtime.files import os_reason
+from ..errors import SourceError, SpoolError, SpoolFullError, UsageError
+from ..runtime.cancel import Latch
+from ..runtime.files import os_reason
+from .spool_format import HEAD_BYTES, MAGIC, Frame, head_of, intact_frame
 
 __all__ = ["ObjectHeader", "Spool", "SpoolFile", "SpoolSource"]
 

@@ -15,7 +15,15 @@ from datetime import datetime
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from .cutting import (
+from ..errors import Interrupted, SpoolError, SpoolFullError, leave_behind
+from ..model.events import Event, Warned
+from ..model.options import Options
+from ..results import Receipt, SinkFigures
+from ..runtime.cancel import Latch
+from ..sources.base import Source
+from ..sources.compressed import COMPRESSION_SUFFIXES, CompressedSource, check_codec
+from ..sources.pipe import FedRecords, Feed
+from .rotation import (
     Clock,
     ObjectNames,
     SinkOptions,
@@ -23,16 +31,8 @@ from .cutting import (
     records_that_fit,
     records_within,
 )
-from .errors import Interrupted, SpoolError, SpoolFullError, leave_behind
-from .model.events import Event, Warned
-from .model.options import Options
-from .results import Receipt, SinkFigures
-from .runtime.cancel import Latch
-from .shipping import Shipping
-from .sources.base import Source
-from .sources.compressed import COMPRESSION_SUFFIXES, CompressedSource, check_codec
-from .sources.pipe import FedRecords, Feed
 from .spool import ObjectHeader, Spool, SpoolFile
+from .upload_queue import Shipping
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client

@@ -1,0 +1,1 @@
+"""Endless records cut into objects, each uploaded and proved."""
