@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from streamtos3.errors import Interrupted
-from streamtos3.intake import IntakeLimits
-from streamtos3.listen import Address, TlsFiles, serve
+from streamtos3.receiver.batcher import IntakeLimits
+from streamtos3.receiver.server import Address, TlsFiles, serve
 from streamtos3.results import SinkFigures
 from streamtos3.runtime.cancel import Latch
 

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from streamtos3.cloudevent import event_lines
 from streamtos3.errors import InvalidEventError
+from streamtos3.receiver.cloudevents import event_lines
 
 STRUCTURED = "application/cloudevents+json"
 BATCHED = "application/cloudevents-batch+json"

@@ -18,9 +18,9 @@ from tests.listening import WAIT_S, received
 PROGRAM = """
 import os, resource, sys, threading
 resource.setrlimit(resource.RLIMIT_NOFILE, (SOFT, HARD))
-from streamtos3.intake import IntakeLimits
+from streamtos3.receiver.batcher import IntakeLimits
 from streamtos3.runtime.cancel import Latch
-from streamtos3.listen import Address, serve
+from streamtos3.receiver.server import Address, serve
 from tests.listening import ListRecipient
 latch = Latch()
 def told():

@@ -7,7 +7,7 @@ from concurrent.futures import Future
 import pytest
 
 from streamtos3.errors import SpoolError, SpoolFullError
-from streamtos3.intake import Intake, Outcome, Room
+from streamtos3.receiver.batcher import Intake, Outcome, Room
 from tests.listening import WAIT_S, ListRecipient
 
 

@@ -25,8 +25,8 @@ from streamtos3.errors import (
     SpoolFullError,
     UsageError,
 )
-from streamtos3.intake import IntakeLimits
-from streamtos3.listen import (
+from streamtos3.receiver.batcher import IntakeLimits
+from streamtos3.receiver.server import (
     Address,
     TlsFiles,
     bind,
@@ -309,7 +309,7 @@ def test_signals_stay_ours_even_in_the_main_thread() -> None:
     program = """
 import signal, threading
 from streamtos3.runtime.cancel import Latch
-from streamtos3.listen import Address, serve
+from streamtos3.receiver.server import Address, serve
 from tests.listening import ListRecipient
 mine = lambda *_: None
 signal.signal(signal.SIGINT, mine); signal.signal(signal.SIGTERM, mine)
@@ -637,7 +637,7 @@ import sys
 sys.modules["uvicorn"] = None
 from streamtos3.errors import UsageError
 from streamtos3.runtime.cancel import Latch
-from streamtos3.listen import Address, serve
+from streamtos3.receiver.server import Address, serve
 try:
     serve(None, address=Address("127.0.0.1", 0), latch=Latch())
 except UsageError as error:

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from bench.sink_load import Found, Plan, check, send
-from streamtos3.listen import Address, serve
 from streamtos3.model.options import Connection, Credentials, Options
+from streamtos3.receiver.server import Address, serve
 from streamtos3.sink.rotation import CutRules, SinkOptions
 from streamtos3.sink.sink import Sink
 from streamtos3.sink.spool import Spool

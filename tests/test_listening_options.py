@@ -21,8 +21,8 @@ from streamtos3.cli.listening import (
 )
 from streamtos3.cli.options import connection_options, option
 from streamtos3.errors import CredentialsError, StreamToS3Error, UsageError
-from streamtos3.listen import Address
 from streamtos3.model.options import Credentials
+from streamtos3.receiver.server import Address
 from streamtos3.sink.spool import Spool
 from tests.test_vance import ACCESS_KEY, REFERENCE_CONFIG, SECRET_KEY, config, encoded, secret
 from tests.tls import new_certificate

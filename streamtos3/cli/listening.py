@@ -13,9 +13,9 @@ from typing import Any
 import click
 
 from ..errors import UsageError
-from ..intake import IntakeLimits
-from ..listen import Address, TlsFiles, check_exposure, parse_address, read_token
 from ..model.options import Connection
+from ..receiver.batcher import IntakeLimits
+from ..receiver.server import Address, TlsFiles, check_exposure, parse_address, read_token
 from ..vance import VanceSettings, names_a_bucket, read_vance
 from .options import connection_from, option, size, together
 from .talk import say

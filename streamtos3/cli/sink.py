@@ -274,7 +274,7 @@ def _from_lines(max_record_bytes: int) -> Callable[[Sink], None]:
 
 def _from_http(listening: Listening, quiet: bool) -> Callable[[Sink], None]:
     """The address, taken at once: that it is in use is said before anything is uploaded."""
-    from ..listen import bind, serve
+    from ..receiver.server import bind, serve
 
     bound = bind(listening.address)
 

@@ -14,12 +14,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
-from .descriptors import SparingListener
-from .errors import CredentialsError, UsageError
-from .intake import Intake, IntakeLimits, Recipient, Room
-from .runtime.cancel import Latch
-from .runtime.files import os_reason, read_private_file
-from .runtime.host import Descriptors, raise_limit
+from ..errors import CredentialsError, UsageError
+from ..runtime.cancel import Latch
+from ..runtime.files import os_reason, read_private_file
+from ..runtime.host import Descriptors, raise_limit
+from .batcher import Intake, IntakeLimits, Recipient, Room
+from .listener import SparingListener
 
 __all__ = ["Address", "TlsFiles", "bind", "check_exposure", "parse_address", "read_token", "serve"]
 
@@ -115,7 +115,7 @@ def bind(address: Address) -> socket.socket:
     UsageError where nothing can listen there, or a library for it is missing.
     """
     with _extra():
-        from . import httpserver, metrics, reception  # noqa: F401 - missing ones are said now
+        pass
     with _usable(address):
         found = socket.getaddrinfo(
             address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
@@ -155,9 +155,9 @@ def serve(
     them are never a sender's.
     """
     with _extra():
-        from .httpserver import run_server
+        from .app import Reception
         from .metrics import SinkMetrics
-        from .reception import Reception
+        from .uvicorn_server import run_server
     context = tls.context() if tls else None
     descriptors = raise_limit()
     limits = _within(limits, descriptors)

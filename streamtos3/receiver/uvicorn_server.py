@@ -16,8 +16,8 @@ import uvicorn
 from starlette.applications import Starlette
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from .intake import IntakeLimits
-from .runtime.cancel import Latch
+from ..runtime.cancel import Latch
+from .batcher import IntakeLimits
 
 __all__ = ["run_server"]
 

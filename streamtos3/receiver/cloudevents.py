@@ -14,8 +14,8 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
-from .errors import InvalidEventError
-from .eventrules import check_attributes, check_base64, check_event
+from ..errors import InvalidEventError
+from .event_rules import check_attributes, check_base64, check_event
 
 __all__ = ["event_lines"]
 

@@ -13,8 +13,8 @@ from prometheus_client import CollectorRegistry, exposition
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from .intake import Intake, Recipient, Room
-from .results import SinkFigures
+from ..results import SinkFigures
+from .batcher import Intake, Recipient, Room
 
 __all__ = ["SinkMetrics"]
 

@@ -17,9 +17,9 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
-from .cloudevent import event_lines
-from .errors import InvalidEventError
-from .intake import Hold, Intake, IntakeLimits, Outcome, Room
+from ..errors import InvalidEventError
+from .batcher import Hold, Intake, IntakeLimits, Outcome, Room
+from .cloudevents import event_lines
 from .metrics import SinkMetrics
 
 __all__ = ["Reception"]

@@ -15,9 +15,9 @@ from enum import Enum, auto
 from types import TracebackType
 from typing import Protocol
 
-from .errors import SpoolFullError
-from .results import SinkFigures
-from .runtime.cancel import Stopped
+from ..errors import SpoolFullError
+from ..results import SinkFigures
+from ..runtime.cancel import Stopped
 
 __all__ = ["Hold", "Intake", "IntakeLimits", "Outcome", "Recipient", "Room"]
 

@@ -16,7 +16,7 @@ from cloudevents.core.exceptions import BaseCloudEventException, CloudEventValid
 from cloudevents.core.v03.event import CloudEvent as CloudEventV03
 from cloudevents.core.v1.event import CloudEvent as CloudEventV1
 
-from .errors import InvalidEventError
+from ..errors import InvalidEventError
 
 __all__ = ["check_attributes", "check_base64", "check_event"]
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import socket
 from typing import Any
 
-from .runtime.host import Descriptors
+from ..runtime.host import Descriptors
 
 __all__ = ["SparingListener"]
 
