@@ -13,9 +13,9 @@ from pathlib import Path
 import botocore
 import pytest
 
-from streamtos3.config import Destination, read_destinations
+from streamtos3.cli.config.destinations import Destination, read_destinations
+from streamtos3.cli.options.templates import expand_template, time_values
 from streamtos3.errors import CredentialsError, UsageError
-from streamtos3.model.names import expand_template, time_values
 from tests.client import Uploading, plain_client
 from tests.command import Outcome, anonymous, assert_refused, invoke, run
 from tests.fake_s3 import FakeS3, Quirks

@@ -11,7 +11,8 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from streamtos3.cli.listening import (
+from streamtos3.cli.options.common import connection_options, option
+from streamtos3.cli.options.listen import (
     Listening,
     connection_with,
     listen_options,
@@ -19,7 +20,6 @@ from streamtos3.cli.listening import (
     options_with,
     vance_from,
 )
-from streamtos3.cli.options import connection_options, option
 from streamtos3.errors import CredentialsError, StreamToS3Error, UsageError
 from streamtos3.model.options import Credentials
 from streamtos3.receiver.server import Address

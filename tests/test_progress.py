@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import io
 
+from streamtos3.cli.progress import BarProgress, LineProgress, SilentProgress
 from streamtos3.model.events import PartStored, Retrying, Started
-from streamtos3.progress import BarProgress, LineProgress, SilentProgress
 from streamtos3.results import StoredPart
 
 MIB = 1024**2

@@ -18,7 +18,7 @@ from mypy_boto3_s3.client import S3Client
 
 from streamtos3 import Options, Receipt, upload
 from streamtos3.cli import program
-from streamtos3.cli.run import run as run_command
+from streamtos3.cli.commands.run import run as run_command
 from streamtos3.errors import Interrupted, SourceError, UsageError
 from streamtos3.runtime.cancel import Latch, Stopped
 from streamtos3.sources.command import CommandSource
@@ -413,7 +413,7 @@ def test_options_after_the_separator_belong_to_the_command(store: Store) -> None
 
 
 def test_run_knows_the_options_of_put() -> None:
-    from streamtos3.cli.put import put as put_command
+    from streamtos3.cli.commands.put import put as put_command
 
     names = {name for each in put_command.params for name in each.opts}
     more = {name for each in run_command.params for name in each.opts} - names

@@ -17,12 +17,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from streamtos3.cli.debug import RedactingLog
-from streamtos3.cli.talk import escaped, line, redacted, say
+from streamtos3.cli.console import escaped, line, redacted, say
+from streamtos3.cli.debug_log import RedactingLog
+from streamtos3.cli.progress import BarProgress
 from streamtos3.errors import CredentialsError
 from streamtos3.model.events import Started
 from streamtos3.model.options import Connection, Credentials, Options
-from streamtos3.progress import BarProgress
 from streamtos3.s3.bucket import Store
 from streamtos3.s3.clients import Clients
 from streamtos3.s3.credentials import read_keyfile

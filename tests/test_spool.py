@@ -177,7 +177,8 @@ def test_a_first_line_that_says_nothing_is_not_thrown_away(spool: Spool, line: b
 
 def test_one_spool_is_for_one_process(spool: Spool) -> None:
     program = (
-        "import sys; from streamtos3.sink.spool import Spool; from streamtos3.errors import UsageError\n"
+        "import sys; from streamtos3.sink.spool import Spool\n"
+        "from streamtos3.errors import UsageError\n"
         "try: Spool(sys.argv[1], 1)\n"
         "except UsageError as error: print(error.message)"
     )

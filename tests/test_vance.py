@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
+from streamtos3.cli.config.vance import VanceSettings, names_a_bucket, read_vance
 from streamtos3.errors import CredentialsError, UsageError
 from streamtos3.model.options import Credentials
-from streamtos3.vance import VanceSettings, names_a_bucket, read_vance
 
 # As its sources have it, but for the placeholder of the bucket.
 REFERENCE_CONFIG = """{

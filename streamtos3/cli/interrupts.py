@@ -13,7 +13,7 @@ from typing import Protocol, runtime_checkable
 from ..errors import Interrupted
 from ..runtime.cancel import Latch
 from ..sources.base import Source
-from .report import Show
+from .reporting import Show
 
 __all__ = ["LEAVE_AFTER_S", "Interrupts"]
 

@@ -3,21 +3,16 @@
 from __future__ import annotations
 
 import re
-import string
 import unicodedata
-from collections.abc import Mapping
-from datetime import datetime, timezone
 
 from ..errors import UsageError
 
 __all__ = [
     "check_destination_name",
     "check_object_name",
-    "expand_template",
     "is_s3_url",
     "split_s3_prefix",
     "split_s3_url",
-    "time_values",
 ]
 
 _MAX_KEY_BYTES = 1024  # UTF-8; S3 user guide, "Creating object key names"
@@ -84,62 +79,6 @@ def check_destination_name(bucket: str, key: str, *, of_a_file: bool = False) ->
         raise UsageError(
             f"the key {key!r} has a segment '.' or '..', which many programs cannot address"
         )
-
-
-def expand_template(
-    template: str, values: Mapping[str, str], environment: Mapping[str, str]
-) -> str:
-    """`template` with `{name}` filled in from `values` and `{env:NAME}` from `environment`.
-
-    `{{` and `}}` stand for braces. UsageError for a name that is not known, a variable that is
-    not set, and a brace that is not closed.
-    """
-    expanded = []
-    try:
-        for literal, name, spec, conversion in string.Formatter().parse(template):
-            expanded.append(literal)
-            if name is not None:
-                expanded.append(_value(name, spec or "", conversion, values, environment))
-    except ValueError as error:
-        raise UsageError(
-            f"the key {template!r} is no template: {error}",
-            hint="write {{ and }} for braces, or use --no-template",
-        ) from error
-    return "".join(expanded)
-
-
-def _value(
-    name: str,
-    spec: str,
-    conversion: str | None,
-    values: Mapping[str, str],
-    environment: Mapping[str, str],
-) -> str:
-    if name == "env" and spec and not conversion:
-        if spec not in environment:
-            raise UsageError(f"the key asks for the environment variable {spec}, which is not set")
-        return environment[spec]
-    if name not in values or spec or conversion:
-        known = ", ".join(f"{{{each}}}" for each in (*values, "env:NAME"))
-        raise UsageError(
-            f"the key asks for {{{name}{':' if spec else ''}{spec}}}, which is not known",
-            hint=f"known are {known}; write {{{{ for a brace, or use --no-template",
-        )
-    return values[name]
-
-
-def time_values(now: datetime) -> dict[str, str]:
-    """What `{date}`, `{time}`, `{year}`, `{month}`, `{day}` and `{hour}` stand for, in UTC."""
-    utc = now.astimezone(timezone.utc)
-    formats = {
-        "date": "%Y%m%d",
-        "time": "%H%M%S",
-        "year": "%Y",
-        "month": "%m",
-        "day": "%d",
-        "hour": "%H",
-    }
-    return {name: utc.strftime(form) for name, form in formats.items()}
 
 
 def _is_bucket_name(name: str) -> bool:

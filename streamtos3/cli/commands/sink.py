@@ -11,24 +11,16 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..errors import UsageError
-from ..model.options import Connection, Options
-from ..results import Receipt, SinkFigures
-from ..sink.rotation import CutRules, SinkOptions
-from ..sources.compressed import COMPRESSION_SUFFIXES
-from ..units import format_size
-from .destinations import DestinationCommand, destination_options, prefix_of
-from .interrupts import LEAVE_AFTER_S
-from .listening import (
-    Listening,
-    connection_with,
-    listen_options,
-    listening_from,
-    options_with,
-    vance_from,
-)
-from .objects import case_from, object_options, settings_from
-from .options import (
+from ...errors import UsageError
+from ...model.options import Connection, Options
+from ...results import Receipt, SinkFigures
+from ...sink.rotation import CutRules, SinkOptions
+from ...sources.compressed import COMPRESSION_SUFFIXES
+from ...units import format_size
+from ..console import say
+from ..interrupts import LEAVE_AFTER_S
+from ..options.addresses import prefix_of
+from ..options.common import (
     Choice,
     command_line_from,
     connection_options,
@@ -43,12 +35,21 @@ from .options import (
     together,
     wait_options,
 )
-from .report import Show, report
-from .talk import say
+from ..options.destination import DestinationCommand, destination_options
+from ..options.listen import (
+    Listening,
+    connection_with,
+    listen_options,
+    listening_from,
+    options_with,
+    vance_from,
+)
+from ..options.object import case_from, object_options, settings_from
+from ..reporting import Show, report
 
 if TYPE_CHECKING:
-    from ..sink.sink import Sink
-    from ..vance import VanceSettings
+    from ...sink.sink import Sink
+    from ..config.vance import VanceSettings
 
 __all__ = ["sink"]
 
@@ -177,7 +178,7 @@ def sink(ctx: click.Context, /, **values: Any) -> None:
         objects_at_once=values["objects"],
     )
     if values["debug"]:
-        from .debug import start_debug_log
+        from ..debug_log import start_debug_log
 
         start_debug_log()
     _run(sink_options, _options(values, connection, ctx.obj), listening, values)
@@ -238,9 +239,9 @@ def _run(
     listening: Listening | None,
     values: dict[str, Any],
 ) -> None:
-    from ..sink.sink import Sink
-    from ..sink.spool import Spool
-    from .signals import on_signals
+    from ...sink.sink import Sink
+    from ...sink.spool import Spool
+    from ..signals import on_signals
 
     quiet = values["quiet"]
     fill = _from_lines(values["max_record"]) if listening is None else _from_http(listening, quiet)
@@ -265,8 +266,8 @@ def _run(
 
 def _from_lines(max_record_bytes: int) -> Callable[[Sink], None]:
     """Standard input, taken at once, before anybody asks for credentials."""
-    from ..sink.lines import store_lines
-    from ..sources.open import take_standard_input
+    from ...sink.lines import store_lines
+    from ...sources.open import take_standard_input
 
     source = take_standard_input()
     return lambda running: store_lines(source, running, max_record_bytes)
@@ -274,7 +275,7 @@ def _from_lines(max_record_bytes: int) -> Callable[[Sink], None]:
 
 def _from_http(listening: Listening, quiet: bool) -> Callable[[Sink], None]:
     """The address, taken at once: that it is in use is said before anything is uploaded."""
-    from ..receiver.server import bind, serve
+    from ...receiver.server import bind, serve
 
     bound = bind(listening.address)
 

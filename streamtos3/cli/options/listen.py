@@ -12,13 +12,13 @@ from typing import Any
 
 import click
 
-from ..errors import UsageError
-from ..model.options import Connection
-from ..receiver.batcher import IntakeLimits
-from ..receiver.server import Address, TlsFiles, check_exposure, parse_address, read_token
-from ..vance import VanceSettings, names_a_bucket, read_vance
-from .options import connection_from, option, size, together
-from .talk import say
+from ...errors import UsageError
+from ...model.options import Connection
+from ...receiver.batcher import IntakeLimits
+from ...receiver.server import Address, TlsFiles, check_exposure, parse_address, read_token
+from ..config.vance import VanceSettings, names_a_bucket, read_vance
+from ..console import say
+from .common import connection_from, option, size, together
 
 __all__ = [
     "Listening",

@@ -18,7 +18,7 @@ from ..model.options import Options
 from ..results import Receipt
 from ..runtime.files import os_reason
 from ..units import format_duration, format_size
-from .talk import escaped
+from .console import escaped
 
 __all__ = ["AcquisitionLog"]
 

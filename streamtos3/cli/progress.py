@@ -11,8 +11,8 @@ import time
 from collections.abc import Callable
 from typing import Any, Protocol, TextIO
 
-from .model.events import Event, PartStored, RangeRead, ReadStarted, Retrying, Started
-from .units import format_duration, format_size
+from ..model.events import Event, PartStored, RangeRead, ReadStarted, Retrying, Started
+from ..units import format_duration, format_size
 
 __all__ = ["BarProgress", "LineProgress", "Progress", "SilentProgress"]
 

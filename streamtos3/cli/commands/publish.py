@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..errors import ReportError, UsageError
-from ..model.events import Event
-from ..model.options import Options
-from ..sources.compressed import COMPRESSION_SUFFIXES, check_codec
-from ..units import format_duration, format_size
-from .destinations import DestinationCommand, destination_options, publication_place_from
-from .interrupts import Interrupts
-from .objects import object_options, settings_from
-from .options import (
+from ...errors import ReportError, UsageError
+from ...model.events import Event
+from ...model.options import Options
+from ...sources.compressed import COMPRESSION_SUFFIXES, check_codec
+from ...units import format_duration, format_size
+from ..console import redacted, say
+from ..interrupts import Interrupts
+from ..options.addresses import publication_place_from
+from ..options.common import (
     Choice,
     Text,
     connection_from,
@@ -28,15 +28,16 @@ from .options import (
     talk_options,
     together,
 )
-from .report import Show, print_document
-from .signals import on_signals
-from .talk import redacted, say
+from ..options.destination import DestinationCommand, destination_options
+from ..options.object import object_options, settings_from
+from ..reporting import Show, print_document
+from ..signals import on_signals
 
 if TYPE_CHECKING:
-    from ..publish.publication import Publication
-    from ..publish.selection import Selection
-    from ..publish.specification import Specification
-    from ..runtime.cancel import Latch
+    from ...publish.publication import Publication
+    from ...publish.selection import Selection
+    from ...publish.specification import Specification
+    from ...runtime.cancel import Latch
 
 __all__ = ["publish"]
 
@@ -114,13 +115,13 @@ def publish(ctx: click.Context, /, **values: Any) -> None:
         check_codec(codec)
     options = _options(values, ctx.obj)
     if values["debug"]:
-        from .debug import start_debug_log
+        from ..debug_log import start_debug_log
 
         start_debug_log()
     if not options.connection.verify_tls:
         say("warning: --no-verify-ssl: anybody on the way can read and change what is sent")
-    from ..publish.selection import select_archive, select_files
-    from ..publish.tree import walk
+    from ...publish.selection import select_archive, select_files
+    from ...publish.tree import walk
 
     tree = walk(place.directory, follow_links=values["follow"])
     where = place.bucket, place.key
@@ -152,7 +153,7 @@ def _options(values: dict[str, Any], argv: list[str] | None) -> Options:
 
 def _publish(selection: Selection, options: Options, values: dict[str, Any]) -> None:
     """Publish, and print the specification, whatever became of it."""
-    from ..runtime.cancel import Latch
+    from ...runtime.cancel import Latch
 
     with Latch() as latch:
         _run(selection, options, values, latch)
@@ -162,8 +163,8 @@ def _run(selection: Selection, options: Options, values: dict[str, Any], latch: 
     show = Show(values, "published")
     interrupts = Interrupts(latch, show, finish=False)
     with on_signals(interrupts), closing(interrupts):
-        from ..publish.publication import Publication
-        from ..runtime.host import raise_limit
+        from ...publish.publication import Publication
+        from ...runtime.host import raise_limit
 
         raise_limit()  # a file, a latch and connections for each of --files
 

@@ -7,12 +7,13 @@ from typing import Any
 
 import click
 
-from ..errors import UsageError
-from .destinations import DestinationCommand, destination_from, destination_options
-from .objects import object_options
-from .options import duration, option, statuses, upload_options
-from .talk import redacted
-from .uploading import store_stream
+from ...errors import UsageError
+from ..console import redacted
+from ..options.addresses import destination_from
+from ..options.common import duration, option, statuses, upload_options
+from ..options.destination import DestinationCommand, destination_options
+from ..options.object import object_options
+from ._upload import store_stream
 
 __all__ = ["run"]
 
@@ -82,8 +83,8 @@ def run(ctx: click.Context, /, **values: Any) -> None:
         raise UsageError(f"{others[0]!r} is no destination", hint=_USAGE)
     if signal.getsignal(signal.SIGCHLD) is signal.SIG_IGN:  # inherited; it hides exit statuses
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    from ..sources.command import CommandSource
-    from ..sources.open import detach_standard_input
+    from ...sources.command import CommandSource
+    from ...sources.open import detach_standard_input
 
     store_stream(
         lambda: CommandSource(

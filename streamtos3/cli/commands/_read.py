@@ -6,12 +6,12 @@ from typing import Any
 
 import click
 
-from ..model.object_settings import ObjectSettings
-from ..model.options import Options
-from ..model.parts import DEFAULT_CHUNK_BYTES
-from ..results import Receipt
-from .destinations import destination_options
-from .options import (
+from ...model.object_settings import ObjectSettings
+from ...model.options import Options
+from ...model.parts import DEFAULT_CHUNK_BYTES
+from ...results import Receipt
+from ..console import say
+from ..options.common import (
     connection_from,
     connection_options,
     option,
@@ -21,7 +21,7 @@ from .options import (
     talk_options,
     together,
 )
-from .talk import say
+from ..options.destination import destination_options
 
 __all__ = ["reading_options", "reading_options_from", "receipt_from"]
 
@@ -78,7 +78,7 @@ def _customer_key(values: dict[str, Any]) -> bytes | None:
     path = values["sse_c_key_file"]
     if path is None:
         return None
-    from .objects import read_customer_key
+    from ..options.object import read_customer_key
 
     return read_customer_key(path, values["insecure_keyfile"])
 
@@ -87,6 +87,6 @@ def receipt_from(path: str | None) -> Receipt | None:
     """The receipt that --receipt names."""
     if path is None:
         return None
-    from ..receipt import read_receipt
+    from ...receipt import read_receipt
 
     return read_receipt(path)

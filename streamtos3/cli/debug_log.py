@@ -18,9 +18,9 @@ from urllib.parse import quote, unquote, urlsplit
 import click
 
 from ..errors import StreamToS3Error
-from ..vance import read_vance
-from .options import DESTINATION_META
-from .talk import escaped, redacted, write_line
+from .config.vance import read_vance
+from .console import escaped, redacted, write_line
+from .options.common import DESTINATION_META
 
 __all__ = ["RedactingLog", "start_debug_log"]
 

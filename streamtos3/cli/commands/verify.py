@@ -7,17 +7,18 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..errors import UnprovedReadError
-from ..results import ReadReport
-from ..units import format_size
-from .destinations import DestinationCommand, address_of
-from .options import option
-from .reading import reading_options, reading_options_from, receipt_from
-from .report import Show, print_receipt
-from .talk import say
+from ...errors import UnprovedReadError
+from ...results import ReadReport
+from ...units import format_size
+from ..console import say
+from ..options.addresses import address_of
+from ..options.common import option
+from ..options.destination import DestinationCommand
+from ..reporting import Show, print_receipt
+from ._read import reading_options, reading_options_from, receipt_from
 
 if TYPE_CHECKING:
-    from ..sources.base import FdSource
+    from ...sources.base import FdSource
 
 __all__ = ["verify"]
 
@@ -44,14 +45,14 @@ def verify(url: str, infile: str | None, **values: Any) -> None:
     receipt = receipt_from(values["receipt"])
     options = reading_options_from(values)
     if values["debug"]:
-        from .debug import start_debug_log
+        from ..debug_log import start_debug_log
 
         start_debug_log()
     source = _open(infile)
-    from ..downloader.verify import verify_object
-    from ..runtime.cancel import Latch
-    from .interrupts import Interrupts
-    from .signals import on_signals
+    from ...downloader.verify import verify_object
+    from ...runtime.cancel import Latch
+    from ..interrupts import Interrupts
+    from ..signals import on_signals
 
     latch = Latch()
     show = Show(values, "read")
@@ -83,7 +84,7 @@ def verify(url: str, infile: str | None, **values: Any) -> None:
 def _open(infile: str | None) -> FdSource | None:
     if infile is None:
         return None
-    from ..sources.open import open_file, take_standard_input
+    from ...sources.open import open_file, take_standard_input
 
     return take_standard_input() if infile == "-" else open_file(infile)
 

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from ..errors import UsageError
-from ..model.options import Connection, Options, Retries
-from ..units import parse_duration, parse_size
-from .talk import redacted
+from ...errors import UsageError
+from ...model.options import Connection, Options, Retries
+from ...units import parse_duration, parse_size
+from ..console import redacted
 
 __all__ = [
     "DESTINATION_META",

@@ -6,9 +6,9 @@ import sys
 
 import click
 
-from ..errors import Interrupted, ReportError
-from ..runtime.cancel import Latch, Stopped
-from .options import option, size
+from ...errors import Interrupted, ReportError
+from ...runtime.cancel import Latch, Stopped
+from ..options.common import option, size
 
 __all__ = ["etag"]
 
@@ -25,9 +25,9 @@ def etag(infile: str, chunksize: int) -> None:
     number. The parts are those of `put` with the same -c: larger where a file has more than
     10,000 of them, growing after 2,500 where the length of the stream is unknown.
     """
-    from ..downloader.local_etag import etag_as_stored
-    from ..sources.open import open_file, take_standard_input
-    from .signals import on_signals
+    from ...downloader.local_etag import etag_as_stored
+    from ...sources.open import open_file, take_standard_input
+    from ..signals import on_signals
 
     source = take_standard_input() if infile == "-" else open_file(infile)
     with Latch() as latch, on_signals(lambda signum: latch.fail(Interrupted(signum))):

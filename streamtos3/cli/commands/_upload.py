@@ -11,19 +11,19 @@ from contextlib import closing, suppress
 from dataclasses import replace
 from typing import Any
 
-from ..errors import ReportError, StreamToS3Error, UnprovedError, UsageError
-from ..model.names import check_destination_name
-from ..model.options import Options
-from ..results import Receipt
-from ..sources.base import Source
-from ..sources.tee import TeeSource
-from ..units import format_size
-from .acquisition import AcquisitionLog
-from .destinations import Place
-from .objects import case_from, settings_from
-from .options import upload_options_from
-from .report import Show, print_receipt, report
-from .talk import say
+from ...errors import ReportError, StreamToS3Error, UnprovedError, UsageError
+from ...model.names import check_destination_name
+from ...model.options import Options
+from ...results import Receipt
+from ...sources.base import Source
+from ...sources.tee import TeeSource
+from ...units import format_size
+from ..acquisition_log import AcquisitionLog
+from ..console import say
+from ..options.addresses import Place
+from ..options.common import upload_options_from
+from ..options.object import case_from, settings_from
+from ..reporting import Show, print_receipt, report
 
 __all__ = ["store_stream"]
 
@@ -46,7 +46,7 @@ def store_stream(
         case=case_from(values),
     )
     if values["debug"]:
-        from .debug import start_debug_log
+        from ..debug_log import start_debug_log
 
         start_debug_log()
     _check(options, place, values)
@@ -68,15 +68,15 @@ def _upload_and_report(
     values: dict[str, Any],
     log: AcquisitionLog | None,
 ) -> None:
-    from ..runtime.cancel import Latch
-    from .interrupts import Interrupts
-    from .signals import on_signals
+    from ...runtime.cancel import Latch
+    from ..interrupts import Interrupts
+    from ..signals import on_signals
 
     latch = Latch()
     show = Show(values)
     interrupts = Interrupts(latch, show, finish=values["on_interrupt"] == "finish")
     with on_signals(interrupts), closing(interrupts):
-        from ..uploader.upload import upload
+        from ...uploader.upload import upload
 
         source = interrupts.source = open_source()
         tee = TeeSource(source, 1) if values["tee"] else None
@@ -111,8 +111,8 @@ def _upload_and_report(
 
 def _store_receipt(receipt: Receipt, options: Options) -> None:
     """Store the receipt beside the object. ReportError when that fails, and says why."""
-    from ..receipt import receipt_json
-    from ..uploader.upload import upload
+    from ...receipt import receipt_json
+    from ...uploader.upload import upload
 
     text = receipt_json(receipt, indent=2) + "\n"
     settings = replace(options.settings, content_type="application/json", content_encoding=None)
@@ -147,7 +147,7 @@ def _check(options: Options, place: Place, values: dict[str, Any]) -> None:
     if values["receipt_object"]:
         check_destination_name(place.bucket, place.key + _RECEIPT_SUFFIX)
     if values["receipt"]:
-        from ..receipt import check_receipt_path
+        from ...receipt import check_receipt_path
 
         check_receipt_path(values["receipt"])
     if not options.connection.verify_tls:

@@ -6,12 +6,13 @@ from typing import Any
 
 import click
 
-from ..errors import UsageError
-from .destinations import DestinationCommand, destination_from, destination_options
-from .objects import object_options
-from .options import upload_options
-from .talk import is_terminal
-from .uploading import store_stream
+from ...errors import UsageError
+from ..console import is_terminal
+from ..options.addresses import destination_from
+from ..options.common import upload_options
+from ..options.destination import DestinationCommand, destination_options
+from ..options.object import object_options
+from ._upload import store_stream
 
 __all__ = ["put"]
 
@@ -41,7 +42,7 @@ def put(ctx: click.Context, /, **values: Any) -> None:
             "standard input is a terminal",
             hint="pipe something in, name a file, or say - to type the object",
         )
-    from ..sources.open import open_file, take_standard_input
+    from ...sources.open import open_file, take_standard_input
 
     infile = inputs[0] if inputs else "-"
     store_stream(

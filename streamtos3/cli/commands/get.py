@@ -12,25 +12,20 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..errors import (
-    ExistsError,
-    OutputClosedError,
-    OutputError,
-    UnprovedReadError,
-    UsageError,
-)
-from ..model.options import ByteRange
-from ..results import ReadReport
-from ..runtime.files import os_reason
-from ..units import format_duration, format_size
-from .destinations import DestinationCommand, address_of
-from .options import option
-from .reading import reading_options, reading_options_from, receipt_from
-from .report import Show, print_receipt
-from .talk import is_terminal, say
+from ...errors import ExistsError, OutputClosedError, OutputError, UnprovedReadError, UsageError
+from ...model.options import ByteRange
+from ...results import ReadReport
+from ...runtime.files import os_reason
+from ...units import format_duration, format_size
+from ..console import is_terminal, say
+from ..options.addresses import address_of
+from ..options.common import option
+from ..options.destination import DestinationCommand
+from ..reporting import Show, print_receipt
+from ._read import reading_options, reading_options_from, receipt_from
 
 if TYPE_CHECKING:
-    from ..runtime.files import NewFile
+    from ...runtime.files import NewFile
 
 __all__ = ["get"]
 
@@ -84,7 +79,7 @@ def get(url: str, outfile: str | None, **values: Any) -> None:
         "options": options,
     }
     if values["debug"]:
-        from .debug import start_debug_log
+        from ..debug_log import start_debug_log
 
         start_debug_log()
     if to_standard_output:
@@ -112,10 +107,10 @@ def _download(
     bucket: str, key: str, fd: int, wanted: dict[str, Any], values: dict[str, Any]
 ) -> ReadReport:
     """Read to a descriptor, showing progress. A reader who has gone ends the program quietly."""
-    from ..downloader.download import download
-    from ..runtime.cancel import Latch
-    from .interrupts import Interrupts
-    from .signals import on_signals
+    from ...downloader.download import download
+    from ...runtime.cancel import Latch
+    from ..interrupts import Interrupts
+    from ..signals import on_signals
 
     latch = Latch()
     show = Show(values, "read")
@@ -184,7 +179,7 @@ def _to_device(
 @contextmanager
 def _new_file(path: str) -> Iterator[NewFile]:
     """A file in the making; what the file system refuses gets its meaning here."""
-    from ..runtime.files import NewFile
+    from ...runtime.files import NewFile
 
     try:
         with NewFile(path) as file:

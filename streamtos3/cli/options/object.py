@@ -10,11 +10,11 @@ from typing import Any
 
 import click
 
-from ..errors import CredentialsError, UsageError
-from ..integrity.checksums import CHECKSUMS
-from ..model.object_settings import ObjectSettings, guess_content_type
-from ..runtime.files import os_reason
-from .options import Choice, Text, option, pairs, together
+from ...errors import CredentialsError, UsageError
+from ...integrity.checksums import CHECKSUMS
+from ...model.object_settings import ObjectSettings, guess_content_type
+from ...runtime.files import os_reason
+from .common import Choice, Text, option, pairs, together
 
 __all__ = ["case_from", "object_options", "read_customer_key", "settings_from"]
 

@@ -11,11 +11,11 @@ import click
 
 from ..errors import ReportError
 from ..model.events import Event, Resuming, Retrying, Started, UploadCreated, Warned
-from ..progress import BarProgress, LineProgress, Progress, SilentProgress
 from ..results import ReadReport, Receipt
 from ..runtime.files import os_reason
 from ..units import format_duration, format_size
-from .talk import is_terminal, line, say
+from .console import is_terminal, line, say
+from .progress import BarProgress, LineProgress, Progress, SilentProgress
 
 __all__ = ["Show", "print_document", "print_receipt", "report"]
 

@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..errors import AbsentError, ReportError, StoreError, UsageError
-from ..units import format_duration, format_size
-from .destinations import DestinationCommand, destination_options, prefix_of
-from .options import (
+from ...errors import AbsentError, ReportError, StoreError, UsageError
+from ...units import format_duration, format_size
+from ..console import escaped, is_terminal, say, write_line
+from ..options.addresses import prefix_of
+from ..options.common import (
     connection_from,
     connection_options,
     duration,
@@ -26,12 +27,12 @@ from .options import (
     retries_from,
     retry_options,
 )
-from .talk import escaped, is_terminal, say, write_line
+from ..options.destination import DestinationCommand, destination_options
 
 if TYPE_CHECKING:
-    from ..runtime.retry import Retrier
-    from ..s3.bucket import Store
-    from ..uploader.leftovers import Listing, UnfinishedUpload
+    from ...runtime.retry import Retrier
+    from ...s3.bucket import Store
+    from ...uploader.leftovers import Listing, UnfinishedUpload
 
 __all__ = ["uploads"]
 
@@ -143,7 +144,7 @@ class _Place:
         return f"s3://{self.bucket}/{self.prefix}"
 
     def measured(self, found: Sequence[UnfinishedUpload]) -> list[UnfinishedUpload]:
-        from ..uploader.leftovers import measured
+        from ...uploader.leftovers import measured
 
         return measured(self.store, self.retrier, found)
 
@@ -153,15 +154,15 @@ def _opened(values: dict[str, Any]) -> Iterator[_Place]:
     """Connect, list, and say what is odd about the connection and the clocks."""
     bucket, prefix = prefix_of(values["place"])
     if values["debug"]:
-        from .debug import start_debug_log
+        from ..debug_log import start_debug_log
 
         start_debug_log()
     if values["no_verify_ssl"]:
         say("warning: --no-verify-ssl: anybody on the way can read and change what is sent")
-    from ..runtime.cancel import Latch
-    from ..runtime.retry import Retrier
-    from ..s3.bucket import Store
-    from ..uploader.leftovers import list_unfinished
+    from ...runtime.cancel import Latch
+    from ...runtime.retry import Retrier
+    from ...s3.bucket import Store
+    from ...uploader.leftovers import list_unfinished
 
     quietly: Callable[[str], None] = (lambda _: None) if values["quiet"] else say
     retries = retries_from(values)
@@ -208,7 +209,7 @@ def _chosen(place: _Place, upload_id: str | None, older_than_s: float) -> list[U
 
 def _abort_all(place: _Place, chosen: Sequence[UnfinishedUpload]) -> int:
     """Abort, say what happened to each, and return the worst exit status."""
-    from ..uploader.leftovers import abort_each
+    from ...uploader.leftovers import abort_each
 
     worst = 0
     gone: list[UnfinishedUpload] = []

@@ -1,0 +1,1 @@
+"""Configuration files: destinations by name, and the reference sink's own format."""

@@ -1,0 +1,100 @@
+"""Key templates: what `{date}`, `{hostname}` and the like stand for, and how they are filled in."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import socket
+import string
+import uuid
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timezone
+
+from ...errors import UsageError
+from .common import pairs
+
+__all__ = ["expand_template", "own_values", "template_values", "time_values"]
+
+
+def expand_template(
+    template: str, values: Mapping[str, str], environment: Mapping[str, str]
+) -> str:
+    """`template` with `{name}` filled in from `values` and `{env:NAME}` from `environment`.
+
+    `{{` and `}}` stand for braces. UsageError for a name that is not known, a variable that is
+    not set, and a brace that is not closed.
+    """
+    expanded = []
+    try:
+        for literal, name, spec, conversion in string.Formatter().parse(template):
+            expanded.append(literal)
+            if name is not None:
+                expanded.append(_value(name, spec or "", conversion, values, environment))
+    except ValueError as error:
+        raise UsageError(
+            f"the key {template!r} is no template: {error}",
+            hint="write {{ and }} for braces, or use --no-template",
+        ) from error
+    return "".join(expanded)
+
+
+def _value(
+    name: str,
+    spec: str,
+    conversion: str | None,
+    values: Mapping[str, str],
+    environment: Mapping[str, str],
+) -> str:
+    if name == "env" and spec and not conversion:
+        if spec not in environment:
+            raise UsageError(f"the key asks for the environment variable {spec}, which is not set")
+        return environment[spec]
+    if name not in values or spec or conversion:
+        known = ", ".join(f"{{{each}}}" for each in (*values, "env:NAME"))
+        raise UsageError(
+            f"the key asks for {{{name}{':' if spec else ''}{spec}}}, which is not known",
+            hint=f"known are {known}; write {{{{ for a brace, or use --no-template",
+        )
+    return values[name]
+
+
+def template_values() -> dict[str, str]:
+    """What a template's names stand for, now and here."""
+    return {
+        **time_values(datetime.now(timezone.utc)),
+        "hostname": socket.gethostname(),
+        "user": _user(),
+        "uuid": str(uuid.uuid4()),
+    }
+
+
+def time_values(now: datetime) -> dict[str, str]:
+    """What `{date}`, `{time}`, `{year}`, `{month}`, `{day}` and `{hour}` stand for, in UTC."""
+    utc = now.astimezone(timezone.utc)
+    formats = {
+        "date": "%Y%m%d",
+        "time": "%H%M%S",
+        "year": "%Y",
+        "month": "%m",
+        "day": "%d",
+        "hour": "%H",
+    }
+    return {name: utc.strftime(form) for name, form in formats.items()}
+
+
+def own_values(words: Sequence[str]) -> dict[str, str]:
+    """What --var gives; no name of ours may come to mean something else."""
+    own = pairs("--var", words)
+    for name in own:
+        if not name.isidentifier():
+            raise UsageError(f"--var {name!r} is no name: letters, digits and underscores")
+        if name in template_values() or name == "env":
+            raise UsageError(f"--var {name} would hide what {{{name}}} stands for already")
+    return own
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container whose user has no name
+        return str(os.getuid())
