@@ -14,7 +14,7 @@ import botocore.loaders
 import botocore.session
 import pytest
 
-from streamtos3.s3.awsdata import read_quickly
+from streamtos3.s3.botocore_tuning import read_quickly
 
 
 @pytest.fixture(autouse=True)

@@ -23,7 +23,7 @@ import streamtos3
 from streamtos3 import errors
 from streamtos3.cli import program
 from streamtos3.model.parts import plan_parts
-from streamtos3.publish.specification import Published, Specification
+from streamtos3.publish.manifest import Published, Specification
 from streamtos3.results import CommandReport, Proof, Receipt, StoredPart
 from streamtos3.units import MIB, format_size
 from tests.seaweed import SeaweedFS

@@ -16,8 +16,8 @@ from streamtos3.errors import StreamToS3Error
 from streamtos3.model.options import Retries
 from streamtos3.model.parts import Limits
 from streamtos3.s3 import clients
+from streamtos3.s3.botocore_tuning import Authorities, share_authorities
 from streamtos3.s3.clients import Clients
-from streamtos3.s3.trust import Authorities, share_authorities
 from tests.fake_s3 import Quirks
 from tests.support import payload
 from tests.tls import fake_over_tls, new_certificate

@@ -25,7 +25,7 @@ from streamtos3.model.options import Connection, Retries
 from streamtos3.runtime.cancel import Latch
 from streamtos3.runtime.retry import Retrier
 from streamtos3.s3.bucket import Store
-from streamtos3.uploader.leftovers import (
+from streamtos3.uploader.unfinished import (
     Listing,
     UnfinishedUpload,
     abort_each,

@@ -25,7 +25,6 @@ from ..runtime.retry import Retrier
 from ..runtime.workers import Crew
 from ..s3.bucket import Store
 from ..s3.clients import Clients
-from ..s3.readstore import ReadStore
 from ..s3.responses import ObjectInfo
 from ..units import format_size
 from .output import Writer, as_writer
@@ -71,7 +70,7 @@ def download(
     with latch or Latch() as own_latch:
         writer = as_writer(output)
         try:
-            store = ReadStore(
+            store = Store(
                 bucket,
                 options.connection,
                 settings=options.settings,
@@ -89,7 +88,7 @@ class _Download:
 
     def __init__(
         self,
-        store: ReadStore,
+        store: Store,
         key: str,
         writer: Writer,
         options: Options,

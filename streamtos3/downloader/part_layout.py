@@ -15,7 +15,7 @@ from ..integrity.etag import is_md5, parts_in
 from ..model.parts import Limits, PartPlan
 from ..runtime.retry import Retrier
 from ..runtime.workers import Crew
-from ..s3.readstore import ReadStore
+from ..s3.bucket import Store
 from ..s3.responses import ObjectInfo
 
 __all__ = ["AskPart", "asking", "find_layout", "is_wrong"]
@@ -63,9 +63,7 @@ def is_wrong(sizes: Sequence[int], info: ObjectInfo, ask: AskPart) -> bool:
     return exact is not None and exact != tuple(sizes)
 
 
-def asking(
-    store: ReadStore, crew: Crew, retrier: Retrier, key: str, version_id: str | None
-) -> AskPart:
+def asking(store: Store, crew: Crew, retrier: Retrier, key: str, version_id: str | None) -> AskPart:
     """How a server is asked for the sizes of an object's parts, several at a time."""
 
     def ask(number: int) -> tuple[int, int] | None:

@@ -19,7 +19,7 @@ from ..runtime.cancel import Latch
 from ..runtime.retry import Retrier
 from ..runtime.workers import Crew, Task
 from ..s3.bodies import Landing
-from ..s3.readstore import ReadStore
+from ..s3.bucket import Store
 from ..s3.responses import ObjectInfo
 from .output import Writer
 from .proofs import Evidence, Piece
@@ -33,7 +33,7 @@ _SETTLE_S = 2.0
 class Target:
     """The one object that all requests are pinned to, by version (where known) and ETag."""
 
-    store: ReadStore
+    store: Store
     key: str
     version_id: str | None
     info: ObjectInfo

@@ -23,8 +23,8 @@ from ..results import ReadReport, Receipt
 from ..runtime.cancel import Latch
 from ..runtime.retry import Retrier
 from ..runtime.workers import Crew
+from ..s3.bucket import Store
 from ..s3.clients import Clients
-from ..s3.readstore import ReadStore
 from ..s3.responses import ObjectInfo
 from ..sources.base import Source
 from ..sources.open import as_source
@@ -91,7 +91,7 @@ class _Verification:
         latch: Latch,
         emit: Callable[[Event], None],
     ) -> None:
-        self._store = ReadStore(
+        self._store = Store(
             bucket,
             options.connection,
             settings=options.settings,

@@ -15,7 +15,7 @@ from ..s3.bucket import Store
 from ..s3.clients import Clients
 from ..uploader.preflight import check_destination
 from ..uploader.upload import upload
-from .specification import Specification, names_same_objects, specification_json
+from .manifest import Specification, names_same_objects, specification_json
 
 __all__ = ["Manifest"]
 

@@ -31,10 +31,9 @@ from ..s3.bucket import Store
 from ..s3.clients import Clients
 from ..sources.base import Source
 from ..uploader.upload import upload
-from .ledger import Ledger, entry_of, entry_of_found
+from .manifest import Ledger, Specification, entry_of, entry_of_found, specification_json
 from .manifest_object import Manifest
 from .selection import Item, Selection
-from .specification import Specification, specification_json
 from .tree import Unread
 
 __all__ = ["Publication"]

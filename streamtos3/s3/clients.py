@@ -108,8 +108,7 @@ class Clients:
         import botocore.handlers
         import botocore.session
 
-        from .awsdata import read_quickly
-        from .trust import share_authorities
+        from .botocore_tuning import read_quickly, share_authorities
 
         how = self._connection
         connect_s, answer_s = _TIMEOUTS_S[patience]

@@ -26,7 +26,7 @@ from ..runtime.retry import Retrier
 from ..s3.bodies import PartBody
 from ..s3.bucket import Store
 from ..s3.responses import Answer, ObjectInfo
-from .inspection import Inspection, NotOurs, contradicts
+from .confirm import Inspection, NotOurs, contradicts
 
 __all__ = ["Commit", "Committed"]
 

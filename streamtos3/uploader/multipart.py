@@ -23,7 +23,7 @@ from ..runtime.retry import Retrier
 from ..s3.bodies import PartBody
 from ..s3.bucket import Store
 from ..s3.responses import Answer
-from .resume import Leftover
+from .unfinished import Leftover
 
 __all__ = ["MultipartUpload", "abort_until_gone"]
 

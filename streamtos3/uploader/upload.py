@@ -46,11 +46,11 @@ from ..sources.base import Reporting, Source
 from ..sources.open import as_source
 from .cleanup import HURRIED_SETTLE_S, Undo
 from .commit import Commit, Committed
+from .confirm import check_verdict, chosen_proof
 from .multipart import MultipartUpload
 from .part_reader import Part, Reader
 from .preflight import check_destination
-from .resume import Leftover, find_leftover
-from .verdict import check_verdict, chosen_proof
+from .unfinished import Leftover, find_leftover
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client

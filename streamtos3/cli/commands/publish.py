@@ -34,9 +34,9 @@ from ..reporting import Show, print_document
 from ..signals import on_signals
 
 if TYPE_CHECKING:
+    from ...publish.manifest import Specification
     from ...publish.publication import Publication
     from ...publish.selection import Selection
-    from ...publish.specification import Specification
     from ...runtime.cancel import Latch
 
 __all__ = ["publish"]

@@ -32,7 +32,7 @@ from ..options.destination import DestinationCommand, destination_options
 if TYPE_CHECKING:
     from ...runtime.retry import Retrier
     from ...s3.bucket import Store
-    from ...uploader.leftovers import Listing, UnfinishedUpload
+    from ...uploader.unfinished import Listing, UnfinishedUpload
 
 __all__ = ["uploads"]
 
@@ -144,7 +144,7 @@ class _Place:
         return f"s3://{self.bucket}/{self.prefix}"
 
     def measured(self, found: Sequence[UnfinishedUpload]) -> list[UnfinishedUpload]:
-        from ...uploader.leftovers import measured
+        from ...uploader.unfinished import measured
 
         return measured(self.store, self.retrier, found)
 
@@ -162,7 +162,7 @@ def _opened(values: dict[str, Any]) -> Iterator[_Place]:
     from ...runtime.cancel import Latch
     from ...runtime.retry import Retrier
     from ...s3.bucket import Store
-    from ...uploader.leftovers import list_unfinished
+    from ...uploader.unfinished import list_unfinished
 
     quietly: Callable[[str], None] = (lambda _: None) if values["quiet"] else say
     retries = retries_from(values)
@@ -209,7 +209,7 @@ def _chosen(place: _Place, upload_id: str | None, older_than_s: float) -> list[U
 
 def _abort_all(place: _Place, chosen: Sequence[UnfinishedUpload]) -> int:
     """Abort, say what happened to each, and return the worst exit status."""
-    from ...uploader.leftovers import abort_each
+    from ...uploader.unfinished import abort_each
 
     worst = 0
     gone: list[UnfinishedUpload] = []

@@ -1,7 +1,7 @@
-"""What was left behind: the unfinished uploads below a prefix, what they hold, and their end.
+"""Unfinished uploads: found, resumed, listed and aborted.
 
-Ages are by the service's clock, which dated the uploads too: a machine whose own clock is wrong
-must not take a running upload for an old one. Prints nothing and asks nobody.
+The server is the journal: what an earlier run left is an unfinished upload of the same key, whose
+listed parts say how the stream was cut. Nothing is kept on the local disk.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 
 from ..errors import AbsentError, RefusedError, RetriesUsedUpError, StoreError
+from ..model.parts import ListedPart
 from ..runtime.cancel import Latch, Stopped
 from ..runtime.retry import Retrier
 from ..runtime.workers import Crew
@@ -19,7 +20,15 @@ from ..s3.bucket import Store
 from ..s3.responses import ListedUpload
 from .multipart import abort_until_gone
 
-__all__ = ["Listing", "UnfinishedUpload", "abort_each", "list_unfinished", "measured"]
+__all__ = [
+    "Leftover",
+    "Listing",
+    "UnfinishedUpload",
+    "abort_each",
+    "find_leftover",
+    "list_unfinished",
+    "measured",
+]
 
 _JOBS = 8
 # The service's dates have a resolution of one second, that of the upload and that of now.
@@ -154,3 +163,45 @@ def abort_each(
 
 def _abort(store: Store, retrier: Retrier, what: str, upload: UnfinishedUpload) -> None:
     retrier.call(what, lambda: abort_until_gone(store, upload.key, upload.upload_id))
+
+
+@dataclass(frozen=True)
+class Leftover:
+    """An unfinished upload and the parts it holds, by number.
+
+    Some servers list a part twice after it was sent again with other bytes (SeaweedFS); either
+    may be completed with, by naming its ETag.
+    """
+
+    upload_id: str
+    initiated: datetime
+    parts: tuple[ListedPart, ...]
+
+    @property
+    def size_bytes(self) -> int:
+        """What the parts hold together."""
+        return sum({part.number: part.size_bytes for part in self.parts}.values())
+
+    def holds(self, number: int, size_bytes: int, md5_hex: str) -> bool:
+        """Whether this very part is there already."""
+        return any(
+            (part.number, part.size_bytes, part.etag) == (number, size_bytes, md5_hex)
+            for part in self.parts
+        )
+
+
+def find_leftover(store: Store, retrier: Retrier, key: str, check_for_s: float) -> Leftover | None:
+    """The newest unfinished upload of `key` with its parts; None where there is none."""
+
+    def find() -> Leftover | None:
+        uploads = [each for each in store.list_uploads(key) if each.key == key]
+        for upload in sorted(uploads, key=lambda each: each.initiated, reverse=True):
+            try:
+                parts = tuple(store.list_parts(key, upload.upload_id))
+            except AbsentError:  # aborted by someone else a moment ago
+                continue
+            return Leftover(upload.upload_id, upload.initiated, parts)
+        return None
+
+    what = f"find the unfinished upload of s3://{store.bucket}/{key}"
+    return retrier.call(what, find, check_for_s=check_for_s).value

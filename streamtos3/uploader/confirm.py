@@ -1,7 +1,7 @@
-"""Looking at the object under a key: is it there, is it ours, is it what was read?
+"""Whether the object is there, ours, and proved to be what was read.
 
-The commit asks this after an answer that was lost, and after one that said success. It decides
-nothing about requests; it only knows how far an answer to a look can be believed.
+The commit asks this after an answer that was lost, and after one that said success. Nothing here
+decides about requests; it knows how far the answer to a HEAD can be believed.
 """
 
 from __future__ import annotations
@@ -9,14 +9,25 @@ from __future__ import annotations
 from collections.abc import Callable
 from enum import Enum
 
-from ..errors import AbsentError, IntegrityError, RefusedError, StreamToS3Error, TransientError
-from ..integrity.etag import Expected
+from ..errors import (
+    AbsentError,
+    IntegrityError,
+    RefusedError,
+    StreamToS3Error,
+    TransientError,
+    UnprovedError,
+)
+from ..integrity.checksums import CHECKSUMS, FREE_CHECKSUM
+from ..integrity.etag import Expected, judge_checksum
+from ..model.options import Options
+from ..results import Receipt
 from ..runtime.cancel import Stopped
 from ..runtime.retry import Retrier
 from ..s3.bucket import Store
 from ..s3.responses import ObjectInfo
+from .commit import Committed
 
-__all__ = ["Inspection", "NotOurs", "contradicts"]
+__all__ = ["Inspection", "NotOurs", "check_verdict", "chosen_proof", "contradicts"]
 
 
 class NotOurs(Enum):
@@ -137,3 +148,58 @@ class Inspection:
 def contradicts(info: ObjectInfo, expected: Expected) -> bool:
     """Whether the object's ETag shows that it is not what was read."""
     return info.etag_is_md5 and expected.is_contradicted_by(info.etag or "")
+
+
+def chosen_proof(
+    url: str, options: Options, committed: Committed, expected: Expected
+) -> str | None:
+    """The first proof of those that the user accepts, by name; None where there is none.
+
+    Raises IntegrityError when an additional checksum disproves the object.
+    """
+    mode = options.verify
+    if mode in ("none", "readback"):
+        return None
+    by_checksum = None
+    if expected.checksums:
+        kind = CHECKSUMS[options.checksum or FREE_CHECKSUM]
+        try:
+            by_checksum = judge_checksum(url, kind, expected.checksums, committed.checksums)
+        except IntegrityError as error:
+            error.left_behind = f"{url} is there and is not what was read"
+            raise
+    if mode == "checksum":
+        return by_checksum
+    return committed.proof if mode == "etag" else committed.proof or by_checksum
+
+
+def check_verdict(receipt: Receipt, options: Options, lock_problem: str | None) -> None:
+    """UnprovedError where nothing proves the object, IntegrityError where its lock did not take."""
+    url = f"s3://{receipt.bucket}/{receipt.key}"
+    if lock_problem:
+        locked = IntegrityError(
+            f"the object is stored, but the lock that was asked for cannot be confirmed: "
+            f"{lock_problem}",
+            hint="the bucket needs Object Lock, and you the right to see it: "
+            "s3:GetObjectRetention, s3:GetObjectLegalHold",
+        )
+        locked.left_behind = f"{url} is there"
+        raise locked
+    if receipt.proof.object is None and options.verify != "readback":
+        raise _unproved(url, receipt, options)
+
+
+def _unproved(url: str, receipt: Receipt, options: Options) -> UnprovedError:
+    if options.verify == "none":
+        message, hint = f"{url} is stored, and no proof was asked for", None
+    else:
+        message = (
+            f"{url} is stored, but nothing that this endpoint answers proves it "
+            f"(ETag {receipt.etag_found or 'missing'})"
+        )
+        hint = "--verify readback proves it by reading it back"
+        if options.checksum is None:
+            hint = "--checksum crc32 may prove it here, and --verify readback does"
+    error = UnprovedError(message, hint=hint, receipt=receipt)
+    error.left_behind = f"{url}, unproved"
+    return error

@@ -1,22 +1,37 @@
-"""What became of each item of a publication, noted by many threads, told as one specification."""
+"""What was published: collected while it happens, and told as one document.
+
+The published specification says which object holds which file; it is complete at any moment, so
+that it can be printed however the run ends.
+"""
 
 from __future__ import annotations
 
+import json
 import os
 import threading
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import datetime, timezone
+from typing import Any
 
 from .._version import __version__
 from ..errors import SourceError, leave_behind
 from ..model.events import Event, Warned
 from ..model.options import Options
+from ..receipt import receipt_json
 from ..results import ReadReport, Receipt
 from .selection import Item, Opened, Selection
-from .specification import Published, Specification
 from .tree import Unread
 
-__all__ = ["Ledger", "entry_of", "entry_of_found"]
+__all__ = [
+    "Ledger",
+    "Published",
+    "Specification",
+    "entry_of",
+    "entry_of_found",
+    "names_same_objects",
+    "specification_json",
+]
 
 
 class Ledger:
@@ -138,3 +153,73 @@ def entry_of_found(
         changed=opened.changed,
         already_there=True,
     )
+
+
+_IDENTITY = ("path", "bucket", "key", "size_bytes", "etag", "sha256")
+
+
+@dataclass(frozen=True)
+class Published:
+    """One object: a file's own, or the archive.
+
+    `proof` is what proved it, None where nothing did. `changed`: the file changed while it was
+    read; of an archive, the names of those that did. `already_there`: an earlier run stored it,
+    and this one found it equal.
+    """
+
+    path: str
+    bucket: str
+    key: str
+    region: str | None
+    endpoint: str
+    version_id: str | None
+    size_bytes: int
+    etag: str | None
+    sha256: str
+    proof: str | None
+    changed: bool | tuple[str, ...]
+    already_there: bool
+
+
+@dataclass(frozen=True)
+class Specification:
+    """What was published of `directory`. Documented field by field in README.org.
+
+    `complete` if and only if every file is there, proved, and was not seen to change.
+    """
+
+    directory: str
+    bucket: str
+    key: str
+    template: str | None
+    complete: bool
+    objects: int
+    already_there: int
+    size_bytes: int
+    links_not_followed: int
+    not_published: tuple[Unread, ...]
+    entries: tuple[Published, ...]
+    started_at: datetime
+    ended_at: datetime
+    command_line: tuple[str, ...] | None
+    program: str
+    schema: int = 1
+
+
+def specification_json(specification: Specification) -> str:
+    """The document, with a line break at its end."""
+    return receipt_json(specification, indent=2) + "\n"
+
+
+def names_same_objects(document: bytes, specification: Specification) -> bool:
+    """Whether `document`, stored by an earlier run, says of the same objects the same."""
+    try:
+        entries = json.loads(document)["entries"]
+        found = [{name: each[name] for name in _IDENTITY} for each in entries]
+    except (ValueError, KeyError, TypeError):  # another object under this key
+        return False
+    return found == [_identity(each) for each in specification.entries]
+
+
+def _identity(entry: Published) -> dict[str, Any]:
+    return {name: getattr(entry, name) for name in _IDENTITY}

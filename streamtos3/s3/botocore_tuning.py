@@ -1,0 +1,112 @@
+"""Two places where botocore's own way is slow, replaced from outside, guarded.
+
+One TLS context that reads the certificate authorities once, and a loader of its data files that
+neither lists 400 services nor makes ordered dictionaries. Where botocore is built differently,
+its own way stays.
+"""
+
+from __future__ import annotations
+
+import os
+import ssl
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3.client import S3Client
+import gzip
+import json
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from botocore.session import Session
+
+__all__ = ["Authorities", "read_quickly", "share_authorities"]
+
+
+class Authorities(ssl.SSLContext):
+    """A context that skips a file which it has read, unless the file has changed since."""
+
+    def load_verify_locations(
+        self, cafile: Any = None, capath: Any = None, cadata: Any = None
+    ) -> None:
+        """As ssl.SSLContext does."""
+        read: set[object] = vars(self).setdefault("files_read", set())
+        only_file = cafile is not None and capath is None and cadata is None
+        found = _identity(cafile) if only_file else None
+        if found is None or found not in read:
+            super().load_verify_locations(cafile, capath, cadata)
+            if found is not None:
+                read.add(found)
+
+
+def share_authorities(client: S3Client, shared: ssl.SSLContext | None) -> ssl.SSLContext | None:
+    """Have a new `client` use the context `shared` by an earlier one, or give its own for the next.
+
+    For clients of the same settings. None where botocore's inside is not as expected.
+    """
+    inside: Any = client
+    try:
+        options = inside._endpoint.http_session._manager.connection_pool_kw
+        own: ssl.SSLContext = options["ssl_context"]
+    except (AttributeError, KeyError, TypeError):
+        return shared
+    if own.__class__ is not Authorities.__base__:  # somebody has put another TLS in its place
+        return None
+    if shared is None:
+        own.__class__ = Authorities
+        return own
+    options["ssl_context"] = shared
+    return shared
+
+
+def _identity(path: Any) -> object:
+    """What changes when the file does; None where it cannot be told."""
+    try:
+        found = os.stat(path)
+    except (OSError, TypeError, ValueError):  # reading it will say what is wrong
+        return None
+    return os.fspath(path), found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
+
+
+class _Services(list[str]):
+    """The services with files of one type; each is looked for when it is asked about."""
+
+    def __init__(self, loader: Any, type_name: str) -> None:
+        super().__init__()
+        self._loader = loader
+        self._type_name = type_name
+
+    def __contains__(self, name: object) -> bool:
+        from botocore.exceptions import DataNotFoundError
+
+        try:
+            return bool(self._loader.list_api_versions(name, self._type_name))
+        except DataNotFoundError:
+            return False
+
+
+def read_quickly(session: Session) -> None:
+    """Have a new `session` read its data files by the short way, if it is built as known here."""
+    loader: Any = session.get_component("data_loader")
+    files: Any = getattr(loader, "file_loader", None)
+    own_load_file = getattr(files, "load_file", None)
+    if own_load_file is None or not hasattr(loader, "list_api_versions"):
+        return
+
+    def load_file(path: str) -> Any:
+        found = _load_file(path)
+        return own_load_file(path) if found is None else found
+
+    loader.list_available_services = lambda type_name: _Services(loader, type_name)
+    files.load_file = load_file
+
+
+def _load_file(path: str) -> Any:
+    """What the JSON file at `path`, whose name ends are left out, holds; None where it is not."""
+    for name_end, open_file in ((".json", open), (".json.gz", gzip.open)):
+        try:
+            with open_file(path + name_end, "rb") as file:
+                return json.loads(file.read().decode())
+        except OSError:
+            continue
+    return None
