@@ -23,7 +23,7 @@ from streamtos3.cli.progress import BarProgress
 from streamtos3.errors import CredentialsError
 from streamtos3.model.events import Started
 from streamtos3.model.options import Connection, Credentials, Options
-from streamtos3.s3.bucket import Store
+from streamtos3.s3.bucket import Bucket
 from streamtos3.s3.clients import Clients
 from streamtos3.s3.credentials import read_keyfile
 from tests.fake_s3 import FakeS3, Quirks
@@ -323,7 +323,7 @@ def test_secrets_show_in_no_repr() -> None:
         connection,
         Options(connection=connection),
         Clients(connection, 1),
-        Store("bkt", connection),
+        Bucket("bkt", connection),
     ):
         assert SECRET not in repr(value)
         assert TOKEN not in repr(value)

@@ -8,7 +8,7 @@ from streamtos3.integrity.digests import part_md5
 from streamtos3.model.options import Connection
 from streamtos3.runtime.cancel import Stopped
 from streamtos3.s3.bodies import PartBody
-from streamtos3.s3.bucket import Store
+from streamtos3.s3.bucket import Bucket
 from tests.command import anonymous
 from tests.fake_s3 import FakeS3
 
@@ -23,7 +23,7 @@ def test_a_stop_waits_until_the_body_is_signed(monkeypatch: pytest.MonkeyPatch) 
     with FakeS3() as fake:
         for name, value in anonymous(fake.endpoint_url).items():
             monkeypatch.setenv(name, value)
-        store = Store("b", Connection())
+        store = Bucket("b", Connection())
         store._clients.get("parts").meta.events.register(
             "before-send.s3", lambda **_: sent.append(1)
         )

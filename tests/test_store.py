@@ -25,7 +25,7 @@ from streamtos3.model.options import Connection, Credentials
 from streamtos3.model.parts import ListedPart
 from streamtos3.results import StoredPart
 from streamtos3.s3.bodies import PartBody
-from streamtos3.s3.bucket import Store, new_token, object_metadata, requires_equal_parts
+from streamtos3.s3.bucket import Bucket, new_token, object_metadata, requires_equal_parts
 from streamtos3.s3.clients import Clients
 from tests.client import composite, md5
 from tests.fake_s3 import FakeS3, Quirks
@@ -48,13 +48,13 @@ def fake() -> Iterator[FakeS3]:
         yield fake
 
 
-def store_of(fake: FakeS3, **connection: Any) -> Store:
+def store_of(fake: FakeS3, **connection: Any) -> Bucket:
     how = Connection(endpoint_url=fake.endpoint_url, region="us-east-1", **connection)
-    return Store("b", how)
+    return Bucket("b", how)
 
 
 @pytest.fixture
-def store(fake: FakeS3) -> Store:
+def store(fake: FakeS3) -> Bucket:
     return store_of(fake)
 
 
@@ -62,7 +62,7 @@ def body_of(data: bytes = DATA) -> PartBody:
     return PartBody(memoryview(data), lambda: None)
 
 
-def put_part(store: Store, upload_id: str, number: int, data: bytes) -> StoredPart:
+def put_part(store: Bucket, upload_id: str, number: int, data: bytes) -> StoredPart:
     answer = store.put_part("k", upload_id, number, body_of(data), part_md5(data))
     assert answer.etag is not None
     return StoredPart(number, 0, len(data), md5(data), answer.etag, 1)
@@ -88,7 +88,7 @@ def assert_plain(asked: S3Request, data: bytes) -> None:
     assert "streaming" not in headers["x-amz-content-sha256"].lower()
 
 
-def test_a_part_goes_with_its_md5_and_a_plain_length(fake: FakeS3, store: Store) -> None:
+def test_a_part_goes_with_its_md5_and_a_plain_length(fake: FakeS3, store: Bucket) -> None:
     upload_id, _ = store.create("k", TOKEN)
     answer = store.put_part("k", upload_id, 7, body_of(), part_md5(DATA))
     assert answer.etag == md5(DATA)
@@ -99,7 +99,7 @@ def test_a_part_goes_with_its_md5_and_a_plain_length(fake: FakeS3, store: Store)
 
 
 @pytest.mark.parametrize("data", [b"", b"x", DATA], ids=["empty", "one byte", "large"])
-def test_a_whole_object_goes_in_the_same_way(fake: FakeS3, store: Store, data: bytes) -> None:
+def test_a_whole_object_goes_in_the_same_way(fake: FakeS3, store: Bucket, data: bytes) -> None:
     answer = store.put_object("k", body_of(data), part_md5(data), TOKEN, if_none_match=True)
     assert answer.etag == md5(data)
     assert_plain(last(fake), data)
@@ -108,13 +108,13 @@ def test_a_whole_object_goes_in_the_same_way(fake: FakeS3, store: Store, data: b
     assert fake.objects["b", "k"].body == data
 
 
-def test_overwriting_sends_no_condition(fake: FakeS3, store: Store) -> None:
+def test_overwriting_sends_no_condition(fake: FakeS3, store: Bucket) -> None:
     for _ in range(2):
         store.put_object("k", body_of(b"x"), part_md5(b"x"), {}, if_none_match=False)
         assert {"if-none-match", "if-match"} & set(last(fake).headers) == set()
 
 
-def test_only_a_certain_object_may_be_replaced(fake: FakeS3, store: Store) -> None:
+def test_only_a_certain_object_may_be_replaced(fake: FakeS3, store: Bucket) -> None:
     store.put_object("k", body_of(b"old"), part_md5(b"old"), {}, if_none_match=True)
 
     def replace(etag: str) -> None:
@@ -128,7 +128,7 @@ def test_only_a_certain_object_may_be_replaced(fake: FakeS3, store: Store) -> No
     assert fake.objects["b", "k"].body == b"new"
 
 
-def test_an_upload_is_begun_filled_and_completed(fake: FakeS3, store: Store) -> None:
+def test_an_upload_is_begun_filled_and_completed(fake: FakeS3, store: Bucket) -> None:
     upload_id, etags_are_md5 = store.create("k", TOKEN)
     assert etags_are_md5
     parts = [put_part(store, upload_id, n, body) for n, body in enumerate((b"one", b"2"), 1)]
@@ -140,7 +140,7 @@ def test_an_upload_is_begun_filled_and_completed(fake: FakeS3, store: Store) -> 
     assert (info.token, info.part_plan) == ("t0", "8388608/2500/750")
 
 
-def test_an_object_that_appeared_meanwhile_is_never_replaced(fake: FakeS3, store: Store) -> None:
+def test_an_object_that_appeared_meanwhile_is_never_replaced(fake: FakeS3, store: Bucket) -> None:
     upload_id, _ = store.create("k", TOKEN)
     parts = [put_part(store, upload_id, 1, b"one")]
     store.put_object("k", body_of(b"theirs"), part_md5(b"theirs"), {}, if_none_match=True)
@@ -149,7 +149,7 @@ def test_an_object_that_appeared_meanwhile_is_never_replaced(fake: FakeS3, store
     assert fake.objects["b", "k"].body == b"theirs"
 
 
-def test_an_aborted_upload_is_gone(fake: FakeS3, store: Store) -> None:
+def test_an_aborted_upload_is_gone(fake: FakeS3, store: Bucket) -> None:
     upload_id, _ = store.create("k", TOKEN)
     store.abort("k", upload_id)
     assert fake.uploads == {}
@@ -158,7 +158,7 @@ def test_an_aborted_upload_is_gone(fake: FakeS3, store: Store) -> None:
     assert caught.value.code == "NoSuchUpload"
 
 
-def test_one_failure_is_one_request(fake: FakeS3, store: Store) -> None:
+def test_one_failure_is_one_request(fake: FakeS3, store: Bucket) -> None:
     """botocore's own retries are off, or the numbers would multiply."""
     upload_id, _ = store.create("k", TOKEN)
     fake.requests.clear()
@@ -169,7 +169,7 @@ def test_one_failure_is_one_request(fake: FakeS3, store: Store) -> None:
     assert [asked.verb for asked in fake.requests] == ["put-part"]
 
 
-def test_a_part_is_read_once_more_only_for_its_signature(fake: FakeS3, store: Store) -> None:
+def test_a_part_is_read_once_more_only_for_its_signature(fake: FakeS3, store: Bucket) -> None:
     """Over http botocore signs the body; it must not be copied or hashed a third time."""
     upload_id, _ = store.create("k", TOKEN)
     read_bytes = 0
@@ -189,7 +189,7 @@ def test_a_part_is_read_once_more_only_for_its_signature(fake: FakeS3, store: St
 # What is answered
 
 
-def test_nothing_is_stored_under_an_absent_key(store: Store) -> None:
+def test_nothing_is_stored_under_an_absent_key(store: Bucket) -> None:
     with pytest.raises(AbsentError):
         store.head("none")
     with pytest.raises(AbsentError) as caught:
@@ -198,7 +198,7 @@ def test_nothing_is_stored_under_an_absent_key(store: Store) -> None:
     store.head_bucket()
 
 
-def test_an_absent_bucket_is_told_from_an_absent_key(fake: FakeS3, store: Store) -> None:
+def test_an_absent_bucket_is_told_from_an_absent_key(fake: FakeS3, store: Bucket) -> None:
     fake.buckets.clear()
     with pytest.raises(AbsentError):
         store.head_bucket()
@@ -207,7 +207,7 @@ def test_an_absent_bucket_is_told_from_an_absent_key(fake: FakeS3, store: Store)
     assert caught.value.code == "NoSuchBucket"
 
 
-def test_one_byte_is_asked_for_where_only_the_code_matters(fake: FakeS3, store: Store) -> None:
+def test_one_byte_is_asked_for_where_only_the_code_matters(fake: FakeS3, store: Bucket) -> None:
     store.put_object("k", body_of(), part_md5(DATA), {}, if_none_match=True)
     store.peek("k")
     assert last(fake).headers["range"] == "bytes=0-0"
@@ -220,7 +220,7 @@ def test_metadata_is_found_however_the_server_spells_it() -> None:
         assert store.head("k").token == "t0"
 
 
-def test_an_object_of_somebody_else_has_no_token(store: Store) -> None:
+def test_an_object_of_somebody_else_has_no_token(store: Bucket) -> None:
     store.put_object("k", body_of(b"x"), part_md5(b"x"), {}, if_none_match=True)
     info = store.head("k")
     assert (info.token, info.part_plan) == (None, None)
@@ -248,7 +248,7 @@ def test_the_version_of_an_object_is_kept_and_can_be_asked_for() -> None:
         assert last(fake).query["versionId"] == answer.version_id
 
 
-def test_an_empty_etag_is_none(store: Store) -> None:
+def test_an_empty_etag_is_none(store: Bucket) -> None:
     with FakeS3(Quirks(min_part_bytes=1, complete_etag="empty")) as fake:
         store = store_of(fake)
         upload_id, _ = store.create("k", TOKEN)
@@ -270,7 +270,7 @@ def test_the_clock_of_the_service_is_noted_from_answers_and_refusals() -> None:
 # Listings, three a page
 
 
-def test_parts_are_listed_over_all_pages(fake: FakeS3, store: Store) -> None:
+def test_parts_are_listed_over_all_pages(fake: FakeS3, store: Bucket) -> None:
     upload_id, _ = store.create("k", TOKEN)
     bodies = [payload(number) for number in range(1, 9)]
     for number, body in enumerate(bodies, 1):
@@ -280,7 +280,7 @@ def test_parts_are_listed_over_all_pages(fake: FakeS3, store: Store) -> None:
     assert fake.count("list-parts") == 3
 
 
-def test_uploads_are_listed_over_all_pages_by_their_prefix(fake: FakeS3, store: Store) -> None:
+def test_uploads_are_listed_over_all_pages_by_their_prefix(fake: FakeS3, store: Bucket) -> None:
     mine = [store.create(f"mine/{n}", TOKEN)[0] for n in range(7)]
     store.create("theirs", TOKEN)
     listed = list(store.list_uploads("mine/"))
@@ -291,7 +291,7 @@ def test_uploads_are_listed_over_all_pages_by_their_prefix(fake: FakeS3, store: 
     assert len(list(store.list_uploads())) == 8
 
 
-def test_the_parts_of_an_absent_upload_are_absent(store: Store) -> None:
+def test_the_parts_of_an_absent_upload_are_absent(store: Bucket) -> None:
     with pytest.raises(AbsentError) as caught:
         list(store.list_parts("k", "none"))
     assert caught.value.code == "NoSuchUpload"
@@ -303,7 +303,7 @@ def test_the_parts_of_an_absent_upload_are_absent(store: Store) -> None:
 def test_an_endpoint_that_refuses_connections_gave_no_answer() -> None:
     with reserved_port(0) as reserved:
         url = f"http://127.0.0.1:{reserved.getsockname()[1]}"
-        store = Store("b", Connection(endpoint_url=url, region="us-east-1"))
+        store = Bucket("b", Connection(endpoint_url=url, region="us-east-1"))
         with pytest.raises(TransientError) as caught:
             store.head("k")
     assert not caught.value.answered
@@ -328,12 +328,12 @@ def test_an_unknown_profile_is_a_matter_of_credentials(fake: FakeS3) -> None:
 # Clients and sessions
 
 
-def stubbed(operation: str, code: str, status: int) -> tuple[Store, Any]:
+def stubbed(operation: str, code: str, status: int) -> tuple[Bucket, Any]:
     client = boto3.session.Session(region_name="us-east-1").client("s3")
     stubber = Stubber(client)
     stubber.add_client_error(operation, code, "said the stub", status)
     stubber.activate()
-    return Store("b", Connection(), client=client), client
+    return Bucket("b", Connection(), client=client), client
 
 
 def test_a_given_client_is_used_as_it_is() -> None:
@@ -453,12 +453,12 @@ def test_clients_are_shared_by_many_stores(fake: FakeS3) -> None:
     """What one store learnt, that the service accepts us, the next one need not learn again."""
     connection = Connection(endpoint_url=fake.endpoint_url, region="us-east-1")
     clients = Clients(connection, 4)
-    first = Store("b", connection, client=clients)
+    first = Bucket("b", connection, client=clients)
     with pytest.raises(AbsentError):
         first.head("k")
     assert not clients.accepted
     first.head_bucket()
     assert clients.accepted
     made = clients.get("brisk")
-    Store("b", connection, client=clients).head_bucket()
+    Bucket("b", connection, client=clients).head_bucket()
     assert clients.get("brisk") is made

@@ -24,7 +24,7 @@ from streamtos3.model.names import split_s3_prefix
 from streamtos3.model.options import Connection, Retries
 from streamtos3.runtime.cancel import Latch
 from streamtos3.runtime.retry import Retrier
-from streamtos3.s3.bucket import Store
+from streamtos3.s3.bucket import Bucket
 from streamtos3.uploader.unfinished import (
     Listing,
     UnfinishedUpload,
@@ -79,11 +79,11 @@ def rows(result: Result) -> list[list[str]]:
 
 
 @contextlib.contextmanager
-def place(url: str, bucket: str = "bkt") -> Iterator[tuple[Store, Retrier]]:
+def place(url: str, bucket: str = "bkt") -> Iterator[tuple[Bucket, Retrier]]:
     """A store at `url` with a retrier that does not really wait."""
     with Latch() as latch:
         retrier = Retrier(Retries(tries=3), latch, lambda *_: None, sleep=lambda _: None)
-        yield Store(bucket, Connection(url, "us-east-1", addressing="path")), retrier
+        yield Bucket(bucket, Connection(url, "us-east-1", addressing="path")), retrier
 
 
 def listing_of(fake: FakeS3, prefix: str = "") -> Listing:
@@ -433,7 +433,7 @@ def test_an_endpoint_that_is_gone_ends_the_loop_at_once() -> None:
     with a_fake() as fake, Latch() as latch:
         for key in ("a", "b", "c"):
             left(fake, key, age_s=8 * DAY_S)
-        store = Store("bkt", Connection(fake.endpoint_url, "us-east-1", addressing="path"))
+        store = Bucket("bkt", Connection(fake.endpoint_url, "us-east-1", addressing="path"))
         policy = Retries(tries=2)
         retrier = Retrier(policy, latch, lambda e, _: retries.append(e), sleep=lambda _: None)
         found = list_unfinished(store, retrier).uploads

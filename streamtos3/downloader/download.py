@@ -23,7 +23,7 @@ from ..runtime.buffers import BufferPool, default_memory_bytes
 from ..runtime.cancel import Latch
 from ..runtime.retry import Retrier
 from ..runtime.workers import Crew
-from ..s3.bucket import Store
+from ..s3.bucket import Bucket
 from ..s3.clients import Clients
 from ..s3.responses import ObjectInfo
 from ..units import format_size
@@ -70,14 +70,14 @@ def download(
     with latch or Latch() as own_latch:
         writer = as_writer(output)
         try:
-            store = Store(
+            s3_bucket = Bucket(
                 bucket,
                 options.connection,
                 settings=options.settings,
                 connections=options.jobs,
                 client=client,
             )
-            run = _Download(store, key, writer, options, own_latch, guarded(on_event))
+            run = _Download(s3_bucket, key, writer, options, own_latch, guarded(on_event))
             return run.run(byte_range, version_id, receipt)
         finally:
             writer.close()
@@ -88,16 +88,16 @@ class _Download:
 
     def __init__(
         self,
-        store: Store,
+        bucket: Bucket,
         key: str,
         writer: Writer,
         options: Options,
         latch: Latch,
         emit: Callable[[Event], None],
     ) -> None:
-        self._store = store
+        self._bucket = bucket
         self._key = key
-        self._what = f"s3://{store.bucket}/{key}"
+        self._what = bucket.url(key)
         self._writer = writer
         self._options = options
         self._latch = latch
@@ -135,7 +135,7 @@ class _Download:
 
     def _find(self, version_id: str | None) -> ObjectInfo:
         patience_s = self._options.retries.check_for_s
-        call = partial(find_object, self._store, self._retrier, self._key, version_id, patience_s)
+        call = partial(find_object, self._bucket, self._retrier, self._key, version_id, patience_s)
         return self._crew.submit(call).result()
 
     def _pinned_version(self, wanted: str | None) -> str | None:
@@ -147,7 +147,7 @@ class _Download:
             return wanted
         version_id = self._info.version_id
         what = f"look at {self._what}"
-        look = partial(self._store.head, self._key, version_id)
+        look = partial(self._bucket.head, self._key, version_id)
 
         def attempt() -> str | None:
             try:
@@ -200,11 +200,11 @@ class _Download:
 
     @property
     def _ask(self) -> AskPart:
-        return asking(self._store, self._crew, self._retrier, self._key, self._version_id)
+        return asking(self._bucket, self._crew, self._retrier, self._key, self._version_id)
 
     def _read(self, pieces: Iterator[Piece]) -> None:
         self._window = Window(self._crew, self._pool, self._retrier, self._latch)
-        target = Target(self._store, self._key, self._version_id, self._info)
+        target = Target(self._bucket, self._key, self._version_id, self._info)
         self._window.run(target, pieces, self._evidence, self._writer, self._emit)
 
     def _verdict(self) -> str | None:
@@ -248,9 +248,9 @@ class _Download:
 
     def _report(self, first: int, end: int, proof: str | None, started_at: datetime) -> ReadReport:
         return ReadReport(
-            bucket=self._store.bucket,
+            bucket=self._bucket.name,
             key=self._key,
-            endpoint=self._store.endpoint_url,
+            endpoint=self._bucket.endpoint_url,
             version_id=self._version_id or self._info.version_id,
             object_bytes=self._info.size_bytes,
             etag=self._info.etag,
@@ -288,7 +288,7 @@ def _other_version(receipt: Receipt, info: ObjectInfo) -> str | None:
 
 
 def find_object(
-    store: Store, retrier: Retrier, key: str, version_id: str | None, check_for_s: float
+    bucket: Bucket, retrier: Retrier, key: str, version_id: str | None, check_for_s: float
 ) -> ObjectInfo:
     """What is stored under `key`, before it is read.
 
@@ -298,16 +298,16 @@ def find_object(
 
     def look() -> ObjectInfo:
         try:
-            info = store.head(key, version_id)
+            info = bucket.head(key, version_id)
         except RefusedError:
             # A HEAD's answer has no body and so no code: ask again in a way that has one.
-            store.peek(key, version_id)
+            bucket.peek(key, version_id)
             raise
         if info.etag is None:
-            raise store.not_s3()
-        if store.bucket.endswith(_DIRECTORY_BUCKET):
+            raise bucket.not_s3()
+        if bucket.name.endswith(_DIRECTORY_BUCKET):
             return replace(info, etag_is_md5=False)
         return info
 
-    what = f"look at s3://{store.bucket}/{key}"
+    what = f"look at {bucket.url(key)}"
     return retrier.call(what, look, check_for_s=check_for_s).value

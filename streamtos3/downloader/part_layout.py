@@ -15,7 +15,7 @@ from ..integrity.etag import is_md5, parts_in
 from ..model.parts import Limits, PartPlan
 from ..runtime.retry import Retrier
 from ..runtime.workers import Crew
-from ..s3.bucket import Store
+from ..s3.bucket import Bucket
 from ..s3.responses import ObjectInfo
 
 __all__ = ["AskPart", "asking", "find_layout", "is_wrong"]
@@ -63,13 +63,15 @@ def is_wrong(sizes: Sequence[int], info: ObjectInfo, ask: AskPart) -> bool:
     return exact is not None and exact != tuple(sizes)
 
 
-def asking(store: Store, crew: Crew, retrier: Retrier, key: str, version_id: str | None) -> AskPart:
+def asking(
+    bucket: Bucket, crew: Crew, retrier: Retrier, key: str, version_id: str | None
+) -> AskPart:
     """How a server is asked for the sizes of an object's parts, several at a time."""
 
     def ask(number: int) -> tuple[int, int] | None:
-        what = f"look at part {number} of s3://{store.bucket}/{key}"
+        what = f"look at part {number} of {bucket.url(key)}"
         try:
-            return retrier.call(what, partial(store.head_part, key, number, version_id)).value
+            return retrier.call(what, partial(bucket.head_part, key, number, version_id)).value
         except RefusedError:  # a server that knows no part numbers
             return None
 

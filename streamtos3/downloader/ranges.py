@@ -19,7 +19,7 @@ from ..runtime.cancel import Latch
 from ..runtime.retry import Retrier
 from ..runtime.workers import Crew, Task
 from ..s3.bodies import Landing
-from ..s3.bucket import Store
+from ..s3.bucket import Bucket
 from ..s3.responses import ObjectInfo
 from .output import Writer
 from .proofs import Evidence, Piece
@@ -33,13 +33,13 @@ _SETTLE_S = 2.0
 class Target:
     """The one object that all requests are pinned to, by version (where known) and ETag."""
 
-    store: Store
+    bucket: Bucket
     key: str
     version_id: str | None
     info: ObjectInfo
 
     def __str__(self) -> str:
-        return f"s3://{self.store.bucket}/{self.key}"
+        return self.bucket.url(self.key)
 
     def read(self, piece: Piece, landing: Landing) -> None:
         """One request for what is missing of `piece`. TransientError if it was cut short.
@@ -47,7 +47,7 @@ class Target:
         IntegrityError when the object is not the same any more.
         """
         try:
-            self.store.get_range(
+            self.bucket.get_range(
                 self.key,
                 piece.offset_bytes,
                 landing,

@@ -23,7 +23,7 @@ from ..results import ReadReport, Receipt
 from ..runtime.cancel import Latch
 from ..runtime.retry import Retrier
 from ..runtime.workers import Crew
-from ..s3.bucket import Store
+from ..s3.bucket import Bucket
 from ..s3.clients import Clients
 from ..s3.responses import ObjectInfo
 from ..sources.base import Source
@@ -91,7 +91,7 @@ class _Verification:
         latch: Latch,
         emit: Callable[[Event], None],
     ) -> None:
-        self._store = Store(
+        self._bucket = Bucket(
             bucket,
             options.connection,
             settings=options.settings,
@@ -140,12 +140,12 @@ class _Verification:
 
     def _find(self) -> ObjectInfo:
         patience_s = self._options.retries.check_for_s
-        args = (self._store, self._retrier, self._key, self._version_id, patience_s)
+        args = (self._bucket, self._retrier, self._key, self._version_id, patience_s)
         return self._crew.submit(partial(find_object, *args)).result()
 
     @property
     def _ask(self) -> AskPart:
-        return asking(self._store, self._crew, self._retrier, self._key, self._version_id)
+        return asking(self._bucket, self._crew, self._retrier, self._key, self._version_id)
 
     def _compare_receipt(self, receipt: Receipt) -> None:
         """What HEAD says with what the receipt says. The ETag of a proved object proves it."""
@@ -220,7 +220,7 @@ class _Verification:
         writer = _DigestWriter((_READBACK_DIGEST,) if against_source else ())
         try:
             report = download(
-                self._store.bucket,
+                self._bucket.name,
                 self._key,
                 writer,
                 version_id=self._version_id,
@@ -260,9 +260,9 @@ class _Verification:
 
     def _report(self, started_at: datetime) -> ReadReport:
         return ReadReport(
-            bucket=self._store.bucket,
+            bucket=self._bucket.name,
             key=self._key,
-            endpoint=self._store.endpoint_url,
+            endpoint=self._bucket.endpoint_url,
             version_id=self._info.version_id,
             object_bytes=self._info.size_bytes,
             etag=self._info.etag,

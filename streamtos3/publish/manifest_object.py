@@ -11,7 +11,7 @@ from ..errors import ExistsError, UnprovedReadError
 from ..model.options import Options
 from ..runtime.cancel import Latch
 from ..runtime.retry import Retrier
-from ..s3.bucket import Store
+from ..s3.bucket import Bucket
 from ..s3.clients import Clients
 from ..uploader.preflight import check_destination
 from ..uploader.upload import upload
@@ -30,21 +30,21 @@ class Manifest:
         self, bucket: str, key: str, options: Options, clients: Clients, latch: Latch
     ) -> None:
         self.document: str | None = None
-        self._bucket = bucket
+
         self._key = key
         settings = replace(options.settings, content_type="application/json", content_encoding=None)
         self._options = replace(options, settings=settings, resume=False)
         self._may_stay = options.resume
         self._clients = clients
         self._latch = latch
-        self._store = Store(bucket, options.connection, settings=settings, client=clients)
+        self._s3_bucket = Bucket(bucket, options.connection, settings=settings, client=clients)
         self._retrier = Retrier(options.retries, latch, lambda event, error: None)
 
     def check_key(self) -> None:
         """ExistsError, known before the first byte and not after the last."""
         if not self._may_stay:
             check_destination(
-                self._store,
+                self._s3_bucket,
                 self._retrier,
                 self._key,
                 overwrite=self._options.overwrite,
@@ -58,7 +58,7 @@ class Manifest:
             with self._latch.child() as latch:
                 upload(
                     io.BytesIO(document.encode()),
-                    self._bucket,
+                    self._s3_bucket.name,
                     self._key,
                     options=self._options,
                     client=self._clients,
@@ -72,14 +72,14 @@ class Manifest:
 
     def _says_the_same(self, specification: Specification, size_bytes: int) -> bool:
         patience_s = self._options.retries.check_for_s
-        found = find_object(self._store, self._retrier, self._key, None, patience_s)
+        found = find_object(self._s3_bucket, self._retrier, self._key, None, patience_s)
         if found.size_bytes > 2 * size_bytes:  # something else, and perhaps too large to hold
             return False
         there = io.BytesIO()
         # What it says is compared here, whatever proves it.
         with self._latch.child() as latch, suppress(UnprovedReadError):
             download(
-                self._bucket,
+                self._s3_bucket.name,
                 self._key,
                 there,
                 options=self._options,

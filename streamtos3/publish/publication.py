@@ -27,7 +27,7 @@ from ..model.options import Options
 from ..runtime.buffers import share_memory
 from ..runtime.cancel import Latch
 from ..runtime.workers import Crew
-from ..s3.bucket import Store
+from ..s3.bucket import Bucket
 from ..s3.clients import Clients
 from ..sources.base import Source
 from ..uploader.upload import upload
@@ -73,7 +73,7 @@ class Publication:
         self._crew = Crew(self._at_once, latch)
         self._clients = Clients(options.connection, options.jobs + self._at_once)
         bucket, key = selection.bucket, selection.manifest_key
-        self._store = Store(bucket, options.connection, client=self._clients)
+        self._bucket = Bucket(bucket, options.connection, client=self._clients)
         self._manifest: Manifest | None = None
         if key is not None:
             self._manifest = Manifest(bucket, key, self._options, self._clients, latch)
@@ -156,7 +156,7 @@ class Publication:
             self._publish(item)
 
     def _publish(self, item: Item) -> None:
-        """Store an item, or find it stored; what cannot be read of it is noted."""
+        """Bucket an item, or find it stored; what cannot be read of it is noted."""
         try:
             if not (self._options.resume and self._is_there(item)):
                 self._upload(item)
@@ -216,7 +216,7 @@ class Publication:
                 )
             except (AbsentError, IntegrityError):  # the upload says what that means
                 return False
-        entry = entry_of_found(item, opened, report, source.sha256, self._store.region)
+        entry = entry_of_found(item, opened, report, source.sha256, self._bucket.region)
         self._ledger.note(entry, opened.unread)
         self._emit(RangeRead(item.size_bytes or 0))
         return True

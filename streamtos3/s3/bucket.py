@@ -50,7 +50,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "NO_SIZE",
-    "Store",
+    "Bucket",
     "new_token",
     "object_metadata",
     "requires_equal_parts",
@@ -61,13 +61,13 @@ NO_SIZE = "no size"
 _EQUAL_PARTS_HOSTS = (".r2.cloudflarestorage.com",)
 
 
-class Store:
+class Bucket:
     """One bucket at one endpoint. Thread-safe.
 
     `client`: clients shared with other stores, or a boto3 S3 client to use as it is, instead
     of clients of our own; its retries should be off (`total_max_attempts=1`) and
     `request_checksum_calculation` `when_required`.
-    `settings` apply to all objects stored through this Store; `checksum` is S3's additional
+    `settings` apply to all objects stored through this Bucket; `checksum` is S3's additional
     checksum that every part will carry.
     """
 
@@ -81,7 +81,7 @@ class Store:
         connections: int = 16,
         client: S3Client | Clients | None = None,
     ) -> None:
-        self.bucket = bucket
+        self.name = bucket
         self.settings = settings or ObjectSettings()
         self._checksum = checksum
         self._clock: tuple[datetime, float] | None = None
@@ -125,7 +125,7 @@ class Store:
         extra: dict[str, Any] = {"VersionId": version_id} if version_id else {}
         if self._checksum is not None:  # under KMS reading it takes one more right: only if needed
             extra["ChecksumMode"] = "ENABLED"
-        what = f"look at {self._url(key)}"
+        what = f"look at {self.url(key)}"
         extra |= self.settings.for_the_bytes()
         patience: Patience = "warm" if at_once else "brisk"
         answer = self._request(what, "head_object", patience, Key=key, **extra)
@@ -137,11 +137,11 @@ class Store:
 
     def head_bucket(self) -> None:
         """AbsentError where the bucket does not exist."""
-        self._request(f"look at s3://{self.bucket}", "head_bucket")
+        self._request(f"look at s3://{self.name}", "head_bucket")
 
     def peek(self, key: str, version_id: str | None = None) -> None:
         """Ask for one byte of `key`, for the error code that a HEAD's answer cannot carry."""
-        what = f"look at {self._url(key)}"
+        what = f"look at {self.url(key)}"
         extra = self.settings.for_the_bytes() | ({"VersionId": version_id} if version_id else {})
         self._request(what, "get_object", Key=key, Range="bytes=0-0", **extra)["Body"].close()
 
@@ -156,12 +156,12 @@ class Store:
         if_match: str | None = None,
         checksum: str | None = None,
     ) -> Answer:
-        """Store a whole object in one request."""
+        """Bucket a whole object in one request."""
         condition: dict[str, Any] = {"IfNoneMatch": "*"} if if_none_match else {}
         if if_match is not None:
             condition = {"IfMatch": f'"{if_match}"'}
         answer = self._request(
-            f"store {self._url(key)}",
+            f"store {self.url(key)}",
             "put_object",
             "parts",
             Key=key,
@@ -177,7 +177,7 @@ class Store:
 
     def create(self, key: str, metadata: Mapping[str, str]) -> tuple[str, bool]:
         """Begin a multipart upload: its id, and whether part ETags may be MD5s."""
-        what = f"begin the upload of {self._url(key)}"
+        what = f"begin the upload of {self.url(key)}"
         answer = self._request(
             what,
             "create_multipart_upload",
@@ -201,9 +201,9 @@ class Store:
         *,
         checksum: str | None = None,
     ) -> Answer:
-        """Store one part."""
+        """Bucket one part."""
         answer = self._request(
-            f"store part {number} of {self._url(key)}",
+            f"store part {number} of {self.url(key)}",
             "upload_part",
             "parts",
             Key=key,
@@ -241,7 +241,7 @@ class Store:
             for each in parts
         ]
         answer = self._request(
-            f"complete the upload of {self._url(key)}",
+            f"complete the upload of {self.url(key)}",
             "complete_multipart_upload",
             "patient",
             Key=key,
@@ -255,19 +255,19 @@ class Store:
 
     def abort(self, key: str, upload_id: str) -> None:
         """Drop an unfinished upload and its parts. AbsentError where there is none."""
-        what = f"abort the upload of {self._url(key)}"
+        what = f"abort the upload of {self.url(key)}"
         self._request(what, "abort_multipart_upload", Key=key, UploadId=upload_id)
 
     def list_parts(self, key: str, upload_id: str) -> Iterator[ListedPart]:
         """The stored parts of an unfinished upload, by number. AbsentError where there is none."""
-        what = f"list the parts of {self._url(key)}"
+        what = f"list the parts of {self.url(key)}"
         for page in self._pages(what, "list_parts", Key=key, UploadId=upload_id):
             for part in page.get("Parts", []):
                 yield ListedPart(part["PartNumber"], part["Size"], part["ETag"].strip('"'))
 
     def list_uploads(self, prefix: str = "") -> Iterator[ListedUpload]:
         """The unfinished uploads whose key begins with `prefix`."""
-        what = f"list the unfinished uploads of {self._url(prefix)}"
+        what = f"list the unfinished uploads of {self.url(prefix)}"
         markers: dict[str, str] = {}
         while True:
             page = self._uploads_page(what, Prefix=prefix, **markers)
@@ -305,7 +305,7 @@ class Store:
         """One request; `what` it is for begins an error's message after "cannot"."""
         with self._border(what):
             call = getattr(self._clients.get(patience), operation)
-            common = {"Bucket": self.bucket, **self.settings.for_every_request()}
+            common = {"Bucket": self.name, **self.settings.for_every_request()}
             if operation == "head_bucket":  # the one verb that names no payer
                 common.pop("RequestPayer", None)
             answer: dict[str, Any] = call(**common, **parameters)
@@ -316,7 +316,7 @@ class Store:
         self, key: str, number: int, version_id: str | None = None
     ) -> tuple[int, int] | None:
         """Size of one part, and how many there are; None where the server does not tell."""
-        what = f"look at part {number} of {self._url(key)}"
+        what = f"look at part {number} of {self.url(key)}"
         extra = self._of_version(version_id)
         answer = self._request(what, "head_object", Key=key, PartNumber=number, **extra)
         count = answer.get("PartsCount")
@@ -337,7 +337,7 @@ class Store:
         object is not, or not any more, the one with this `etag`.
         """
         first, end = offset_bytes + landing.filled_bytes, offset_bytes + landing.size_bytes
-        what = f"read {self._url(key)}"
+        what = f"read {self.url(key)}"
         answer = self._request(
             what,
             "get_object",
@@ -366,7 +366,7 @@ class Store:
         """The pages of a listing, 1,000 entries each."""
         with self._border(what):
             paginator: Any = self._clients.get("brisk").get_paginator(operation)  # type: ignore[call-overload]
-            common = {"Bucket": self.bucket, **self.settings.for_every_request()}
+            common = {"Bucket": self.name, **self.settings.for_every_request()}
             for page in paginator.paginate(**common, **parameters):
                 self._note_time(page)
                 yield page
@@ -416,8 +416,9 @@ class Store:
     def _checksum_of(self, value: str | None) -> dict[str, str]:
         return {self._checksum.member: value} if self._checksum and value else {}
 
-    def _url(self, key: str) -> str:
-        return f"s3://{self.bucket}/{key}"
+    def url(self, key: str) -> str:
+        """The address of an object here, `s3://BUCKET/KEY`."""
+        return f"s3://{self.name}/{key}"
 
 
 def object_metadata(token: str, part_plan: str) -> dict[str, str]:

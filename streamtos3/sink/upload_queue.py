@@ -23,7 +23,7 @@ from ..runtime.buffers import share_memory
 from ..runtime.cancel import Latch, Stopped
 from ..runtime.retry import Retrier
 from ..runtime.workers import Crew
-from ..s3.bucket import Store
+from ..s3.bucket import Bucket
 from ..s3.clients import Clients
 from ..sources.base import Source
 from ..sources.compressed import CompressedSource
@@ -88,7 +88,7 @@ class Shipping:
     def check_place(self, bucket: str, key: str) -> None:
         """Raise what would make the upload of `key` fail, as far as that can be known now."""
         connection, settings = self._options.connection, self._options.settings
-        store = Store(bucket, connection, settings=settings, client=self._client)
+        store = Bucket(bucket, connection, settings=settings, client=self._client)
         retrier = Retrier(self._options.retries, self._reading, lambda event, _: self.note(event))
         crew = Crew(1, self._reading)  # in a thread, so that a signal ends a hanging request
         try:

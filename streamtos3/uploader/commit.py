@@ -24,7 +24,7 @@ from ..results import StoredPart
 from ..runtime.cancel import Stopped
 from ..runtime.retry import Retrier
 from ..s3.bodies import PartBody
-from ..s3.bucket import Store
+from ..s3.bucket import Bucket
 from ..s3.responses import Answer, ObjectInfo
 from .confirm import Inspection, NotOurs, contradicts
 
@@ -63,7 +63,7 @@ class Commit:
 
     def __init__(
         self,
-        store: Store,
+        bucket: Bucket,
         retrier: Retrier,
         key: str,
         *,
@@ -72,14 +72,14 @@ class Commit:
         check: Callable[[], None],
         warn: Callable[[str], None],
     ) -> None:
-        self._store = store
+        self._bucket = bucket
         self._retrier = retrier
-        self._inspection = Inspection(store, retrier, key, token, warn)
+        self._inspection = Inspection(bucket, retrier, key, token, warn)
         self._key = key
         self._conditional = not overwrite
         self._check = check
         self._warn = warn
-        self._what = f"s3://{store.bucket}/{key}"
+        self._what = bucket.url(key)
         self._tries = 0
         self._has_failed = False
         self._may_be_seen = False  # a try may have been applied: a look would tell
@@ -112,7 +112,7 @@ class Commit:
         """
 
         def send() -> Answer:
-            return self._store.complete(
+            return self._bucket.complete(
                 self._key,
                 upload_id,
                 parts,
@@ -144,12 +144,12 @@ class Commit:
         metadata: Mapping[str, str],
         expected: Expected,
     ) -> Committed:
-        """Store the object in one request and prove it. Raises as `complete` does."""
+        """Bucket the object in one request and prove it. Raises as `complete` does."""
         # Only damage of our own making may be replaced, and only that very damage.
         damage_etag: str | None = None
 
         def send() -> Answer:
-            answer = self._store.put_object(
+            answer = self._bucket.put_object(
                 self._key,
                 new_body(),
                 md5,
@@ -301,7 +301,7 @@ class Commit:
         )
 
     def _unseen_lock(self) -> str | None:
-        settings = self._store.settings
+        settings = self._bucket.settings
         return "nobody may look at it" if settings.lock_mode or settings.legal_hold else None
 
     def _proof(

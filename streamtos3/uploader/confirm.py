@@ -23,7 +23,7 @@ from ..model.options import Options
 from ..results import Receipt
 from ..runtime.cancel import Stopped
 from ..runtime.retry import Retrier
-from ..s3.bucket import Store
+from ..s3.bucket import Bucket
 from ..s3.responses import ObjectInfo
 from .commit import Committed
 
@@ -43,18 +43,18 @@ class Inspection:
 
     def __init__(
         self,
-        store: Store,
+        bucket: Bucket,
         retrier: Retrier,
         key: str,
         token: str | None,
         warn: Callable[[str], None],
     ) -> None:
-        self._store = store
+        self._bucket = bucket
         self._retrier = retrier
         self._key = key
         self._token = token
         self._warn = warn
-        self._what = f"s3://{store.bucket}/{key}"
+        self._what = bucket.url(key)
         self.sees_ours = False  # as of the last look that saw anything
 
     def find(self, expected: Expected) -> ObjectInfo | NotOurs:
@@ -110,13 +110,13 @@ class Inspection:
 
     def _head(self, version_id: str | None = None, *, at_once: bool = False) -> ObjectInfo:
         try:
-            return self._store.head(self._key, version_id, at_once=at_once)
+            return self._bucket.head(self._key, version_id, at_once=at_once)
         except AbsentError:
             raise
         except RefusedError:
             # A HEAD's answer has no body and so no code: an expired token would look like a
             # right that is missing. Asked by a GET, the service says which it is.
-            self._store.peek(self._key)
+            self._bucket.peek(self._key)
             raise
 
     def _is_ours(self, info: ObjectInfo, expected: Expected) -> bool | None:

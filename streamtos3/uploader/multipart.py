@@ -21,7 +21,7 @@ from ..results import StoredPart
 from ..runtime.cancel import Latch
 from ..runtime.retry import Retrier
 from ..s3.bodies import PartBody
-from ..s3.bucket import Store
+from ..s3.bucket import Bucket
 from ..s3.responses import Answer
 from .unfinished import Leftover
 
@@ -35,11 +35,11 @@ class MultipartUpload:
     """The upload of one key. Thread-safe once created."""
 
     def __init__(
-        self, store: Store, retrier: Retrier, key: str, checksum: str | None = None
+        self, bucket: Bucket, retrier: Retrier, key: str, checksum: str | None = None
     ) -> None:
         self.upload_id = ""
         self._compute = checksum_of(checksum) if checksum else None
-        self._store = store
+        self._bucket = bucket
         self._retrier = retrier
         self._key = key
         self._etags_are_md5 = True
@@ -54,7 +54,7 @@ class MultipartUpload:
 
     def create(self, metadata: Mapping[str, str]) -> None:
         """Begin the upload."""
-        before = self._store.server_time or datetime.now(timezone.utc)
+        before = self._bucket.server_time or datetime.now(timezone.utc)
         lost = False
 
         def attempt() -> tuple[str, bool]:
@@ -62,7 +62,7 @@ class MultipartUpload:
             # Set before it is sent: a signal may end the upload while the answer is awaited.
             self._unheard_since = before
             try:
-                answer = self._store.create(self._key, metadata)
+                answer = self._bucket.create(self._key, metadata)
             except TransientError:
                 lost = True
                 raise
@@ -72,9 +72,9 @@ class MultipartUpload:
             self._unheard_since = before if lost else None
             return answer
 
-        what = f"begin the upload of s3://{self._store.bucket}/{self._key}"
+        what = f"begin the upload of {self._bucket.url(self._key)}"
         self.upload_id, self._etags_are_md5 = self._retrier.call(what, attempt).value
-        self._created_at = self._store.server_time
+        self._created_at = self._bucket.server_time
 
     def store_part(
         self, number: int, offset_bytes: int, data: memoryview, check: Callable[[], None]
@@ -102,7 +102,7 @@ class MultipartUpload:
         def attempt() -> tuple[Answer, bool]:
             nonlocal earlier_etag
             body = PartBody(data, check)
-            answer = self._store.put_part(
+            answer = self._bucket.put_part(
                 self._key, self.upload_id, number, body, md5, checksum=checksum
             )
             before, earlier_etag = earlier_etag, answer.etag
@@ -135,8 +135,8 @@ class MultipartUpload:
         try:
             if self.upload_id:
                 with _fresh_retrier() as retrier:
-                    what = f"abort the upload of s3://{self._store.bucket}/{self._key}"
-                    gone = partial(abort_until_gone, self._store, self._key, self.upload_id)
+                    what = f"abort the upload of {self._bucket.url(self._key)}"
+                    gone = partial(abort_until_gone, self._bucket, self._key, self.upload_id)
                     retrier.call(what, gone)
         finally:
             self.sweep()
@@ -150,7 +150,7 @@ class MultipartUpload:
         """
         if self._unheard_since is None:
             return
-        what = f"drop what was begun unheard for s3://{self._store.bucket}/{self._key}"
+        what = f"drop what was begun unheard for {self._bucket.url(self._key)}"
         try:
             with _fresh_retrier() as retrier:
                 for upload_id in retrier.call(what, self._unheard).value:
@@ -162,10 +162,10 @@ class MultipartUpload:
         assert self._unheard_since is not None
         # The service's dates have a resolution of one second.
         since = self._unheard_since - timedelta(seconds=1)
-        until = (self._created_at or self._store.server_time or since) + timedelta(seconds=1)
+        until = (self._created_at or self._bucket.server_time or since) + timedelta(seconds=1)
         return [
             upload.upload_id
-            for upload in self._store.list_uploads(self._key)
+            for upload in self._bucket.list_uploads(self._key)
             if upload.key == self._key
             and since <= upload.initiated <= until
             and upload.upload_id != self.upload_id
@@ -173,13 +173,13 @@ class MultipartUpload:
 
     def _abort_if_empty(self, upload_id: str) -> None:
         try:
-            if not list(self._store.list_parts(self._key, upload_id)):
-                self._store.abort(self._key, upload_id)
+            if not list(self._bucket.list_parts(self._key, upload_id)):
+                self._bucket.abort(self._key, upload_id)
         except AbsentError:  # somebody was faster
             return
 
 
-def abort_until_gone(store: Store, key: str, upload_id: str) -> None:
+def abort_until_gone(bucket: Bucket, key: str, upload_id: str) -> None:
     """Abort an upload, again until its parts can no longer be listed. Fine if it is gone already.
 
     A part that was on its way may arrive after the first abort (AbortMultipartUpload's
@@ -187,11 +187,11 @@ def abort_until_gone(store: Store, key: str, upload_id: str) -> None:
     """
     for _ in range(_ABORT_ROUNDS):
         try:
-            store.abort(key, upload_id)
+            bucket.abort(key, upload_id)
         except AbsentError:
             return
         try:
-            if not list(store.list_parts(key, upload_id)):
+            if not list(bucket.list_parts(key, upload_id)):
                 return
         except RefusedError:  # gone, or no right to look
             return

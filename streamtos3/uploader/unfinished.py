@@ -16,7 +16,7 @@ from ..model.parts import ListedPart
 from ..runtime.cancel import Latch, Stopped
 from ..runtime.retry import Retrier
 from ..runtime.workers import Crew
-from ..s3.bucket import Store
+from ..s3.bucket import Bucket
 from ..s3.responses import ListedUpload
 from .multipart import abort_until_gone
 
@@ -68,7 +68,7 @@ class Listing:
 
 
 def list_unfinished(
-    store: Store,
+    bucket: Bucket,
     retrier: Retrier,
     prefix: str = "",
     *,
@@ -82,11 +82,11 @@ def list_unfinished(
     """
 
     def listed() -> list[ListedUpload]:
-        return list(store.list_uploads(prefix))
+        return list(bucket.list_uploads(prefix))
 
-    what = f"list the unfinished uploads of s3://{store.bucket}/{prefix}"
+    what = f"list the unfinished uploads of {bucket.url(prefix)}"
     found = retrier.call(what, listed, check_for_s=check_for_s).value
-    now = store.server_time
+    now = bucket.server_time
     uploads = [
         UnfinishedUpload(
             key=each.key,
@@ -101,13 +101,13 @@ def list_unfinished(
 
 
 def measured(
-    store: Store, retrier: Retrier, uploads: Sequence[UnfinishedUpload]
+    bucket: Bucket, retrier: Retrier, uploads: Sequence[UnfinishedUpload]
 ) -> list[UnfinishedUpload]:
     """`uploads` with what they hold, in the same order; those that are gone meanwhile left out."""
     with Latch() as latch:
         crew = Crew(min(_JOBS, len(uploads)), latch)
         tasks = [
-            crew.submit(lambda each=each: _measured_one(store, retrier, each))  # type: ignore[misc]
+            crew.submit(lambda each=each: _measured_one(bucket, retrier, each))  # type: ignore[misc]
             for each in uploads
         ]
         try:
@@ -121,14 +121,14 @@ def measured(
 
 
 def _measured_one(
-    store: Store, retrier: Retrier, upload: UnfinishedUpload
+    bucket: Bucket, retrier: Retrier, upload: UnfinishedUpload
 ) -> UnfinishedUpload | None:
-    what = f"list the parts of s3://{store.bucket}/{upload.key}"
+    what = f"list the parts of {bucket.url(upload.key)}"
     if _NOT_XML.search(upload.key):
         return upload
     try:
         parts = retrier.call(
-            what, lambda: list(store.list_parts(upload.key, upload.upload_id))
+            what, lambda: list(bucket.list_parts(upload.key, upload.upload_id))
         ).value
     except AbsentError:
         return None
@@ -140,7 +140,7 @@ def _measured_one(
 
 
 def abort_each(
-    store: Store, retrier: Retrier, uploads: Iterable[UnfinishedUpload]
+    bucket: Bucket, retrier: Retrier, uploads: Iterable[UnfinishedUpload]
 ) -> Iterator[tuple[UnfinishedUpload, StoreError | None]]:
     """Abort one after the other; each comes out with the error that kept it, or None.
 
@@ -148,9 +148,9 @@ def abort_each(
     and is raised: credentials that are not accepted, and an endpoint that is gone for good.
     """
     for upload in uploads:
-        what = f"abort upload {upload.upload_id} of s3://{store.bucket}/{upload.key}"
+        what = f"abort upload {upload.upload_id} of {bucket.url(upload.key)}"
         try:
-            _abort(store, retrier, what, upload)
+            _abort(bucket, retrier, what, upload)
         except RefusedError as error:
             yield upload, error
         except RetriesUsedUpError as error:
@@ -161,8 +161,8 @@ def abort_each(
             yield upload, None
 
 
-def _abort(store: Store, retrier: Retrier, what: str, upload: UnfinishedUpload) -> None:
-    retrier.call(what, lambda: abort_until_gone(store, upload.key, upload.upload_id))
+def _abort(bucket: Bucket, retrier: Retrier, what: str, upload: UnfinishedUpload) -> None:
+    retrier.call(what, lambda: abort_until_gone(bucket, upload.key, upload.upload_id))
 
 
 @dataclass(frozen=True)
@@ -190,18 +190,20 @@ class Leftover:
         )
 
 
-def find_leftover(store: Store, retrier: Retrier, key: str, check_for_s: float) -> Leftover | None:
+def find_leftover(
+    bucket: Bucket, retrier: Retrier, key: str, check_for_s: float
+) -> Leftover | None:
     """The newest unfinished upload of `key` with its parts; None where there is none."""
 
     def find() -> Leftover | None:
-        uploads = [each for each in store.list_uploads(key) if each.key == key]
+        uploads = [each for each in bucket.list_uploads(key) if each.key == key]
         for upload in sorted(uploads, key=lambda each: each.initiated, reverse=True):
             try:
-                parts = tuple(store.list_parts(key, upload.upload_id))
+                parts = tuple(bucket.list_parts(key, upload.upload_id))
             except AbsentError:  # aborted by someone else a moment ago
                 continue
             return Leftover(upload.upload_id, upload.initiated, parts)
         return None
 
-    what = f"find the unfinished upload of s3://{store.bucket}/{key}"
+    what = f"find the unfinished upload of {bucket.url(key)}"
     return retrier.call(what, find, check_for_s=check_for_s).value

@@ -40,7 +40,7 @@ from ..runtime.cancel import Latch, Stopped
 from ..runtime.retry import Retrier
 from ..runtime.workers import Crew
 from ..s3.bodies import PartBody
-from ..s3.bucket import Store, new_token, object_metadata, requires_equal_parts
+from ..s3.bucket import Bucket, new_token, object_metadata, requires_equal_parts
 from ..s3.clients import Clients, library_versions
 from ..sources.base import Reporting, Source
 from ..sources.open import as_source
@@ -68,7 +68,7 @@ def upload(
     on_event: Callable[[Event], None] | None = None,
     latch: Latch | None = None,
 ) -> Receipt:
-    """Store everything that `source` yields as the object `key`, and prove it.
+    """Bucket everything that `source` yields as the object `key`, and prove it.
 
     source: a descriptor (0 is taken for us alone, see `source.take_standard_input`), a path, a
         binary file object, or any `source.Source`.
@@ -90,7 +90,7 @@ def upload(
     with latch or Latch() as own_latch:
         stream = as_source(source)
         try:
-            store = Store(
+            s3_bucket = Bucket(
                 bucket,
                 options.connection,
                 settings=options.settings,
@@ -98,7 +98,7 @@ def upload(
                 connections=options.jobs,
                 client=client,
             )
-            receipt = _Upload(stream, store, key, options, own_latch, guarded(on_event)).run()
+            receipt = _Upload(stream, s3_bucket, key, options, own_latch, guarded(on_event)).run()
             if options.verify != "readback":
                 return receipt
             from .readback import proved_by_reading_back  # the way back costs start-up
@@ -114,21 +114,21 @@ class _Upload:
     def __init__(
         self,
         source: Source,
-        store: Store,
+        bucket: Bucket,
         key: str,
         options: Options,
         latch: Latch,
         emit: Callable[[Event], None],
     ) -> None:
         self._source = source
-        self._store = store
+        self._bucket = bucket
         self._key = key
         self._options = options
         self._latch = latch
         self._emit = emit
         self._length_bytes = options.expect_size_bytes or source.length_bytes
         self._plan = _plan(self._length_bytes, options)
-        self._url = f"s3://{store.bucket}/{key}"
+        self._url = bucket.url(key)
         self._crew = Crew(options.jobs, latch)
         self._undo = Undo(self._url, self._crew, latch, keeps_parts=options.resume)
         memory_bytes = options.memory_bytes
@@ -171,7 +171,7 @@ class _Upload:
         if self._leftover is not None:
             self._plan = infer_plan(self._leftover.parts, self._plan, self._length_bytes)
         # Asked now: when the object is stored nothing may fail any more, not even credentials.
-        self._endpoint_url, self._region = self._store.endpoint_url, self._store.region
+        self._endpoint_url, self._region = self._bucket.endpoint_url, self._bucket.region
         self._latch.check()
         self._source.start()
         plan = self._plan
@@ -180,14 +180,14 @@ class _Upload:
     def _check(self) -> None:
         patience_s = self._options.retries.check_for_s
         check_destination(
-            self._store,
+            self._bucket,
             self._retrier,
             self._key,
             overwrite=self._options.overwrite,
             check_for_s=patience_s,
         )
         if self._options.resume:
-            self._leftover = find_leftover(self._store, self._retrier, self._key, patience_s)
+            self._leftover = find_leftover(self._bucket, self._retrier, self._key, patience_s)
 
     def _read_parts(self) -> Part | None:
         """Read to the end of input; the whole of it where it fits one part, else None."""
@@ -201,7 +201,7 @@ class _Upload:
         return None
 
     def _begin_multipart(self) -> None:
-        multipart = MultipartUpload(self._store, self._retrier, self._key, self._options.checksum)
+        multipart = MultipartUpload(self._bucket, self._retrier, self._key, self._options.checksum)
         self._multipart = multipart
         found = self._leftover
         if found is not None:
@@ -242,7 +242,7 @@ class _Upload:
         """Wait for every part, then commit; after a signal, only what was already sent."""
         self._latch.wait_for(lambda: self._crew.unfinished == 0)
         self._commit = Commit(
-            self._store,
+            self._bucket,
             self._retrier,
             self._key,
             token=self._token,
@@ -349,7 +349,7 @@ class _Upload:
         parts = tuple(self._stored[number] for number in sorted(self._stored))
         parts_proved = all(part.etag_is_md5 for part in parts)
         return Receipt(
-            bucket=self._store.bucket,
+            bucket=self._bucket.name,
             key=self._key,
             endpoint=self._endpoint_url,
             region=self._region,

@@ -31,7 +31,7 @@ from ..options.destination import DestinationCommand, destination_options
 
 if TYPE_CHECKING:
     from ...runtime.retry import Retrier
-    from ...s3.bucket import Store
+    from ...s3.bucket import Bucket
     from ...uploader.unfinished import Listing, UnfinishedUpload
 
 __all__ = ["uploads"]
@@ -72,7 +72,9 @@ def _list(**values: Any) -> None:
         found = place.measured(place.listing.uploads)
     if not found:
         place.say(f"there is no unfinished upload below {place.url}")
-    lines = (_json(place.bucket, each) for each in found) if values["as_json"] else _table(found)
+    lines = (
+        (_json(place.bucket.name, each) for each in found) if values["as_json"] else _table(found)
+    )
     _print(lines)
 
 
@@ -129,30 +131,26 @@ def _abort(ctx: click.Context, /, **values: Any) -> None:
 class _Place:
     """Where the command works, and what is there."""
 
-    store: Store
+    bucket: Bucket
     retrier: Retrier
     prefix: str
     listing: Listing
     say: Callable[[str], None]
 
     @property
-    def bucket(self) -> str:
-        return self.store.bucket
-
-    @property
     def url(self) -> str:
-        return f"s3://{self.bucket}/{self.prefix}"
+        return self.bucket.url(self.prefix)
 
     def measured(self, found: Sequence[UnfinishedUpload]) -> list[UnfinishedUpload]:
         from ...uploader.unfinished import measured
 
-        return measured(self.store, self.retrier, found)
+        return measured(self.bucket, self.retrier, found)
 
 
 @contextmanager
 def _opened(values: dict[str, Any]) -> Iterator[_Place]:
     """Connect, list, and say what is odd about the connection and the clocks."""
-    bucket, prefix = prefix_of(values["place"])
+    name, prefix = prefix_of(values["place"])
     if values["debug"]:
         from ..debug_log import start_debug_log
 
@@ -161,7 +159,7 @@ def _opened(values: dict[str, Any]) -> Iterator[_Place]:
         say("warning: --no-verify-ssl: anybody on the way can read and change what is sent")
     from ...runtime.cancel import Latch
     from ...runtime.retry import Retrier
-    from ...s3.bucket import Store
+    from ...s3.bucket import Bucket
     from ...uploader.unfinished import list_unfinished
 
     quietly: Callable[[str], None] = (lambda _: None) if values["quiet"] else say
@@ -174,10 +172,10 @@ def _opened(values: dict[str, Any]) -> Iterator[_Place]:
                 f"{event.reason}; trying again in {format_duration(event.wait_s)}"
             ),
         )
-        store = Store(bucket, connection_from(values), connections=_CONNECTIONS)
-        listing = list_unfinished(store, retrier, prefix, check_for_s=retries.check_for_s)
+        bucket = Bucket(name, connection_from(values), connections=_CONNECTIONS)
+        listing = list_unfinished(bucket, retrier, prefix, check_for_s=retries.check_for_s)
         _say_clocks(listing)
-        yield _Place(store, retrier, prefix, listing, quietly)
+        yield _Place(bucket, retrier, prefix, listing, quietly)
 
 
 def _say_clocks(listing: Listing) -> None:
@@ -213,8 +211,8 @@ def _abort_all(place: _Place, chosen: Sequence[UnfinishedUpload]) -> int:
 
     worst = 0
     gone: list[UnfinishedUpload] = []
-    for upload, error in abort_each(place.store, place.retrier, chosen):
-        name = f"upload {upload.upload_id} of s3://{place.bucket}/{upload.key}"
+    for upload, error in abort_each(place.bucket, place.retrier, chosen):
+        name = f"upload {upload.upload_id} of {place.bucket.url(upload.key)}"
         if error is None:
             gone.append(upload)
             place.say(f"aborted {name}: {_contents(upload)}, {_age(upload)} old")
