@@ -18,16 +18,16 @@ if TYPE_CHECKING:
     from .model.options import ByteRange, Connection, Credentials, Options, Retries
     from .receipt import read_receipt
     from .results import ReadReport, Receipt, StoredPart
-    from .runtime.cancel import Latch
+    from .runtime.cancel import CancelScope
     from .s3.clients import Clients
     from .uploader.upload import upload
 
 __all__ = [
     "ByteRange",
+    "CancelScope",
     "Clients",
     "Connection",
     "Credentials",
-    "Latch",
     "Options",
     "ReadReport",
     "Receipt",
@@ -43,10 +43,10 @@ __all__ = [
 
 _HOMES = {
     "ByteRange": "model.options",
+    "CancelScope": "runtime.cancel",
     "Clients": "s3.clients",
     "Connection": "model.options",
     "Credentials": "model.options",
-    "Latch": "runtime.cancel",
     "Options": "model.options",
     "ReadReport": "results",
     "Receipt": "results",

@@ -20,7 +20,7 @@ from streamtos3 import Connection, Options, Receipt, Retries, upload
 from streamtos3.errors import Interrupted, StreamToS3Error
 from streamtos3.model.events import Event
 from streamtos3.model.parts import Limits
-from streamtos3.runtime.cancel import Latch
+from streamtos3.runtime.cancel import CancelScope
 from tests.client import composite, md5
 from tests.fake_s3 import FakeS3, Quirks
 from tests.proxy import Fault, FaultProxy
@@ -60,7 +60,7 @@ class Bench:
         return _stream(parts, self.part_bytes)[0]
 
     def run(
-        self, *faults: Fault, parts: int = 3, latch: Latch | None = None, **changes: Any
+        self, *faults: Fault, parts: int = 3, scope: CancelScope | None = None, **changes: Any
     ) -> Receipt:
         """Upload a stream to KEY through a proxy with these faults."""
         self.proxy.faults.extend(faults)
@@ -70,7 +70,7 @@ class Bench:
             KEY,
             options=replace(self.options, **changes),
             on_event=self.events.append,
-            latch=latch,
+            scope=scope,
         )
 
     def stores(self, *faults: Fault, parts: int = 3, **changes: Any) -> Receipt:
@@ -167,6 +167,6 @@ def use_keys(monkeypatch: pytest.MonkeyPatch, access_key: str, secret_key: str) 
     monkeypatch.setattr("streamtos3.uploader.multipart._ABORT_RETRIES", hasty)
 
 
-def interrupting(latch: Latch) -> Callable[[object], None]:
+def interrupting(scope: CancelScope) -> Callable[[object], None]:
     """A fault's callback: SIGTERM comes just now."""
-    return lambda _: latch.fail(Interrupted(signal.SIGTERM))
+    return lambda _: scope.fail(Interrupted(signal.SIGTERM))

@@ -11,7 +11,7 @@ from typing import Any
 from streamtos3.errors import SourceError
 from streamtos3.model.options import Options, Retries
 from streamtos3.model.parts import Limits
-from streamtos3.runtime.cancel import Latch
+from streamtos3.runtime.cancel import CancelScope
 
 PART = 64
 
@@ -47,8 +47,8 @@ class InSteps:
     def start(self) -> None:
         """Nothing to prepare."""
 
-    def readinto(self, view: memoryview, latch: Latch) -> int:
-        latch.check()
+    def readinto(self, view: memoryview, scope: CancelScope) -> int:
+        scope.check()
         self.reads += 1
         if not self._data:
             self._at_end()
@@ -57,7 +57,7 @@ class InSteps:
         self._data = self._data[count:]
         return count
 
-    def finish(self, latch: Latch) -> None:
+    def finish(self, scope: CancelScope) -> None:
         self._at_finish()
 
     def close(self) -> None:

@@ -16,7 +16,7 @@ from streamtos3.errors import Interrupted
 from streamtos3.receiver.batcher import IntakeLimits
 from streamtos3.receiver.server import Address, TlsFiles, serve
 from streamtos3.results import SinkFigures
-from streamtos3.runtime.cancel import Latch
+from streamtos3.runtime.cancel import CancelScope
 
 STRUCTURED = {"content-type": "application/cloudevents+json"}
 BATCHED = {"content-type": "application/cloudevents-batch+json"}
@@ -74,7 +74,7 @@ class Listening:
 
     url: str
     recipient: ListRecipient
-    latch: Latch
+    scope: CancelScope
     thread: threading.Thread
 
     @property
@@ -113,7 +113,7 @@ class Listening:
 
     def end(self) -> None:
         """What a signal does; waits until the server has ended."""
-        self.latch.fail(Interrupted(signal.SIGTERM))
+        self.scope.fail(Interrupted(signal.SIGTERM))
         self.thread.join(WAIT_S)
         assert not self.thread.is_alive()
 
@@ -157,7 +157,7 @@ def listening(
             serve(
                 recipient,
                 address=Address(host, 0),
-                latch=latch,
+                scope=scope,
                 token=token,
                 tls=tls,
                 limits=limits or IntakeLimits(linger_s=0.2, grace_s=2),
@@ -167,13 +167,13 @@ def listening(
             failures.append(error)
         ready.set()
 
-    with Latch() as latch:
+    with CancelScope() as scope:
         thread = threading.Thread(target=run, daemon=True)
         thread.start()
         assert ready.wait(WAIT_S)
         if failures:
             raise failures[0]
-        server = Listening(urls[0], recipient, latch, thread)
+        server = Listening(urls[0], recipient, scope, thread)
         try:
             yield server
         finally:

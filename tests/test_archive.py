@@ -13,7 +13,7 @@ import pytest
 from streamtos3.errors import Interrupted, SourceError, UsageError
 from streamtos3.publish.tar_source import ArchiveSource, archive_key
 from streamtos3.publish.tree import walk
-from streamtos3.runtime.cancel import Latch, Stopped
+from streamtos3.runtime.cancel import Cancelled, CancelScope
 from tests.support import MIB, payload
 
 ODD_NAMES = (
@@ -39,11 +39,11 @@ def source_of(directory: Path, *, follow_links: bool = False) -> ArchiveSource:
 def read(source: ArchiveSource, view_bytes: int = 1 << 16) -> bytes:
     view = memoryview(bytearray(view_bytes))
     pieces = []
-    with Latch() as latch:
+    with CancelScope() as scope:
         source.start()
-        while count := source.readinto(view, latch):
+        while count := source.readinto(view, scope):
             pieces.append(bytes(view[:count]))
-        source.finish(latch)
+        source.finish(scope)
         source.close()
     return b"".join(pieces)
 
@@ -141,8 +141,8 @@ class While(ArchiveSource):
         super().__init__(walk(str(directory), follow_links=False))
         self.change = change
 
-    def readinto(self, view: memoryview, latch: Latch) -> int:
-        count = super().readinto(view[: 1 << 16], latch)
+    def readinto(self, view: memoryview, scope: CancelScope) -> int:
+        count = super().readinto(view[: 1 << 16], scope)
         if callable(self.change):
             self.change()
             self.change = None
@@ -236,13 +236,13 @@ def _sized(status: os.stat_result) -> os.stat_result:
 def test_a_stop_passes_through_and_the_open_file_is_closed(three: Path) -> None:
     before = len(os.listdir("/proc/self/fd"))
     source = source_of(three)
-    with Latch() as latch:
+    with CancelScope() as scope:
         view = memoryview(bytearray(4096))
-        source.readinto(view, latch)
-        source.readinto(view, latch)
-        latch.fail(Interrupted(15))
-        with pytest.raises(Stopped):
-            source.readinto(view, latch)
+        source.readinto(view, scope)
+        source.readinto(view, scope)
+        scope.fail(Interrupted(15))
+        with pytest.raises(Cancelled):
+            source.readinto(view, scope)
         source.close()
     assert len(os.listdir("/proc/self/fd")) == before
 

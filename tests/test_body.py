@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamtos3.runtime.cancel import Latch, Stopped
+from streamtos3.runtime.cancel import Cancelled, CancelScope
 from streamtos3.s3.bodies import PartBody
 
 DATA = bytes(range(100))
@@ -66,10 +66,10 @@ def test_what_it_reads_is_the_memory_itself_and_no_copy() -> None:
 
 
 def test_a_failed_upload_stops_sending_in_the_middle_of_a_part() -> None:
-    with Latch() as latch:
-        body = PartBody(memoryview(DATA), latch.check)
+    with CancelScope() as scope:
+        body = PartBody(memoryview(DATA), scope.check)
         assert body.read(10) == DATA[:10]
-        latch.fail(ValueError("elsewhere"))
-        with pytest.raises(Stopped):
+        scope.fail(ValueError("elsewhere"))
+        with pytest.raises(Cancelled):
             body.read(10)
         assert body.tell() == 10

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from streamtos3.errors import Interrupted, SourceError, UsageError
-from streamtos3.runtime.cancel import Latch, Stopped
+from streamtos3.runtime.cancel import Cancelled, CancelScope
 from streamtos3.sources import compressed as compress
 from streamtos3.sources.command import CommandSource
 from streamtos3.sources.compressed import COMPRESSION_SUFFIXES, CompressedSource, check_codec
@@ -33,12 +33,12 @@ def compressed(source: InSteps, codec: str, view_bytes: int = 1 << 16) -> bytes:
     stream = CompressedSource(source, codec)
     view = memoryview(bytearray(view_bytes))
     pieces = []
-    with Latch() as latch:
+    with CancelScope() as scope:
         stream.start()
-        while count := stream.readinto(view, latch):
+        while count := stream.readinto(view, scope):
             pieces.append(bytes(view[:count]))
-        assert stream.readinto(view, latch) == 0
-        stream.finish(latch)
+        assert stream.readinto(view, scope) == 0
+        stream.finish(scope)
     return b"".join(pieces)
 
 
@@ -104,17 +104,17 @@ def test_memory_does_not_grow_with_the_input(codec: str) -> None:
     class Endless(InSteps):
         left_bytes = 64 * MIB
 
-        def readinto(self, view: memoryview, latch: Latch) -> int:
+        def readinto(self, view: memoryview, scope: CancelScope) -> int:
             count = min(len(view), self.left_bytes)
             self.left_bytes -= count
             return count
 
     stream = CompressedSource(Endless(b""), codec)
     view = memoryview(bytearray(MIB))
-    with Latch() as latch:
+    with CancelScope() as scope:
         tracemalloc.start()
         try:
-            while stream.readinto(view, latch):
+            while stream.readinto(view, scope):
                 continue
             _, peak_bytes = tracemalloc.get_traced_memory()
         finally:
@@ -125,10 +125,10 @@ def test_memory_does_not_grow_with_the_input(codec: str) -> None:
 @codecs
 def test_a_stop_passes_through(codec: str) -> None:
     stream = CompressedSource(InSteps(LINES, 100), codec)
-    with Latch() as latch:
-        latch.fail(Interrupted(15))
-        with pytest.raises(Stopped):
-            stream.readinto(memoryview(bytearray(10)), latch)
+    with CancelScope() as scope:
+        scope.fail(Interrupted(15))
+        with pytest.raises(Cancelled):
+            stream.readinto(memoryview(bytearray(10)), scope)
 
 
 @codecs

@@ -19,10 +19,10 @@ PROGRAM = """
 import os, resource, sys, threading
 resource.setrlimit(resource.RLIMIT_NOFILE, (SOFT, HARD))
 from streamtos3.receiver.batcher import IntakeLimits
-from streamtos3.runtime.cancel import Latch
+from streamtos3.runtime.cancel import CancelScope
 from streamtos3.receiver.server import Address, serve
 from tests.listening import ListRecipient
-latch = Latch()
+scope = CancelScope()
 def told():
     for line in sys.stdin:
         try:
@@ -32,11 +32,11 @@ def told():
         else:
             list(map(os.close, files))
             print("room", flush=True)
-    latch.fail(RuntimeError("end"))
+    scope.fail(RuntimeError("end"))
 def listening(url):
     print(url, *resource.getrlimit(resource.RLIMIT_NOFILE), flush=True)
     threading.Thread(target=told, daemon=True).start()
-serve(ListRecipient(), address=Address("127.0.0.1", 0), latch=latch,
+serve(ListRecipient(), address=Address("127.0.0.1", 0), scope=scope,
       limits=IntakeLimits(head_timeout_s=60, grace_s=1), on_listening=listening)
 """
 

@@ -27,8 +27,8 @@ from streamtos3.model.events import Event, PartStored, Retrying, Started, Upload
 from streamtos3.model.options import Connection
 from streamtos3.results import Receipt
 from streamtos3.runtime.buffers import Buffer
-from streamtos3.runtime.cancel import Latch
-from streamtos3.runtime.workers import Crew
+from streamtos3.runtime.cancel import CancelScope
+from streamtos3.runtime.workers import WorkerPool
 from tests.client import composite, md5
 from tests.engine import PART, InSteps, Seen, silent_pipe, tiny
 from tests.fake_s3 import FakeS3, Quirks
@@ -410,15 +410,15 @@ def test_one_error_that_ends_many_uploads_names_what_each_has_left(
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
     seen, end = Seen(), Interrupted(signal.SIGTERM)
-    with Latch() as latch, ExitStack() as pipes:
-        crew = Crew(3, latch)
+    with CancelScope() as scope, ExitStack() as pipes:
+        workers = WorkerPool(3, scope)
         for key in "abc":
             source = pipes.enter_context(silent_pipe(DATA))
-            store = partial(upload, source, "bucket", key, latch=latch.child(), on_event=seen)
-            crew.submit(partial(store, options=tiny(connection=connection, resume=True)))
+            store = partial(upload, source, "bucket", key, scope=scope.child(), on_event=seen)
+            workers.submit(partial(store, options=tiny(connection=connection, resume=True)))
         seen.wait_for(UploadCreated, 3)
-        latch.fail(end)
-        assert crew.settle(30, 30)
+        scope.fail(end)
+        assert workers.wait_idle(30, 30)
     assert end.left_behind is not None
     assert len(fake.uploads) == 3
     assert [each for each in fake.uploads if each not in end.left_behind] == []

@@ -25,7 +25,7 @@ from streamtos3.errors import (
     UnprovedError,
 )
 from streamtos3.model.events import Warned
-from streamtos3.runtime.cancel import Latch
+from streamtos3.runtime.cancel import CancelScope
 from streamtos3.s3.responses import TOKEN_KEY
 from tests.bench import KEY, Bench, fake_bench, interrupting, slowly
 from tests.fake_s3 import Quirks
@@ -238,14 +238,14 @@ def test_without_metadata_size_and_etag_tell_whose_object_it_is(
 def test_a_signal_while_the_answer_is_lost(on_seaweed: Bench, verb: str, applied: bool) -> None:
     """An object that is found after all is a success; what is not answered is not aborted."""
     parts = 3 if verb == "complete" else 1
-    with Latch() as latch:
+    with CancelScope() as scope:
         signal_comes = Fault(
-            verb, "callback-after" if applied else "callback", callback=_then_reset(latch)
+            verb, "callback-after" if applied else "callback", callback=_then_reset(scope)
         )
         if applied:
-            on_seaweed.check_stored(on_seaweed.run(signal_comes, parts=parts, latch=latch), parts)
+            on_seaweed.check_stored(on_seaweed.run(signal_comes, parts=parts, scope=scope), parts)
             return
-        error = on_seaweed.raises(Interrupted, signal_comes, parts=parts, latch=latch)
+        error = on_seaweed.raises(Interrupted, signal_comes, parts=parts, scope=scope)
     assert error.exit_status == 128 + signal.SIGTERM
     assert "its answer is unknown" in (error.left_behind or "")
     assert on_seaweed.proxy.count("abort") == 0
@@ -257,33 +257,33 @@ def test_a_signal_while_a_refused_commit_waits_for_its_next_try(
     on_seaweed: Bench, parts: int
 ) -> None:
     verb = "complete" if parts > 1 else "put-object"
-    with Latch() as latch:
+    with CancelScope() as scope:
         on_seaweed.fails(
             Interrupted,
             Fault(verb, "503", times=-1),
-            Fault("head", "callback", skip=1, callback=interrupting(latch)),
+            Fault("head", "callback", skip=1, callback=interrupting(scope)),
             parts=parts,
-            latch=latch,
+            scope=scope,
         )
 
 
 @pytest.mark.parametrize("parts", [1, 3])
 def test_a_signal_after_a_lost_answer_asks_once_more(on_seaweed: Bench, parts: int) -> None:
     verb = "complete" if parts > 1 else "put-object"
-    with Latch() as latch:
+    with CancelScope() as scope:
         faults = (
             Fault(verb, "lost-answer"),
-            Fault("head", "callback-after", skip=1, callback=interrupting(latch)),
+            Fault("head", "callback-after", skip=1, callback=interrupting(scope)),
         )
-        receipt = on_seaweed.run(*faults, parts=parts, latch=latch)
+        receipt = on_seaweed.run(*faults, parts=parts, scope=scope)
     on_seaweed.check_stored(receipt, parts)
 
 
-def _then_reset(latch: Latch) -> Callable[[FaultProxy], object]:
+def _then_reset(scope: CancelScope) -> Callable[[FaultProxy], object]:
     """SIGTERM comes, and the connection breaks before an answer."""
 
     def callback(proxy: FaultProxy) -> None:
-        interrupting(latch)(proxy)
+        interrupting(scope)(proxy)
         proxy.down()
         proxy.up()
 

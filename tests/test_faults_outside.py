@@ -25,7 +25,7 @@ from streamtos3.errors import (
     UnreachableError,
 )
 from streamtos3.model.events import Event, PartStored, Retrying
-from streamtos3.runtime.cancel import Latch
+from streamtos3.runtime.cancel import CancelScope
 from streamtos3.runtime.retry import Retrier
 from tests.bench import KEY, Bench, slowly
 from tests.fake_s3 import FakeS3, Quirks
@@ -47,15 +47,15 @@ def fast_clock(monkeypatch: pytest.MonkeyPatch) -> None:
         def __init__(
             self,
             policy: Retries,
-            latch: Latch,
+            scope: CancelScope,
             on_retry: Callable[[Retrying, TransientError], None],
         ) -> None:
             super().__init__(
                 policy,
-                latch,
+                scope,
                 on_retry,
                 clock=lambda: time.monotonic() * _SPEED,
-                sleep=lambda seconds: latch.sleep(seconds / _SPEED),
+                sleep=lambda seconds: scope.sleep(seconds / _SPEED),
             )
 
     monkeypatch.setattr("streamtos3.uploader.upload.Retrier", FastRetrier)

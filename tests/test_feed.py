@@ -9,33 +9,33 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamtos3.runtime.cancel import Latch, Stopped
+from streamtos3.runtime.cancel import Cancelled, CancelScope
 from streamtos3.sources.pipe import Feed
 
 
-def read_all(feed: Feed, latch: Latch, step_bytes: int) -> bytes:
+def read_all(feed: Feed, scope: CancelScope, step_bytes: int) -> bytes:
     view = memoryview(bytearray(step_bytes))
     pieces = []
-    while count := feed.readinto(view, latch):
+    while count := feed.readinto(view, scope):
         pieces.append(bytes(view[:count]))
     return b"".join(pieces)
 
 
 @given(st.lists(st.binary(max_size=50)), st.integers(1, 30))
 def test_what_is_written_is_read_in_order(chunks: list[bytes], step_bytes: int) -> None:
-    with Latch() as latch:
-        feed = Feed("x", latch)
+    with CancelScope() as scope:
+        feed = Feed("x", scope)
         for chunk in chunks:
             feed.write(chunk)
         feed.end()
-        assert read_all(feed, latch, step_bytes) == b"".join(chunks)
-        assert feed.readinto(memoryview(bytearray(1)), latch) == 0
+        assert read_all(feed, scope, step_bytes) == b"".join(chunks)
+        assert feed.readinto(memoryview(bytearray(1)), scope) == 0
 
 
 def test_whoever_writes_waits_until_what_is_held_was_read() -> None:
     chunk = bytes(1 << 20)
-    with Latch() as latch:
-        feed = Feed("x", latch)
+    with CancelScope() as scope:
+        feed = Feed("x", scope)
         feed.write(chunk)
 
         def write() -> None:
@@ -46,25 +46,25 @@ def test_whoever_writes_waits_until_what_is_held_was_read() -> None:
         writer.start()
         time.sleep(0.02)
         assert writer.is_alive()
-        assert len(read_all(feed, latch, 100_000)) == 2 * len(chunk)
+        assert len(read_all(feed, scope, 100_000)) == 2 * len(chunk)
         writer.join()
 
 
 def test_a_failed_upload_wakes_both_sides() -> None:
-    with Latch() as latch:
-        feed = Feed("x", latch)
+    with CancelScope() as scope:
+        feed = Feed("x", scope)
         feed.write(bytes(1 << 20))
-        latch.fail(ValueError("x"))
-        with pytest.raises(Stopped):
+        scope.fail(ValueError("x"))
+        with pytest.raises(Cancelled):
             feed.write(b"more")
-        with pytest.raises(Stopped):
-            feed.readinto(memoryview(bytearray(1)), latch)
+        with pytest.raises(Cancelled):
+            feed.readinto(memoryview(bytearray(1)), scope)
 
 
 def test_whoever_reads_waits_for_the_next_bytes() -> None:
-    with Latch() as latch:
-        feed = Feed("x", latch)
+    with CancelScope() as scope:
+        feed = Feed("x", scope)
         threading.Timer(0.02, feed.write, (b"late",)).start()
         view = memoryview(bytearray(10))
-        assert feed.readinto(view, latch) == 4
+        assert feed.readinto(view, scope) == 4
         assert bytes(view[:4]) == b"late"

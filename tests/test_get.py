@@ -13,7 +13,7 @@ import pytest
 
 import streamtos3.downloader.download
 import streamtos3.downloader.ranges
-from streamtos3 import ByteRange, Latch, Options, Receipt, Retries, download, upload
+from streamtos3 import ByteRange, CancelScope, Options, Receipt, Retries, download, upload
 from streamtos3.downloader.proofs import cut_pieces
 from streamtos3.errors import (
     AbsentError,
@@ -572,12 +572,12 @@ def test_a_signal_ends_it_though_nobody_reads_the_output(
     shelves.store(payload(3 * MIB), chunk_bytes=MIB, memory_bytes=4 * MIB)
     read_fd, write_fd = os.pipe()
     raised: list[BaseException] = []
-    latch = Latch()
+    scope = CancelScope()
 
     def read() -> None:
         try:
             shelves.read(
-                write_fd, latch=latch, options={"chunk_bytes": MIB, "memory_bytes": 4 * MIB}
+                write_fd, scope=scope, options={"chunk_bytes": MIB, "memory_bytes": 4 * MIB}
             )
         except BaseException as error:  # noqa: BLE001 - that is what is tested
             raised.append(error)
@@ -586,7 +586,7 @@ def test_a_signal_ends_it_though_nobody_reads_the_output(
     thread.start()
     while not shelves.ranges:
         assert thread.is_alive()
-    latch.fail(Interrupted(signal.SIGTERM))
+    scope.fail(Interrupted(signal.SIGTERM))
     thread.join(10)
     assert not thread.is_alive()
     assert [type(error) for error in raised] == [Interrupted]
@@ -597,21 +597,21 @@ def test_a_signal_ends_it_though_nobody_reads_the_output(
 def test_nothing_is_being_written_any_more_when_the_error_is_raised(shelves: Shelf) -> None:
     """Who closes the output then must not lose a race with the writer."""
     shelves.store(payload(3 * P))
-    latch = Latch()
+    scope = CancelScope()
 
     class Slow(io.BytesIO):
         is_busy = False
 
         def write(self, data: Any) -> int:
             self.is_busy = True
-            latch.fail(Interrupted(signal.SIGTERM))
+            scope.fail(Interrupted(signal.SIGTERM))
             threading.Event().wait(0.1)
             self.is_busy = False
             return super().write(data)
 
     out = Slow()
     with pytest.raises(Interrupted):
-        shelves.read(out, latch=latch)
+        shelves.read(out, scope=scope)
     assert not out.is_busy
 
 

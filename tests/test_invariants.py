@@ -32,7 +32,7 @@ from streamtos3.errors import (
 from streamtos3.model.events import PartStored, Retrying
 from streamtos3.model.options import Retries
 from streamtos3.runtime.buffers import Buffer, BufferPool
-from streamtos3.runtime.cancel import Latch
+from streamtos3.runtime.cancel import CancelScope
 from tests.command import anonymous, assert_refused, invoke, run
 from tests.engine import PART, InSteps, Seen, broken_input, silent_pipe, tiny
 from tests.fake_s3 import FakeS3, Quirks
@@ -130,15 +130,15 @@ def test_3_only_the_first_of_several_errors_is_told(
     s3: S3Client, proxy: FaultProxy, fake: FakeS3
 ) -> None:
     proxy.faults = [Fault("put-part", "access-denied", part=1)]
-    with Latch() as latch:
+    with CancelScope() as scope:
 
         def break_later() -> None:
-            assert wait_until(lambda: latch.error is not None)
+            assert wait_until(lambda: scope.error is not None)
             broken_input()
 
         source = InSteps(DATA[: 2 * PART], at_end=break_later)
         with pytest.raises(RefusedError, match="cannot store part 1 of"):
-            upload(source, "bucket", "k", options=tiny(), client=s3, latch=latch)
+            upload(source, "bucket", "k", options=tiny(), client=s3, scope=scope)
     assert proxy.count("complete") == 0
     assert_nothing(fake)
 
@@ -169,11 +169,11 @@ def test_4_a_producer_that_failed_never_commits(
 
 
 def test_4_a_signal_never_commits(s3: S3Client, proxy: FaultProxy, fake: FakeS3) -> None:
-    with Latch() as latch, silent_pipe(DATA[: 2 * PART + 1]) as read_fd:
+    with CancelScope() as scope, silent_pipe(DATA[: 2 * PART + 1]) as read_fd:
 
         def interrupt(event: object) -> None:
             if isinstance(event, PartStored):
-                latch.fail(Interrupted(signal.SIGTERM))
+                scope.fail(Interrupted(signal.SIGTERM))
 
         with pytest.raises(Interrupted):
             upload(
@@ -183,7 +183,7 @@ def test_4_a_signal_never_commits(s3: S3Client, proxy: FaultProxy, fake: FakeS3)
                 options=tiny(),
                 client=s3,
                 on_event=interrupt,
-                latch=latch,
+                scope=scope,
             )
     assert proxy.count("complete") == 0
     assert_nothing(fake)
@@ -334,14 +334,14 @@ def test_9_a_silent_producer_does_not_hold_a_failed_upload(
 
 
 def test_9_a_silent_producer_does_not_hold_a_signal(s3: S3Client, fake: FakeS3) -> None:
-    with Latch() as latch, silent_pipe(b"") as read_fd:
+    with CancelScope() as scope, silent_pipe(b"") as read_fd:
 
         def interrupt(event: object) -> None:
-            latch.fail(Interrupted(signal.SIGINT))
+            scope.fail(Interrupted(signal.SIGINT))
 
         with pytest.raises(Interrupted):
             upload(
-                read_fd, "bucket", "k", options=tiny(), client=s3, on_event=interrupt, latch=latch
+                read_fd, "bucket", "k", options=tiny(), client=s3, on_event=interrupt, scope=scope
             )
     assert_nothing(fake)
 

@@ -35,7 +35,7 @@ from streamtos3.receiver.server import (
     read_token,
     serve,
 )
-from streamtos3.runtime.cancel import Latch, Stopped
+from streamtos3.runtime.cancel import Cancelled, CancelScope
 from tests.listening import (
     BATCHED,
     STRUCTURED,
@@ -239,7 +239,7 @@ def test_a_full_spool_is_503_with_retry_after_and_passes() -> None:
         sink.recipient.error = None
         assert sink.post(event(2)).status == 202
         assert sink.recipient.ids == ["2"]
-        assert sink.latch.error is None
+        assert sink.scope.error is None
 
 
 @pytest.mark.parametrize("error", [SpoolError("no disk"), ValueError("a bug")])
@@ -248,7 +248,7 @@ def test_an_error_of_the_recipient_is_503_ends_the_sink_and_is_raised(error: Exc
         sink.recipient.error = error
         answer = sink.post(event())
         assert (answer.status, answer.headers["connection"]) == (503, "close")
-        assert sink.latch.error is error
+        assert sink.scope.error is error
         sink.thread.join(WAIT_S)
         assert not sink.thread.is_alive()
     assert caught.value is error
@@ -256,12 +256,12 @@ def test_an_error_of_the_recipient_is_503_ends_the_sink_and_is_raised(error: Exc
 
 def test_a_recipient_that_was_stopped_is_503_and_says_nothing_new() -> None:
     with listening() as sink:
-        sink.recipient.error = Stopped()
+        sink.recipient.error = Cancelled()
         assert sink.post(event(1)).status == 503
         sink.recipient.error = None
         assert sink.post(event(2)).status == 503
         assert sink.request("GET", "/healthz").status == 503
-        assert (sink.latch.error, sink.recipient.appends) == (None, [])
+        assert (sink.scope.error, sink.recipient.appends) == (None, [])
 
 
 # The end
@@ -276,7 +276,7 @@ def test_what_is_under_way_at_the_end_is_answered_and_nothing_after_it() -> None
         assert answer_of(idle).status == 200
         thread, answers = sink.post_aside(event(1))
         assert recipient.entered.acquire(timeout=WAIT_S)
-        sink.latch.fail(Interrupted(signal.SIGTERM))
+        sink.scope.fail(Interrupted(signal.SIGTERM))
         assert received(idle.sock) == b""  # an idle connection is closed at once
         idle.close()
         recipient.gate.set()
@@ -300,24 +300,24 @@ def test_a_sender_that_never_finishes_does_not_hold_the_end_up() -> None:
 
 
 def test_a_latch_that_has_failed_already_ends_it_at_once() -> None:
-    with Latch() as latch:
-        latch.fail(Interrupted(signal.SIGTERM))
-        serve(ListRecipient(), address=Address("127.0.0.1", 0), latch=latch)
+    with CancelScope() as scope:
+        scope.fail(Interrupted(signal.SIGTERM))
+        serve(ListRecipient(), address=Address("127.0.0.1", 0), scope=scope)
 
 
 def test_signals_stay_ours_even_in_the_main_thread() -> None:
     program = """
 import signal, threading
-from streamtos3.runtime.cancel import Latch
+from streamtos3.runtime.cancel import CancelScope
 from streamtos3.receiver.server import Address, serve
 from tests.listening import ListRecipient
 mine = lambda *_: None
 signal.signal(signal.SIGINT, mine); signal.signal(signal.SIGTERM, mine)
-latch = Latch()
+scope = CancelScope()
 def during(url):
     print(signal.getsignal(signal.SIGINT) is mine, signal.getsignal(signal.SIGTERM) is mine)
-    threading.Timer(0.1, latch.fail, [RuntimeError("end")]).start()
-serve(ListRecipient(), address=Address("127.0.0.1", 0), latch=latch, on_listening=during)
+    threading.Timer(0.1, scope.fail, [RuntimeError("end")]).start()
+serve(ListRecipient(), address=Address("127.0.0.1", 0), scope=scope, on_listening=during)
 print(signal.getsignal(signal.SIGINT) is mine, threading.active_count())
 """
     done = subprocess.run(
@@ -568,10 +568,10 @@ def test_other_loopback_addresses_can_be_listened_on(host: str) -> None:
 
 
 def test_an_address_in_use_is_a_usage_error() -> None:
-    with listening() as sink, Latch() as latch:
+    with listening() as sink, CancelScope() as scope:
         address = Address("127.0.0.1", sink.port)
         with pytest.raises(UsageError) as caught:
-            serve(ListRecipient(), address=address, latch=latch)
+            serve(ListRecipient(), address=address, scope=scope)
     assert caught.value.message == f"cannot listen on {address}: address already in use"
     assert caught.value.exit_status == 2
 
@@ -581,16 +581,16 @@ def test_an_address_is_taken_by_bind_and_listened_on_by_serve() -> None:
     address = Address("127.0.0.1", bound.getsockname()[1])
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection((address.host, address.port))
-    with Latch() as latch:
+    with CancelScope() as scope:
 
         def answered(url: str) -> None:
             assert url == f"http://{address}"
             socket.create_connection((address.host, address.port), timeout=WAIT_S).close()
             with pytest.raises(UsageError, match="address already in use"):
                 bind(address)
-            latch.fail(Interrupted(signal.SIGTERM))
+            scope.fail(Interrupted(signal.SIGTERM))
 
-        serve(ListRecipient(), address=address, latch=latch, on_listening=answered, bound=bound)
+        serve(ListRecipient(), address=address, scope=scope, on_listening=answered, bound=bound)
     assert bound.fileno() == -1
 
 
@@ -598,10 +598,10 @@ def test_of_two_that_have_bound_an_address_the_second_to_listen_is_told() -> Non
     first = bind(Address("127.0.0.1", 0))
     address = Address("127.0.0.1", first.getsockname()[1])
     second = bind(address)
-    with first, Latch() as latch:
+    with first, CancelScope() as scope:
         first.listen()
         with pytest.raises(UsageError, match="address already in use"):
-            serve(ListRecipient(), address=address, latch=latch, bound=second)
+            serve(ListRecipient(), address=address, scope=scope, bound=second)
 
 
 @pytest.mark.skipif(shutil.which("ss") is None, reason="there is no ss to show it")
@@ -613,8 +613,11 @@ def test_the_backlog_is_the_one_that_the_limits_say() -> None:
 
 
 def test_a_host_that_nobody_knows_is_a_usage_error() -> None:
-    with Latch() as latch, pytest.raises(UsageError, match="cannot listen on nowhere.invalid:1"):
-        serve(ListRecipient(), address=Address("nowhere.invalid", 1), latch=latch)
+    with (
+        CancelScope() as scope,
+        pytest.raises(UsageError, match="cannot listen on nowhere.invalid:1"),
+    ):
+        serve(ListRecipient(), address=Address("nowhere.invalid", 1), scope=scope)
 
 
 def test_beyond_loopback_it_takes_a_token_or_a_word() -> None:
@@ -636,10 +639,10 @@ def test_without_the_extra_it_is_said_how_to_get_it() -> None:
 import sys
 sys.modules["uvicorn"] = None
 from streamtos3.errors import UsageError
-from streamtos3.runtime.cancel import Latch
+from streamtos3.runtime.cancel import CancelScope
 from streamtos3.receiver.server import Address, serve
 try:
-    serve(None, address=Address("127.0.0.1", 0), latch=Latch())
+    serve(None, address=Address("127.0.0.1", 0), scope=CancelScope())
 except UsageError as error:
     print(error.message); print(error.hint)
 """

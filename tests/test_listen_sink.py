@@ -49,7 +49,7 @@ def sink_that_listens(
     ) as sink:
         server = threading.Thread(
             target=lambda: serve(
-                sink, address=Address("127.0.0.1", 0), latch=sink.reading, on_listening=listening
+                sink, address=Address("127.0.0.1", 0), scope=sink.reading, on_listening=listening
             )
         )
         server.start()

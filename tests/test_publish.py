@@ -281,10 +281,10 @@ def during(monkeypatch: pytest.MonkeyPatch, name: str, happens: Callable[[Path],
     """`happens(path)` once the file `name` is open and before it is read to its end."""
     real = WatchedFile.finish
 
-    def finish(self: WatchedFile, latch: Any) -> None:
+    def finish(self: WatchedFile, scope: Any) -> None:
         if self.name.endswith("/" + name):
             happens(Path(self.name))
-        real(self, latch)
+        real(self, scope)
 
     monkeypatch.setattr(WatchedFile, "finish", finish)
 

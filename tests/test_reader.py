@@ -12,7 +12,7 @@ from streamtos3.errors import SourceError
 from streamtos3.model.options import Options
 from streamtos3.model.parts import Limits, PartPlan, plan_parts
 from streamtos3.runtime.buffers import BufferPool
-from streamtos3.runtime.cancel import Latch, Stopped
+from streamtos3.runtime.cancel import Cancelled, CancelScope
 from streamtos3.uploader.part_reader import Part, Reader
 from tests.support import payload
 
@@ -38,8 +38,8 @@ class TrickleSource:
     def start(self) -> None:
         """Nothing to prepare."""
 
-    def readinto(self, view: memoryview, latch: Latch) -> int:
-        latch.check()
+    def readinto(self, view: memoryview, scope: CancelScope) -> int:
+        scope.check()
         self.reads += 1
         if self._error_at is not None and self.taken_bytes >= self._error_at:
             raise SourceError(f"cannot read a trickle at byte {self.taken_bytes}")
@@ -48,7 +48,7 @@ class TrickleSource:
         self.taken_bytes += len(left)
         return len(left)
 
-    def finish(self, latch: Latch) -> None:
+    def finish(self, scope: CancelScope) -> None:
         self.finished = True
 
     def close(self) -> None:
@@ -60,7 +60,7 @@ class Reading:
 
     def __init__(
         self,
-        latch: Latch,
+        scope: CancelScope,
         data: bytes,
         step_bytes: int = 1 << 20,
         *,
@@ -69,9 +69,9 @@ class Reading:
         **options: Any,
     ) -> None:
         self.source = TrickleSource(data, step_bytes, error_at)
-        self.pool = BufferPool(1 << 20, 16, latch)
+        self.pool = BufferPool(1 << 20, 16, scope)
         self.plan = plan or plan_parts(P, limits=LIMITS)
-        self.reader = Reader(self.source, self.pool, Options(**options), latch)
+        self.reader = Reader(self.source, self.pool, Options(**options), scope)
         self.offsets: list[int] = []
 
     def parts(self) -> Iterator[Part]:
@@ -93,9 +93,9 @@ class Reading:
 
 
 @pytest.fixture
-def latch() -> Iterator[Latch]:
-    with Latch() as latch:
-        yield latch
+def scope() -> Iterator[CancelScope]:
+    with CancelScope() as scope:
+        yield scope
 
 
 # The grid
@@ -104,10 +104,10 @@ def latch() -> Iterator[Latch]:
 @pytest.mark.parametrize("length", [0, 1, P - 1, P, P + 1, 2 * P, 2 * P + 1, 3 * P + 7])
 @pytest.mark.parametrize("step_bytes", [1, P - 1, P, P + 1, 1 << 20])
 def test_a_stream_is_cut_at_the_same_places_however_it_arrives(
-    latch: Latch, length: int, step_bytes: int
+    scope: CancelScope, length: int, step_bytes: int
 ) -> None:
     data = payload(length)
-    reading = Reading(latch, data, step_bytes, digests=("sha256", "md5"))
+    reading = Reading(scope, data, step_bytes, digests=("sha256", "md5"))
     expected = [data[start : start + P] for start in range(0, length, P)] or [b""]
     assert expected == reading.bodies()
     reading.reader.check_end()
@@ -122,18 +122,18 @@ def test_a_stream_is_cut_at_the_same_places_however_it_arrives(
     assert reading.source.finished
 
 
-def test_growing_parts_are_cut_as_planned(latch: Latch) -> None:
+def test_growing_parts_are_cut_as_planned(scope: CancelScope) -> None:
     limits = Limits(1, 1 << 20, 10_000, growth_after_parts=2, growth_every_parts=2)
-    reading = Reading(latch, payload(100), 3, plan=plan_parts(4, limits=limits))
+    reading = Reading(scope, payload(100), 3, plan=plan_parts(4, limits=limits))
     assert [len(body) for body in reading.bodies()] == [4, 4, 8, 8, 16, 16, 32, 12]
     assert reading.offsets == [0, 4, 8, 16, 24, 40, 56, 88]
 
 
-def test_a_part_larger_than_a_read_is_filled_by_several(latch: Latch) -> None:
+def test_a_part_larger_than_a_read_is_filled_by_several(scope: CancelScope) -> None:
     """One mebibyte at a time, so that the digest finds it in the processor's cache."""
     big = 5 * (1 << 20) // 2
     plan = PartPlan(big, 10_000, Limits(1, 1 << 30))
-    reading = Reading(latch, payload(big + 1), 1 << 30, plan=plan)
+    reading = Reading(scope, payload(big + 1), 1 << 30, plan=plan)
     assert [len(body) for body in reading.bodies()] == [big, 1]
     assert reading.source.reads == 5  # 1 MiB, 1 MiB, 512 KiB, the last byte, the end
 
@@ -142,31 +142,31 @@ def test_a_part_larger_than_a_read_is_filled_by_several(latch: Latch) -> None:
 
 
 @pytest.mark.parametrize("length", [0, 1, P - 1, P])
-def test_a_stream_that_fits_one_part_gives_no_second(latch: Latch, length: int) -> None:
-    reading = Reading(latch, payload(length))
+def test_a_stream_that_fits_one_part_gives_no_second(scope: CancelScope, length: int) -> None:
+    reading = Reading(scope, payload(length))
     first, second = reading.reader.first_parts(reading.plan)
     assert second is None
     assert bytes(first.data) == payload(length)
 
 
-def test_a_full_first_part_is_held_until_a_second_begins(latch: Latch) -> None:
-    reading = Reading(latch, payload(P + 1), P)
+def test_a_full_first_part_is_held_until_a_second_begins(scope: CancelScope) -> None:
+    reading = Reading(scope, payload(P + 1), P)
     first, second = reading.reader.first_parts(reading.plan)
     assert second is not None
     assert (first.filled_bytes, second.filled_bytes) == (P, 1)
     assert reading.source.taken_bytes == P + 1
 
 
-def test_a_second_part_that_never_begins_gives_its_buffer_back(latch: Latch) -> None:
-    reading = Reading(latch, payload(P))
+def test_a_second_part_that_never_begins_gives_its_buffer_back(scope: CancelScope) -> None:
+    reading = Reading(scope, payload(P))
     reading.reader.first_parts(reading.plan)
     held = [reading.pool.acquire(P) for _ in range(3)]
     assert len(held) == 3
     assert reading.pool.peak_bytes == 4 * P
 
 
-def test_a_full_part_is_given_before_the_next_is_read(latch: Latch) -> None:
-    reading = Reading(latch, payload(3 * P), P)
+def test_a_full_part_is_given_before_the_next_is_read(scope: CancelScope) -> None:
+    reading = Reading(scope, payload(3 * P), P)
     parts = reading.parts()
     next(parts)
     second = next(parts)
@@ -174,25 +174,25 @@ def test_a_full_part_is_given_before_the_next_is_read(latch: Latch) -> None:
     assert reading.source.taken_bytes == 2 * P
 
 
-def test_the_input_is_not_read_again_after_its_end(latch: Latch) -> None:
-    reading = Reading(latch, payload(P + 1))
+def test_the_input_is_not_read_again_after_its_end(scope: CancelScope) -> None:
+    reading = Reading(scope, payload(P + 1))
     reading.bodies()
     assert reading.source.reads == 3
 
 
-def test_a_read_error_ends_the_reading_and_is_no_end_of_input(latch: Latch) -> None:
-    reading = Reading(latch, payload(100), 4, error_at=2 * P + 4)
+def test_a_read_error_ends_the_reading_and_is_no_end_of_input(scope: CancelScope) -> None:
+    reading = Reading(scope, payload(100), 4, error_at=2 * P + 4)
     with pytest.raises(SourceError, match="at byte 24"):
         reading.bodies()
     assert not reading.source.finished
 
 
-def test_a_failed_upload_ends_the_reading(latch: Latch) -> None:
-    reading = Reading(latch, payload(100))
+def test_a_failed_upload_ends_the_reading(scope: CancelScope) -> None:
+    reading = Reading(scope, payload(100))
     parts = reading.parts()
     next(parts)
-    latch.fail(ValueError("elsewhere"))
-    with pytest.raises(Stopped):
+    scope.fail(ValueError("elsewhere"))
+    with pytest.raises(Cancelled):
         list(parts)
 
 
@@ -200,17 +200,21 @@ def test_a_failed_upload_ends_the_reading(latch: Latch) -> None:
 
 
 @pytest.mark.parametrize("max_parts, length", [(3, 3 * P), (3, 2 * P + 1), (1, P), (2, 2 * P)])
-def test_a_stream_may_fill_the_last_allowed_part(latch: Latch, max_parts: int, length: int) -> None:
+def test_a_stream_may_fill_the_last_allowed_part(
+    scope: CancelScope, max_parts: int, length: int
+) -> None:
     plan = PartPlan(P, max_parts, Limits(1, P, max_parts))
-    bodies = Reading(latch, payload(length), plan=plan).bodies()
+    bodies = Reading(scope, payload(length), plan=plan).bodies()
     assert payload(length) == b"".join(bodies)
     assert len(bodies) == max_parts
 
 
 @pytest.mark.parametrize("max_parts", [1, 2, 3])
-def test_one_byte_more_than_the_plan_holds_ends_the_upload(latch: Latch, max_parts: int) -> None:
+def test_one_byte_more_than_the_plan_holds_ends_the_upload(
+    scope: CancelScope, max_parts: int
+) -> None:
     plan = PartPlan(P, max_parts, Limits(1, P, max_parts))
-    reading = Reading(latch, payload(max_parts * P + 1), plan=plan)
+    reading = Reading(scope, payload(max_parts * P + 1), plan=plan)
     with pytest.raises(SourceError) as caught:
         reading.bodies()
     expected = f"the input is longer than {max_parts} parts can hold ({max_parts * P} B)"
@@ -221,39 +225,39 @@ def test_one_byte_more_than_the_plan_holds_ends_the_upload(latch: Latch, max_par
 # What the user said of the end
 
 
-def test_the_expected_size_must_be_met(latch: Latch) -> None:
-    reading = Reading(latch, payload(25), expect_size_bytes=25)
+def test_the_expected_size_must_be_met(scope: CancelScope) -> None:
+    reading = Reading(scope, payload(25), expect_size_bytes=25)
     reading.bodies()
     reading.reader.check_end()
 
 
-def test_a_stream_that_ends_early_is_refused(latch: Latch) -> None:
-    reading = Reading(latch, payload(24), expect_size_bytes=25)
+def test_a_stream_that_ends_early_is_refused(scope: CancelScope) -> None:
+    reading = Reading(scope, payload(24), expect_size_bytes=25)
     reading.bodies()
     with pytest.raises(SourceError) as caught:
         reading.reader.check_end()
     assert caught.value.message == "the input ended after 24 bytes; 25 were expected"
 
 
-def test_a_stream_that_goes_on_too_long_is_refused_while_it_is_read(latch: Latch) -> None:
-    reading = Reading(latch, payload(1000), 5, expect_size_bytes=25)
+def test_a_stream_that_goes_on_too_long_is_refused_while_it_is_read(scope: CancelScope) -> None:
+    reading = Reading(scope, payload(1000), 5, expect_size_bytes=25)
     with pytest.raises(SourceError) as caught:
         reading.bodies()
     assert caught.value.message == "the input is longer than the 25 bytes expected"
     assert reading.source.taken_bytes == 30
 
 
-def test_an_expected_size_of_nothing_means_nothing(latch: Latch) -> None:
-    reading = Reading(latch, b"", expect_size_bytes=0)
+def test_an_expected_size_of_nothing_means_nothing(scope: CancelScope) -> None:
+    reading = Reading(scope, b"", expect_size_bytes=0)
     reading.bodies()
     reading.reader.check_end()
     with pytest.raises(SourceError):
-        Reading(latch, b"x", expect_size_bytes=0).bodies()
+        Reading(scope, b"x", expect_size_bytes=0).bodies()
 
 
 @pytest.mark.parametrize("length, passes", [(9, False), (10, True), (11, True)])
-def test_the_least_size_is_inclusive(latch: Latch, length: int, passes: bool) -> None:
-    reading = Reading(latch, payload(length), min_size_bytes=10)
+def test_the_least_size_is_inclusive(scope: CancelScope, length: int, passes: bool) -> None:
+    reading = Reading(scope, payload(length), min_size_bytes=10)
     reading.bodies()
     if passes:
         reading.reader.check_end()
@@ -263,20 +267,20 @@ def test_the_least_size_is_inclusive(latch: Latch, length: int, passes: bool) ->
     assert caught.value.message == "the input ended after 9 bytes; at least 10 were asked"
 
 
-def test_the_expected_digest_is_compared(latch: Latch) -> None:
+def test_the_expected_digest_is_compared(scope: CancelScope) -> None:
     sha256 = hashlib.sha256(payload(25)).hexdigest()
     for expected in (sha256, sha256.upper()):
-        reading = Reading(latch, payload(25), expect_sha256=expected)
+        reading = Reading(scope, payload(25), expect_sha256=expected)
         reading.bodies()
         reading.reader.check_end()
-    reading = Reading(latch, payload(26), expect_sha256=sha256)
+    reading = Reading(scope, payload(26), expect_sha256=sha256)
     reading.bodies()
     with pytest.raises(SourceError, match=f"but {sha256} was expected"):
         reading.reader.check_end()
 
 
-def test_the_expected_digest_is_computed_even_if_no_other_was_asked(latch: Latch) -> None:
+def test_the_expected_digest_is_computed_even_if_no_other_was_asked(scope: CancelScope) -> None:
     sha256 = hashlib.sha256(payload(25)).hexdigest()
-    reading = Reading(latch, payload(25), expect_sha256=sha256, digests=())
+    reading = Reading(scope, payload(25), expect_sha256=sha256, digests=())
     reading.bodies()
     reading.reader.check_end()

@@ -12,16 +12,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streamtos3.errors import Interrupted, SourceError, SpoolError
-from streamtos3.runtime.cancel import Latch, Stopped
+from streamtos3.runtime.cancel import Cancelled, CancelScope
 from streamtos3.sink.lines import LineReader, store_lines
 from streamtos3.sources.base import FdSource
 from tests.engine import InSteps
 
 
 def lines_of(data: bytes, step_bytes: int = 3, max_bytes: int = 100) -> list[bytes]:
-    with Latch() as latch:
+    with CancelScope() as scope:
         reader = LineReader(InSteps(data, step_bytes), max_bytes)
-        return [line for group in reader.groups(latch) for line in group]
+        return [line for group in reader.groups(scope) for line in group]
 
 
 @pytest.mark.parametrize(
@@ -52,11 +52,11 @@ def test_no_byte_is_lost_or_moved_however_they_arrive(data: bytes, step_bytes: i
 
 @pytest.mark.parametrize("step_bytes", [1, 4, 100])
 def test_a_line_that_is_too_long_is_named_after_those_before_it(step_bytes: int) -> None:
-    with Latch() as latch:
+    with CancelScope() as scope:
         reader = LineReader(InSteps(b"12345\n12345\n123456\nx\n", step_bytes), 5)
         seen: list[bytes] = []
         with pytest.raises(SourceError, match="^line 3 of .* is longer than 5 bytes") as caught:
-            for group in reader.groups(latch):
+            for group in reader.groups(scope):
                 seen += group
     assert seen == [b"12345\n", b"12345\n"]
     assert caught.value.exit_status == 7
@@ -64,15 +64,15 @@ def test_a_line_that_is_too_long_is_named_after_those_before_it(step_bytes: int)
 
 def test_a_line_that_never_ends_is_not_read_into_memory() -> None:
     source = InSteps(b"x" * 10_000_000, 1 << 20)
-    with Latch() as latch, pytest.raises(SourceError, match="line 1"):
-        list(LineReader(source, 1 << 20).groups(latch))
+    with CancelScope() as scope, pytest.raises(SourceError, match="line 1"):
+        list(LineReader(source, 1 << 20).groups(scope))
 
 
 class Listed:
     """A sink that keeps what it is given; `failing` is what `append` raises then."""
 
     def __init__(self, failing: BaseException | None = None) -> None:
-        self.reading = Latch()
+        self.reading = CancelScope()
         self.records: list[bytes] = []
         self.unfinished = b""
         self.finished = 0
@@ -103,10 +103,10 @@ def test_what_came_before_a_bad_line_is_stored_before_the_error_is_raised() -> N
     assert (sink.records, sink.finished) == ([b"a\n"], 1)
 
 
-@pytest.mark.parametrize("error", [Stopped(), SpoolError("the disk")])
+@pytest.mark.parametrize("error", [Cancelled(), SpoolError("the disk")])
 def test_a_sink_that_takes_nothing_more_is_finished_all_the_same(error: BaseException) -> None:
     sink = Listed(failing=error)
-    if isinstance(error, Stopped):
+    if isinstance(error, Cancelled):
         store_lines(InSteps(b"a\n", 7), sink, 3)
     else:
         with pytest.raises(SpoolError):

@@ -21,7 +21,7 @@ from streamtos3.errors import (
 from streamtos3.model.events import Retrying
 from streamtos3.model.options import Retries
 from streamtos3.runtime import retry
-from streamtos3.runtime.cancel import Latch, Stopped
+from streamtos3.runtime.cancel import Cancelled, CancelScope
 from streamtos3.runtime.retry import Retrier
 
 MINUTE_S = 60.0
@@ -31,15 +31,15 @@ class World:
     """A clock that moves only when somebody sleeps or a call takes its time."""
 
     def __init__(self, policy: Retries | None = None) -> None:
-        latch = Latch()
-        latch.close()  # nothing here waits for its descriptor
+        scope = CancelScope()
+        scope.close()  # nothing here waits for its descriptor
         self.now_s = 0.0
         self.waits_s: list[float] = []
         self.tried_at_s: list[float] = []
         self.events: list[Retrying] = []
         self.retrier = Retrier(
             policy or Retries(),
-            latch,
+            scope,
             lambda event, _: self.events.append(event),
             clock=lambda: self.now_s,
             sleep=self.sleep,
@@ -330,15 +330,15 @@ def test_a_permanent_error_after_a_passing_one_ends_the_tries() -> None:
 
 def test_waiting_stops_at_once_when_the_upload_fails_elsewhere() -> None:
     tries = 0
-    with Latch() as latch:
-        retrier = Retrier(Retries(first_wait_s=60), latch, lambda *_: latch.fail(ValueError("x")))
+    with CancelScope() as scope:
+        retrier = Retrier(Retries(first_wait_s=60), scope, lambda *_: scope.fail(ValueError("x")))
 
         def call() -> None:
             nonlocal tries
             tries += 1
             raise TransientError("503")
 
-        with pytest.raises(Stopped):
+        with pytest.raises(Cancelled):
             retrier.call("x", call)
         assert tries == 1
 
@@ -347,9 +347,9 @@ def test_a_stopped_call_is_not_tried_again() -> None:
     world = World()
 
     def stopped() -> Exception:
-        raise Stopped
+        raise Cancelled
 
-    with pytest.raises(Stopped):
+    with pytest.raises(Cancelled):
         world.retrier.call("x", world.failing(stopped))
     assert len(world.tried_at_s) == 1
 

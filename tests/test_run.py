@@ -20,7 +20,7 @@ from streamtos3 import Options, Receipt, upload
 from streamtos3.cli import program
 from streamtos3.cli.commands.run import run as run_command
 from streamtos3.errors import Interrupted, SourceError, UsageError
-from streamtos3.runtime.cancel import Latch, Stopped
+from streamtos3.runtime.cancel import Cancelled, CancelScope
 from streamtos3.sources.command import CommandSource
 from tests.process import Store, is_alive, is_zombie, wait_until
 from tests.proxy import Fault, FaultProxy
@@ -429,13 +429,13 @@ class TestCommandSource:
 
     def test_reads_to_the_end_and_reports(self) -> None:
         source = CommandSource(["echo", "hello"], recorded_as=["echo", "***"])
-        with Latch() as latch:
+        with CancelScope() as scope:
             source.start()
             view = memoryview(bytearray(10))
-            assert source.readinto(view, latch) == 6
+            assert source.readinto(view, scope) == 6
             assert bytes(view[:6]) == b"hello\n"
-            assert source.readinto(view, latch) == 0
-            source.finish(latch)
+            assert source.readinto(view, scope) == 0
+            source.finish(scope)
             source.close()
         report = source.command_report()
         assert (report.command, report.exit_status) == (("echo", "***"), 0)
@@ -443,28 +443,28 @@ class TestCommandSource:
 
     def test_a_failure_is_latched_and_stops_the_reader(self) -> None:
         source = CommandSource(["sh", "-c", "sleep 1000 & exit 3"])
-        with Latch() as latch:
+        with CancelScope() as scope:
             source.start()
-            with pytest.raises(Stopped):
-                source.readinto(memoryview(bytearray(10)), latch)
+            with pytest.raises(Cancelled):
+                source.readinto(memoryview(bytearray(10)), scope)
             source.close()
             source.close()
-            assert isinstance(latch.error, SourceError)
-            assert latch.error.message.startswith("sh exited with status 3")
+            assert isinstance(scope.error, SourceError)
+            assert scope.error.message.startswith("sh exited with status 3")
 
     def test_a_signal_to_us_is_the_reason_though_the_producer_died_of_it_first(self) -> None:
         source = CommandSource(["sh", "-c", "kill -INT $$"])
-        with Latch() as latch:
+        with CancelScope() as scope:
             source.start()
-            late = threading.Timer(0.1, latch.fail, (Interrupted(signal.SIGINT),))
+            late = threading.Timer(0.1, scope.fail, (Interrupted(signal.SIGINT),))
             late.start()
-            with pytest.raises(Stopped):
-                while source.readinto(memoryview(bytearray(10)), latch):
+            with pytest.raises(Cancelled):
+                while source.readinto(memoryview(bytearray(10)), scope):
                     pass
-                source.finish(latch)
+                source.finish(scope)
             source.close()
             late.join()
-            assert isinstance(latch.error, Interrupted)
+            assert isinstance(scope.error, Interrupted)
 
     def test_a_child_that_survives_its_obedient_parent_is_killed_after_the_grace(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -6,7 +6,7 @@ import pytest
 
 from streamtos3.integrity.digests import part_md5
 from streamtos3.model.options import Connection
-from streamtos3.runtime.cancel import Stopped
+from streamtos3.runtime.cancel import Cancelled
 from streamtos3.s3.bodies import PartBody
 from streamtos3.s3.bucket import Bucket
 from tests.command import anonymous
@@ -18,7 +18,7 @@ def test_a_stop_waits_until_the_body_is_signed(monkeypatch: pytest.MonkeyPatch) 
     sent: list[object] = []
 
     def stop() -> None:
-        raise Stopped
+        raise Cancelled
 
     with FakeS3() as fake:
         for name, value in anonymous(fake.endpoint_url).items():
@@ -30,7 +30,7 @@ def test_a_stop_waits_until_the_body_is_signed(monkeypatch: pytest.MonkeyPatch) 
         upload_id, _ = store.create("k", {})
         sent.clear()
         data = memoryview(b"some bytes")
-        with pytest.raises(Stopped):
+        with pytest.raises(Cancelled):
             store.put_part("k", upload_id, 1, PartBody(data, stop), part_md5(data))
         assert sent == [1]
         assert fake.uploads[upload_id].parts == []

@@ -36,7 +36,7 @@ from streamtos3.errors import (
 )
 from streamtos3.model.events import Event, Retrying
 from streamtos3.model.options import Verify
-from streamtos3.runtime.cancel import Stopped
+from streamtos3.runtime.cancel import Cancelled
 from streamtos3.sink.lines import store_lines
 from streamtos3.sink.rotation import Clock, CutRules, SinkOptions
 from streamtos3.sink.sink import Sink
@@ -474,7 +474,7 @@ def test_the_uploads_beside_a_failed_one_come_to_their_end(
 
     def first_one_fails(source: Source, bucket: str, key: str, **words: Any) -> Receipt:
         view = memoryview(bytearray(100))
-        if source.readinto(view, words["latch"]) == len(b"0\n1\n"):
+        if source.readinto(view, words["scope"]) == len(b"0\n1\n"):
             failed.set()
             raise RefusedError("access denied")
         assert failed.wait(30)
@@ -540,7 +540,7 @@ def test_a_stop_stores_what_was_read(s3: S3Client, bucket: str, spool_dir: str |
     with opened(bucket, s3, spool=spool_dir) as sink:
         sink.append(lines(2))
         sink.stop(signal.SIGTERM)
-        with pytest.raises(Stopped):
+        with pytest.raises(Cancelled):
             sink.reading.check()
         sink.append(lines(1, 2))
         sink.finish()
@@ -804,7 +804,7 @@ def test_what_nothing_proves_ends_the_sink_unless_that_is_accepted(
             cut=rules(max_records=2),
             on_stored=receipts.append,
         ) as sink:
-            with suppress(Stopped):
+            with suppress(Cancelled):
                 sink.append(lines(5))
             with pytest.raises(UnprovedError):
                 sink.finish()
@@ -846,7 +846,7 @@ def test_uploads_that_fail_each_by_itself_are_all_named(
         options=options,
         cut=rules(max_records=1),
     ) as sink:
-        with suppress(Stopped):
+        with suppress(Cancelled):
             sink.append([record] * 4)
         with pytest.raises(RefusedError) as caught:
             sink.finish()

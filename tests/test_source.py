@@ -22,7 +22,7 @@ from typing import Any, BinaryIO, cast
 import pytest
 
 from streamtos3.errors import Interrupted, SourceError
-from streamtos3.runtime.cancel import Latch, Stopped
+from streamtos3.runtime.cancel import Cancelled, CancelScope
 from streamtos3.sources.base import FdSource, ObjectSource, Source
 from streamtos3.sources.open import as_source, open_file
 from tests.support import payload, running_as_root, unless_root
@@ -31,9 +31,9 @@ LONG_S = 60.0
 
 
 @pytest.fixture
-def latch() -> Iterator[Latch]:
-    with Latch() as latch:
-        yield latch
+def scope() -> Iterator[CancelScope]:
+    with CancelScope() as scope:
+        yield scope
 
 
 @pytest.fixture
@@ -47,10 +47,10 @@ def pipe() -> Iterator[tuple[FdSource, int]]:
         os.close(write_fd)
 
 
-def read_all(source: Source, latch: Latch, step_bytes: int = 7) -> bytes:
+def read_all(source: Source, scope: CancelScope, step_bytes: int = 7) -> bytes:
     view = memoryview(bytearray(step_bytes))
     pieces = []
-    while count := source.readinto(view, latch):
+    while count := source.readinto(view, scope):
         pieces.append(bytes(view[:count]))
     return b"".join(pieces)
 
@@ -58,22 +58,22 @@ def read_all(source: Source, latch: Latch, step_bytes: int = 7) -> bytes:
 # Descriptors
 
 
-def test_a_pipe_is_read_to_its_end(pipe: tuple[FdSource, int], latch: Latch) -> None:
+def test_a_pipe_is_read_to_its_end(pipe: tuple[FdSource, int], scope: CancelScope) -> None:
     source, write_fd = pipe
     source.start()
     os.write(write_fd, b"some bytes from a producer")
     os.close(write_fd)
     assert source.length_bytes is None
-    assert read_all(source, latch) == b"some bytes from a producer"
-    source.finish(latch)
+    assert read_all(source, scope) == b"some bytes from a producer"
+    source.finish(scope)
 
 
 def test_a_read_gives_what_is_there_and_does_not_wait_for_a_full_buffer(
-    pipe: tuple[FdSource, int], latch: Latch
+    pipe: tuple[FdSource, int], scope: CancelScope
 ) -> None:
     source, write_fd = pipe
     os.write(write_fd, b"abc")
-    assert source.readinto(memoryview(bytearray(100)), latch) == 3
+    assert source.readinto(memoryview(bytearray(100)), scope) == 3
 
 
 def test_a_pipe_is_made_larger(pipe: tuple[FdSource, int]) -> None:
@@ -83,7 +83,7 @@ def test_a_pipe_is_made_larger(pipe: tuple[FdSource, int]) -> None:
 
 
 def test_a_pipe_that_cannot_be_made_larger_is_read_as_it_is(
-    pipe: tuple[FdSource, int], latch: Latch, monkeypatch: pytest.MonkeyPatch
+    pipe: tuple[FdSource, int], scope: CancelScope, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source, write_fd = pipe
 
@@ -94,22 +94,22 @@ def test_a_pipe_that_cannot_be_made_larger_is_read_as_it_is(
     source.start()
     os.write(write_fd, b"abc")
     os.close(write_fd)
-    assert read_all(source, latch) == b"abc"
+    assert read_all(source, scope) == b"abc"
 
 
 def test_a_descriptor_that_another_process_made_non_blocking_is_waited_for(
-    pipe: tuple[FdSource, int], latch: Latch
+    pipe: tuple[FdSource, int], scope: CancelScope
 ) -> None:
     source, write_fd = pipe
     os.set_blocking(source._fd, False)
     timer = threading.Timer(0.02, os.write, (write_fd, b"late"))
     timer.start()
-    assert source.readinto(memoryview(bytearray(10)), latch) == 4
+    assert source.readinto(memoryview(bytearray(10)), scope) == 4
     timer.join()
 
 
 def test_a_read_that_would_block_after_all_is_tried_again(
-    pipe: tuple[FdSource, int], latch: Latch, monkeypatch: pytest.MonkeyPatch
+    pipe: tuple[FdSource, int], scope: CancelScope, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Somebody else may have taken what poll announced."""
     source, write_fd = pipe
@@ -124,45 +124,45 @@ def test_a_read_that_would_block_after_all_is_tried_again(
         return readv(fd, views)
 
     monkeypatch.setattr("os.readv", once_robbed)
-    assert source.readinto(memoryview(bytearray(10)), latch) == 3
+    assert source.readinto(memoryview(bytearray(10)), scope) == 3
 
 
 def test_a_silent_producer_does_not_hold_a_failed_upload(
-    pipe: tuple[FdSource, int], latch: Latch
+    pipe: tuple[FdSource, int], scope: CancelScope
 ) -> None:
     source, _ = pipe
-    timer = threading.Timer(0.02, latch.fail, (Interrupted(signal.SIGTERM),))
+    timer = threading.Timer(0.02, scope.fail, (Interrupted(signal.SIGTERM),))
     timer.start()
     began_s = time.monotonic()
-    with pytest.raises(Stopped):
-        source.readinto(memoryview(bytearray(10)), latch)
+    with pytest.raises(Cancelled):
+        source.readinto(memoryview(bytearray(10)), scope)
     assert time.monotonic() - began_s < LONG_S / 2
     timer.join()
 
 
 def test_a_failed_upload_reads_no_more_even_where_there_is_more(
-    pipe: tuple[FdSource, int], latch: Latch
+    pipe: tuple[FdSource, int], scope: CancelScope
 ) -> None:
     source, write_fd = pipe
     os.write(write_fd, b"abc")
-    latch.fail(ValueError("elsewhere"))
-    with pytest.raises(Stopped):
-        source.readinto(memoryview(bytearray(10)), latch)
+    scope.fail(ValueError("elsewhere"))
+    with pytest.raises(Cancelled):
+        source.readinto(memoryview(bytearray(10)), scope)
     assert select.select([source._fd], [], [], 0)[0]
 
 
-def test_a_socket_is_read(latch: Latch) -> None:
+def test_a_socket_is_read(scope: CancelScope) -> None:
     ours, theirs = socket.socketpair()
     theirs.sendall(b"over a socket")
     theirs.close()
     source = FdSource(ours.detach(), "a socket")
     assert source.length_bytes is None
     source.start()
-    assert read_all(source, latch) == b"over a socket"
+    assert read_all(source, scope) == b"over a socket"
     source.close()
 
 
-def test_a_closed_source_is_closed_once(latch: Latch) -> None:
+def test_a_closed_source_is_closed_once(scope: CancelScope) -> None:
     read_fd, write_fd = os.pipe()
     source = FdSource(read_fd, "a pipe")
     source.close()
@@ -177,13 +177,13 @@ def test_a_closed_source_is_closed_once(latch: Latch) -> None:
 # Files
 
 
-def test_a_file_is_read_and_its_length_known(tmp_path: Path, latch: Latch) -> None:
+def test_a_file_is_read_and_its_length_known(tmp_path: Path, scope: CancelScope) -> None:
     path = tmp_path / "file"
     path.write_bytes(payload(1000))
     source = open_file(path)
     source.start()
     assert (source.length_bytes, source.name) == (1000, str(path))
-    assert read_all(source, latch) == payload(1000)
+    assert read_all(source, scope) == payload(1000)
     source.close()
 
 
@@ -191,7 +191,7 @@ def test_a_file_is_read_and_its_length_known(tmp_path: Path, latch: Latch) -> No
     "offset, expected", [(0, 100), (30, 70), (99, 1), (100, None), (150, None)]
 )
 def test_the_length_of_a_file_counts_from_where_it_stands(
-    tmp_path: Path, latch: Latch, offset: int, expected: int | None
+    tmp_path: Path, scope: CancelScope, offset: int, expected: int | None
 ) -> None:
     path = tmp_path / "file"
     path.write_bytes(payload(100))
@@ -199,14 +199,14 @@ def test_the_length_of_a_file_counts_from_where_it_stands(
     os.lseek(fd, offset, os.SEEK_SET)
     source = FdSource(fd, "file")
     assert expected == source.length_bytes
-    assert read_all(source, latch) == payload(100)[offset:]
+    assert read_all(source, scope) == payload(100)[offset:]
     source.close()
 
 
-def test_a_file_that_claims_to_be_empty_is_read_all_the_same(latch: Latch) -> None:
+def test_a_file_that_claims_to_be_empty_is_read_all_the_same(scope: CancelScope) -> None:
     source = open_file("/proc/version")
     assert source.length_bytes is None
-    assert read_all(source, latch) == Path("/proc/version").read_bytes()
+    assert read_all(source, scope) == Path("/proc/version").read_bytes()
     source.close()
 
 
@@ -215,27 +215,27 @@ def test_a_read_error_in_mid_stream_names_the_byte() -> None:
     fd = os.open("/proc/self/mem", os.O_RDONLY)
     source = FdSource(fd, "/dev/sda")
     source._offset = 4096
-    with Latch() as latch, pytest.raises(SourceError) as caught:
-        source.readinto(memoryview(bytearray(10)), latch)
+    with CancelScope() as scope, pytest.raises(SourceError) as caught:
+        source.readinto(memoryview(bytearray(10)), scope)
     source.close()
     assert caught.value.message == "cannot read /dev/sda at byte 4096: input/output error"
     assert caught.value.exit_status == 7
 
 
 def test_the_byte_of_a_read_error_counts_what_was_read(
-    tmp_path: Path, latch: Latch, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, scope: CancelScope, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "file"
     path.write_bytes(payload(100))
     source = open_file(path)
-    source.readinto(memoryview(bytearray(60)), latch)
+    source.readinto(memoryview(bytearray(60)), scope)
 
     def fail(*_: object) -> int:
         raise OSError(5, "Input/output error")
 
     monkeypatch.setattr("os.readv", fail)
     with pytest.raises(SourceError, match="at byte 60: input/output error"):
-        source.readinto(memoryview(bytearray(60)), latch)
+        source.readinto(memoryview(bytearray(60)), scope)
     source.close()
 
 
@@ -285,10 +285,10 @@ def block_device(tmp_path: Path) -> Iterator[str]:
     subprocess.run([losetup, "--detach", made.stdout.strip()], check=True)
 
 
-def test_the_length_of_a_block_device_is_known(block_device: str, latch: Latch) -> None:
+def test_the_length_of_a_block_device_is_known(block_device: str, scope: CancelScope) -> None:
     source = open_file(block_device)
     assert source.length_bytes == 1 << 20
-    assert read_all(source, latch, 65536) == payload(1 << 20)
+    assert read_all(source, scope, 65536) == payload(1 << 20)
     source.close()
 
 
@@ -327,15 +327,15 @@ def object_source(reader: object) -> ObjectSource:
 
 
 @pytest.mark.parametrize("reader", [io.BytesIO(b"some bytes"), OnlyRead(b"some ", b"bytes")])
-def test_a_file_object_is_read_by_what_it_can(reader: object, latch: Latch) -> None:
+def test_a_file_object_is_read_by_what_it_can(reader: object, scope: CancelScope) -> None:
     source = object_source(reader)
     source.start()
-    assert read_all(source, latch) == b"some bytes"
-    source.finish(latch)
+    assert read_all(source, scope) == b"some bytes"
+    source.finish(scope)
     source.close()
 
 
-def test_a_file_object_stays_open(latch: Latch) -> None:
+def test_a_file_object_stays_open(scope: CancelScope) -> None:
     reader = io.BytesIO(b"x")
     object_source(reader).close()
     assert not reader.closed
@@ -346,51 +346,51 @@ def test_a_file_object_stays_open(latch: Latch) -> None:
     [OSError(5, "Input/output error"), ValueError("closed"), EOFError("cut"), KeyError("k")],
 )
 def test_whatever_a_file_object_raises_is_an_error_of_the_source(
-    error: Exception, latch: Latch
+    error: Exception, scope: CancelScope
 ) -> None:
     with pytest.raises(SourceError) as caught:
-        read_all(object_source(Fails(error)), latch)
+        read_all(object_source(Fails(error)), scope)
     assert caught.value.message.startswith("cannot read an object at byte 3: ")
     assert caught.value.__cause__ is error
 
 
-def test_a_compressed_file_that_was_cut_short_is_an_error_of_the_source(latch: Latch) -> None:
+def test_a_compressed_file_that_was_cut_short_is_an_error_of_the_source(scope: CancelScope) -> None:
     cut = gzip.compress(payload(1000))[:-20]
     with gzip.open(io.BytesIO(cut)) as reader, pytest.raises(SourceError, match="end-of-stream"):
-        read_all(object_source(reader), latch)
+        read_all(object_source(reader), scope)
 
 
-def test_no_data_yet_is_never_taken_for_the_end_of_the_input(latch: Latch) -> None:
+def test_no_data_yet_is_never_taken_for_the_end_of_the_input(scope: CancelScope) -> None:
     """A non-blocking file object answers None; the object would be stored with its end missing."""
     read_fd, write_fd = os.pipe()
     os.set_blocking(read_fd, False)
     with os.fdopen(read_fd, "rb", buffering=0) as reader:
         with pytest.raises(SourceError, match="non-blocking"):
-            object_source(reader).readinto(memoryview(bytearray(10)), latch)
+            object_source(reader).readinto(memoryview(bytearray(10)), scope)
         with pytest.raises(SourceError, match="non-blocking"):
-            object_source(OnlyRead(None)).readinto(memoryview(bytearray(10)), latch)
+            object_source(OnlyRead(None)).readinto(memoryview(bytearray(10)), scope)
     os.close(write_fd)
 
 
 @pytest.mark.parametrize("piece", ["text", b"more than ten bytes", 7])
 def test_a_file_object_that_gives_something_else_than_asked_is_refused(
-    piece: object, latch: Latch
+    piece: object, scope: CancelScope
 ) -> None:
     with pytest.raises(SourceError, match="cannot read an object at byte 0"):
-        object_source(OnlyRead(piece)).readinto(memoryview(bytearray(10)), latch)
+        object_source(OnlyRead(piece)).readinto(memoryview(bytearray(10)), scope)
 
 
-def test_a_file_object_is_not_read_after_the_upload_has_failed(latch: Latch) -> None:
-    latch.fail(ValueError("elsewhere"))
-    with pytest.raises(Stopped):
-        object_source(io.BytesIO(b"x")).readinto(memoryview(bytearray(1)), latch)
+def test_a_file_object_is_not_read_after_the_upload_has_failed(scope: CancelScope) -> None:
+    scope.fail(ValueError("elsewhere"))
+    with pytest.raises(Cancelled):
+        object_source(io.BytesIO(b"x")).readinto(memoryview(bytearray(1)), scope)
 
 
 # What the library accepts
 
 
 def test_a_path_a_descriptor_an_object_and_a_source_are_accepted(
-    tmp_path: Path, latch: Latch
+    tmp_path: Path, scope: CancelScope
 ) -> None:
     path = tmp_path / "file"
     path.write_bytes(b"data")
@@ -399,7 +399,7 @@ def test_a_path_a_descriptor_an_object_and_a_source_are_accepted(
         given = open_file(path)
         for source in (as_source(path), as_source(str(path)), as_source(fd), as_source(file)):
             assert isinstance(source, Source)
-            assert read_all(source, latch) == b"data"
+            assert read_all(source, scope) == b"data"
             source.close()
         assert as_source(given) is given
         given.close()
@@ -424,7 +424,7 @@ def test_a_descriptor_that_is_not_open_is_an_error_of_the_source() -> None:
 TAKE = """
 import os, subprocess, sys
 from streamtos3.errors import SourceError
-from streamtos3.runtime.cancel import Latch
+from streamtos3.runtime.cancel import CancelScope
 from streamtos3.sources.open import take_standard_input
 """
 
@@ -447,7 +447,8 @@ def test_standard_input_is_ours_alone_and_a_child_reads_nothing_of_it() -> None:
 source = take_standard_input()
 child = subprocess.run(["cat"], stdout=subprocess.PIPE, close_fds=False)
 view = memoryview(bytearray(100))
-print(child.stdout, bytes(view[: source.readinto(view, Latch())]), os.readlink("/proc/self/fd/0"))
+read = source.readinto(view, CancelScope())
+print(child.stdout, bytes(view[:read]), os.readlink("/proc/self/fd/0"))
 """,
         input="the stream",
     )
@@ -496,7 +497,7 @@ source = take_standard_input()
 with open({str(tmp_path / "fd")!r}, "w") as file:
     print(source._fd >= 3, file=file)
     view = memoryview(bytearray(10))
-    print(bytes(view[: source.readinto(view, Latch())]), file=file)
+    print(bytes(view[: source.readinto(view, CancelScope())]), file=file)
 os._exit(0)
 """
     run_python(program, input="data")

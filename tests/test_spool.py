@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from streamtos3.errors import SourceError, SpoolError, SpoolFullError, UsageError
-from streamtos3.runtime.cancel import Latch
+from streamtos3.runtime.cancel import CancelScope
 from streamtos3.sink.spool import ObjectHeader, Spool, SpoolFile, SpoolSource
 
 HEADER = ObjectHeader("bucket", "p/events-1.ndjson", "2026-11-21T12:00:00+00:00", None)
@@ -52,11 +52,11 @@ def content(file: SpoolFile, step_bytes: int = 1000) -> bytes:
     source = SpoolSource(file)
     view = memoryview(bytearray(step_bytes))
     pieces = []
-    with Latch() as latch:
+    with CancelScope() as scope:
         source.start()
-        while count := source.readinto(view, latch):
+        while count := source.readinto(view, scope):
             pieces.append(bytes(view[:count]))
-        source.finish(latch)
+        source.finish(scope)
     source.close()
     return b"".join(pieces)
 

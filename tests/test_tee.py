@@ -14,7 +14,7 @@ import pytest
 from streamtos3 import upload
 from streamtos3.errors import ReportError, SourceError, StreamToS3Error
 from streamtos3.model.options import Connection
-from streamtos3.runtime.cancel import Latch, Stopped
+from streamtos3.runtime.cancel import Cancelled, CancelScope
 from streamtos3.sources.tee import TeeSource
 from tests.command import PROGRAM, anonymous, assert_refused, invoke, run, shell
 from tests.engine import PART, InSteps, broken_input, tiny
@@ -65,11 +65,11 @@ def test_a_slow_reader_holds_the_stream_back(pipe: tuple[int, int]) -> None:
     source = InSteps(MORE_THAN_A_PIPE, step_bytes=MIB // 4)
     tee = TeeSource(source, pipe[1])
     view = memoryview(bytearray(MIB // 4))
-    with Latch() as latch:
+    with CancelScope() as scope:
         ended = threading.Event()
 
         def read_on() -> None:
-            while tee.readinto(view, latch):
+            while tee.readinto(view, scope):
                 continue
             os.close(pipe[1])
             ended.set()
@@ -118,10 +118,10 @@ def test_a_nonblocking_descriptor_that_others_fill_is_waited_for(
         while piece := os.read(pipe[0], MIB):
             copied.extend(piece)
 
-    with Latch() as latch:
+    with CancelScope() as scope:
         reading = threading.Thread(target=read_copy, daemon=True)
         reading.start()
-        while tee.readinto(view, latch):
+        while tee.readinto(view, scope):
             continue
         os.close(pipe[1])
         reading.join(30)
@@ -144,10 +144,10 @@ def test_an_upload_that_fails_while_nobody_reads_the_copy_ends_at_once(
 
 def test_a_blocked_copy_is_stopped_by_the_latch(pipe: tuple[int, int]) -> None:
     tee = TeeSource(InSteps(MORE_THAN_A_PIPE), pipe[1])
-    with Latch() as latch:
-        threading.Timer(0.05, lambda: latch.fail(SourceError("elsewhere"))).start()
-        with pytest.raises(Stopped):
-            tee.readinto(memoryview(bytearray(MIB)), latch)
+    with CancelScope() as scope:
+        threading.Timer(0.05, lambda: scope.fail(SourceError("elsewhere"))).start()
+        with pytest.raises(Cancelled):
+            tee.readinto(memoryview(bytearray(MIB)), scope)
 
 
 def test_a_read_error_stays_a_read_error(fake: FakeS3, tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ from streamtos3.errors import RefusedError, UsageError
 from streamtos3.model.events import Retrying
 from streamtos3.model.names import split_s3_prefix
 from streamtos3.model.options import Connection, Retries
-from streamtos3.runtime.cancel import Latch
+from streamtos3.runtime.cancel import CancelScope
 from streamtos3.runtime.retry import Retrier
 from streamtos3.s3.bucket import Bucket
 from streamtos3.uploader.unfinished import (
@@ -81,8 +81,8 @@ def rows(result: Result) -> list[list[str]]:
 @contextlib.contextmanager
 def place(url: str, bucket: str = "bkt") -> Iterator[tuple[Bucket, Retrier]]:
     """A store at `url` with a retrier that does not really wait."""
-    with Latch() as latch:
-        retrier = Retrier(Retries(tries=3), latch, lambda *_: None, sleep=lambda _: None)
+    with CancelScope() as scope:
+        retrier = Retrier(Retries(tries=3), scope, lambda *_: None, sleep=lambda _: None)
         yield Bucket(bucket, Connection(url, "us-east-1", addressing="path")), retrier
 
 
@@ -430,12 +430,12 @@ def test_parts_that_arrive_after_the_abort_are_aborted_too() -> None:
 def test_an_endpoint_that_is_gone_ends_the_loop_at_once() -> None:
     """The other uploads would each wait for as long, in vain."""
     retries: list[Retrying] = []
-    with a_fake() as fake, Latch() as latch:
+    with a_fake() as fake, CancelScope() as scope:
         for key in ("a", "b", "c"):
             left(fake, key, age_s=8 * DAY_S)
         store = Bucket("bkt", Connection(fake.endpoint_url, "us-east-1", addressing="path"))
         policy = Retries(tries=2)
-        retrier = Retrier(policy, latch, lambda e, _: retries.append(e), sleep=lambda _: None)
+        retrier = Retrier(policy, scope, lambda e, _: retries.append(e), sleep=lambda _: None)
         found = list_unfinished(store, retrier).uploads
         fake._listener.stop_accepting(2)
         with pytest.raises(Exception, match="gave up after 2 tries"):

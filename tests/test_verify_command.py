@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from streamtos3 import Latch, ReadReport, Receipt, read_receipt, verify_object
+from streamtos3 import CancelScope, ReadReport, Receipt, read_receipt, verify_object
 from streamtos3.downloader.local_etag import etag_as_stored
 from streamtos3.errors import (
     AbsentError,
@@ -219,7 +219,7 @@ def test_the_etag_is_what_an_upload_of_the_same_stream_gets(
     data = payload(size_bytes)
     expected = shelves.store(data).etag_expected
     found = etag_as_stored(
-        _stream(data), Latch(), chunk_bytes=OPTIONS.chunk_bytes, limits=OPTIONS.limits
+        _stream(data), CancelScope(), chunk_bytes=OPTIONS.chunk_bytes, limits=OPTIONS.limits
     )
     assert found == expected
 
@@ -229,7 +229,7 @@ def test_a_file_of_known_length_has_the_equal_parts_that_put_gives_it(tmp_path: 
     path.write_bytes(payload(9 * P))
     limits = Limits(min_part_bytes=1, max_parts=9, growth_after_parts=2, growth_every_parts=2)
     source = open_file(path)
-    assert etag_as_stored(source, Latch(), chunk_bytes=P, limits=limits) == composite(
+    assert etag_as_stored(source, CancelScope(), chunk_bytes=P, limits=limits) == composite(
         *bodies_of(*[P] * 9)
     )
 

@@ -11,7 +11,7 @@ import threading
 from typing import Protocol, runtime_checkable
 
 from ..errors import Interrupted
-from ..runtime.cancel import Latch
+from ..runtime.cancel import CancelScope
 from ..sources.base import Source
 from .reporting import Show
 
@@ -40,10 +40,10 @@ class Interrupts:
     then on signals only matter where the report hangs.
     """
 
-    def __init__(self, latch: Latch, show: Show, *, finish: bool) -> None:
+    def __init__(self, scope: CancelScope, show: Show, *, finish: bool) -> None:
         self.source: Source | None = None
         self.stored: str | None = None
-        self._latch = latch
+        self._scope = scope
         self._show = show
         self._may_finish = finish
         self._ends_anyway: threading.Timer | None = None
@@ -52,7 +52,7 @@ class Interrupts:
         if self._reads_on(signum):
             self._may_finish = False
         elif self._ends_anyway is None:
-            self._latch.fail(Interrupted(signum))
+            self._scope.fail(Interrupted(signum))
             self._ends_anyway = threading.Timer(
                 LEAVE_AFTER_S, self._leave, (signum, "left without waiting any longer")
             )
@@ -68,7 +68,7 @@ class Interrupts:
 
     def _reads_on(self, signum: int) -> bool:
         """Whether this signal only means that the producer was told to stop."""
-        is_over = self.stored is not None or self._latch.error is not None
+        is_over = self.stored is not None or self._scope.error is not None
         if not self._may_finish or signum == signal.SIGHUP or is_over:
             return False
         if isinstance(self.source, _Producer) and not self.source.tell(signum):

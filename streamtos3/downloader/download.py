@@ -20,9 +20,9 @@ from ..model.names import check_object_name
 from ..model.options import ByteRange, Options
 from ..results import ReadReport, Receipt
 from ..runtime.buffers import BufferPool, default_memory_bytes
-from ..runtime.cancel import Latch
+from ..runtime.cancel import CancelScope
 from ..runtime.retry import Retrier
-from ..runtime.workers import Crew
+from ..runtime.workers import WorkerPool
 from ..s3.bucket import Bucket
 from ..s3.clients import Clients
 from ..s3.responses import ObjectInfo
@@ -51,7 +51,7 @@ def download(
     options: Options | None = None,
     client: S3Client | Clients | None = None,
     on_event: Callable[[Event], None] | None = None,
-    latch: Latch | None = None,
+    scope: CancelScope | None = None,
 ) -> ReadReport:
     """Read the object `key`, or a range of it, into `output`, in order, and prove it.
 
@@ -59,7 +59,7 @@ def download(
     byte_range: proved only with a receipt, by the parts that hold it.
     receipt: what `upload` returned. No byte of a part leaves before the part's MD5 is right.
     options: `chunk_bytes`, `jobs`, `memory_bytes`, `retries` and `connection` are heeded.
-    client, on_event, latch: as for `upload`.
+    client, on_event, scope: as for `upload`.
 
     Returns if and only if what was written is proved to be what was stored. Raises a
     StreamToS3Error otherwise: IntegrityError, though bytes are out, when the object is another
@@ -67,7 +67,7 @@ def download(
     """
     options = options or Options()
     check_object_name(bucket, key)
-    with latch or Latch() as own_latch:
+    with scope or CancelScope() as own_scope:
         writer = as_writer(output)
         try:
             s3_bucket = Bucket(
@@ -77,7 +77,7 @@ def download(
                 connections=options.jobs,
                 client=client,
             )
-            run = _Download(s3_bucket, key, writer, options, own_latch, guarded(on_event))
+            run = _Download(s3_bucket, key, writer, options, own_scope, guarded(on_event))
             return run.run(byte_range, version_id, receipt)
         finally:
             writer.close()
@@ -92,7 +92,7 @@ class _Download:
         key: str,
         writer: Writer,
         options: Options,
-        latch: Latch,
+        scope: CancelScope,
         emit: Callable[[Event], None],
     ) -> None:
         self._bucket = bucket
@@ -100,12 +100,12 @@ class _Download:
         self._what = bucket.url(key)
         self._writer = writer
         self._options = options
-        self._latch = latch
+        self._scope = scope
         self._emit = emit
-        self._crew = Crew(options.jobs, latch)
+        self._workers = WorkerPool(options.jobs, scope)
         self._memory_bytes = options.memory_bytes or default_memory_bytes()
-        self._pool = BufferPool(self._memory_bytes, options.jobs + 1, latch)
-        self._retrier = Retrier(options.retries, latch, self._note_retry)
+        self._pool = BufferPool(self._memory_bytes, options.jobs + 1, scope)
+        self._retrier = Retrier(options.retries, scope, self._note_retry)
         self._window: Window | None = None
         self._layout: tuple[int, ...] | None = None
         self._evidence: Evidence = NoEvidence()
@@ -127,7 +127,7 @@ class _Download:
         except BaseException as error:  # noqa: BLE001 - the first error is raised
             raise self._first(error) from error.__cause__
         finally:
-            self._crew.dismiss()
+            self._workers.shutdown()
         report = self._report(first, end, proof, started_at)
         if proof is None:
             raise self._unproved(report)
@@ -136,7 +136,7 @@ class _Download:
     def _find(self, version_id: str | None) -> ObjectInfo:
         patience_s = self._options.retries.check_for_s
         call = partial(find_object, self._bucket, self._retrier, self._key, version_id, patience_s)
-        return self._crew.submit(call).result()
+        return self._workers.submit(call).result()
 
     def _pinned_version(self, wanted: str | None) -> str | None:
         """The version that all requests name, so that a replaced object does not disturb them.
@@ -156,7 +156,7 @@ class _Download:
                 return None
             return version_id
 
-        return self._crew.submit(attempt).result()
+        return self._workers.submit(attempt).result()
 
     def _plan(self, first: int, end: int, receipt: Receipt | None) -> Iterator[Piece]:
         """Decide what proves the bytes, and with it how they are cut."""
@@ -200,10 +200,10 @@ class _Download:
 
     @property
     def _ask(self) -> AskPart:
-        return asking(self._bucket, self._crew, self._retrier, self._key, self._version_id)
+        return asking(self._bucket, self._workers, self._retrier, self._key, self._version_id)
 
     def _read(self, pieces: Iterator[Piece]) -> None:
-        self._window = Window(self._crew, self._pool, self._retrier, self._latch)
+        self._window = Window(self._workers, self._pool, self._retrier, self._scope)
         target = Target(self._bucket, self._key, self._version_id, self._info)
         self._window.run(target, pieces, self._evidence, self._writer, self._emit)
 
@@ -216,7 +216,7 @@ class _Download:
             raise
 
     def _note_retry(self, event: Retrying, error: TransientError) -> None:
-        with self._latch.condition:
+        with self._scope.condition:
             self._retries += 1
         if error.throttled:
             self._pool.hold_back()
@@ -227,9 +227,9 @@ class _Download:
 
         Unless the writer hangs in a pipe that nobody empties: then it is left to itself.
         """
-        first = self._latch.first(error)
+        first = self._scope.fail_with(error)
         if self._window is not None:
-            self._window.settle()
+            self._window.wait_idle()
         return first
 
     def _unproved(self, report: ReadReport) -> UnprovedReadError:

@@ -10,7 +10,7 @@ from itertools import count
 
 from ..integrity.digests import PartDigests, StreamDigests, composite_etag
 from ..model.parts import DEFAULT_CHUNK_BYTES, S3_LIMITS, Limits, plan_parts
-from ..runtime.cancel import Latch
+from ..runtime.cancel import CancelScope
 from ..sources.base import Source
 
 __all__ = ["etag_as_stored", "read_through"]
@@ -22,25 +22,25 @@ def read_through(
     source: Source,
     parts: PartDigests,
     digests: StreamDigests,
-    latch: Latch,
+    scope: CancelScope,
     on_bytes: Callable[[int], None],
 ) -> int:
-    """Digest all of `source`; returns its length in bytes. Raises SourceError, Stopped."""
+    """Digest all of `source`; returns its length in bytes. Raises SourceError, Cancelled."""
     view = memoryview(bytearray(_READ_BYTES))
     size_bytes = 0
     source.start()
-    while read_bytes := source.readinto(view, latch):
+    while read_bytes := source.readinto(view, scope):
         parts.update(view[:read_bytes])
         digests.update(view[:read_bytes])
         size_bytes += read_bytes
         on_bytes(read_bytes)
-    source.finish(latch)
+    source.finish(scope)
     return size_bytes
 
 
 def etag_as_stored(
     source: Source,
-    latch: Latch,
+    scope: CancelScope,
     *,
     chunk_bytes: int = DEFAULT_CHUNK_BYTES,
     limits: Limits = S3_LIMITS,
@@ -52,6 +52,6 @@ def etag_as_stored(
     """
     plan = plan_parts(chunk_bytes, length_bytes=source.length_bytes, limits=limits)
     parts = PartDigests(plan.size_bytes(number) for number in count(1))
-    read_through(source, parts, StreamDigests(()), latch, lambda _: None)
+    read_through(source, parts, StreamDigests(()), scope, lambda _: None)
     md5s = parts.md5s()
     return md5s[0].hex() if len(md5s) == 1 else composite_etag(md5s)

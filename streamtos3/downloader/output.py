@@ -12,21 +12,21 @@ import select
 from typing import BinaryIO, Protocol, runtime_checkable
 
 from ..errors import OutputClosedError, OutputError
-from ..runtime.cancel import Latch
+from ..runtime.cancel import CancelScope
 from ..runtime.files import os_reason
 from ..sources.base import enlarge_pipe
 
 __all__ = ["FdWriter", "NullWriter", "ObjectWriter", "Writer", "as_writer"]
 
-_WRITE_BYTES = 1 << 20  # between two looks at the latch
+_WRITE_BYTES = 1 << 20  # between two looks at the scope
 
 
 @runtime_checkable
 class Writer(Protocol):
     """What `download` writes to, in order."""
 
-    def deliver(self, data: memoryview, latch: Latch) -> None:
-        """Write all of `data`. Raises OutputError, and Stopped when the download fails."""
+    def deliver(self, data: memoryview, scope: CancelScope) -> None:
+        """Write all of `data`. Raises OutputError, and Cancelled when the download fails."""
 
     def close(self) -> None:
         """Let go of the output; a second call does nothing."""
@@ -41,17 +41,17 @@ class FdWriter:
         self._offset = 0
         enlarge_pipe(fd)
 
-    def deliver(self, data: memoryview, latch: Latch) -> None:
+    def deliver(self, data: memoryview, scope: CancelScope) -> None:
         """See Writer."""
         while data:
-            latch.check()
-            data = data[self._write_some(data[:_WRITE_BYTES], latch) :]
+            scope.check()
+            data = data[self._write_some(data[:_WRITE_BYTES], scope) :]
 
-    def _write_some(self, data: memoryview, latch: Latch) -> int:
+    def _write_some(self, data: memoryview, scope: CancelScope) -> int:
         try:
             count = os.write(self._fd, data)
         except BlockingIOError:  # another process left the descriptor non-blocking
-            self._wait(latch)
+            self._wait(scope)
             return 0
         except BrokenPipeError as error:
             raise OutputClosedError(f"nobody reads {self._name} any more") from error
@@ -63,10 +63,10 @@ class FdWriter:
         self._offset += count
         return count
 
-    def _wait(self, latch: Latch) -> None:
+    def _wait(self, scope: CancelScope) -> None:
         poll = select.poll()
         poll.register(self._fd, select.POLLOUT)
-        poll.register(latch.wake_fd, select.POLLIN)
+        poll.register(scope.wake_fd, select.POLLIN)
         poll.poll()
 
     def close(self) -> None:
@@ -83,10 +83,10 @@ class ObjectWriter:
         self._stream = stream
         self._name = name
 
-    def deliver(self, data: memoryview, latch: Latch) -> None:
+    def deliver(self, data: memoryview, scope: CancelScope) -> None:
         """See Writer. An unbuffered object may take less than it is given."""
         while data:
-            latch.check()
+            scope.check()
             try:
                 count = self._stream.write(data)
             except BrokenPipeError as error:
@@ -102,7 +102,7 @@ class ObjectWriter:
 class NullWriter:
     """For those who want the proof and not the bytes."""
 
-    def deliver(self, data: memoryview, latch: Latch) -> None:
+    def deliver(self, data: memoryview, scope: CancelScope) -> None:
         """Nothing is written."""
 
     def close(self) -> None:

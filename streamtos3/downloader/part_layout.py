@@ -14,7 +14,7 @@ from ..errors import RefusedError
 from ..integrity.etag import is_md5, parts_in
 from ..model.parts import Limits, PartPlan
 from ..runtime.retry import Retrier
-from ..runtime.workers import Crew
+from ..runtime.workers import WorkerPool
 from ..s3.bucket import Bucket
 from ..s3.responses import ObjectInfo
 
@@ -64,7 +64,7 @@ def is_wrong(sizes: Sequence[int], info: ObjectInfo, ask: AskPart) -> bool:
 
 
 def asking(
-    bucket: Bucket, crew: Crew, retrier: Retrier, key: str, version_id: str | None
+    bucket: Bucket, workers: WorkerPool, retrier: Retrier, key: str, version_id: str | None
 ) -> AskPart:
     """How a server is asked for the sizes of an object's parts, several at a time."""
 
@@ -76,7 +76,7 @@ def asking(
             return None
 
     def ask_all(numbers: Sequence[int]) -> Sequence[tuple[int, int] | None]:
-        tasks = [crew.submit(partial(ask, number)) for number in numbers]
+        tasks = [workers.submit(partial(ask, number)) for number in numbers]
         return [task.result() for task in tasks]
 
     return ask_all

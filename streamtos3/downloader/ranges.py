@@ -1,6 +1,6 @@
 """The window that moves over an object: pieces read in parallel, let go in order.
 
-A dispatcher asks for the pieces as buffers get free, a crew reads them, a writer hands them on.
+A dispatcher asks for the pieces as buffers get free, a workers reads them, a writer hands them on.
 The calling thread only waits, so that neither a silent service nor a reader who does not read
 can hold the program.
 """
@@ -15,9 +15,9 @@ from functools import partial
 from ..errors import ConditionError, IntegrityError, RefusedError, TransientError
 from ..model.events import Event, RangeRead
 from ..runtime.buffers import Buffer, BufferPool
-from ..runtime.cancel import Latch
+from ..runtime.cancel import CancelScope
 from ..runtime.retry import Retrier
-from ..runtime.workers import Crew, Task
+from ..runtime.workers import Task, WorkerPool
 from ..s3.bodies import Landing
 from ..s3.bucket import Bucket
 from ..s3.responses import ObjectInfo
@@ -78,12 +78,14 @@ class Target:
 class Window:
     """Reads the pieces of one object. `run` is called once."""
 
-    def __init__(self, crew: Crew, pool: BufferPool, retrier: Retrier, latch: Latch) -> None:
-        self._crew = crew
+    def __init__(
+        self, workers: WorkerPool, pool: BufferPool, retrier: Retrier, scope: CancelScope
+    ) -> None:
+        self._workers = workers
         self._pool = pool
         self._retrier = retrier
-        self._latch = latch
-        self._flow = Crew(2, latch)  # the dispatcher and the writer
+        self._scope = scope
+        self._flow = WorkerPool(2, scope)  # the dispatcher and the writer
         self._asked: deque[tuple[Piece, Buffer, Task[bytes | None]]] = deque()
         self._all_asked = False
 
@@ -95,36 +97,36 @@ class Window:
         writer: Writer,
         emit: Callable[[Event], None],
     ) -> None:
-        """Hand all pieces to `writer`, in order. Raises Stopped when the latch has an error."""
+        """Hand all pieces to `writer`, in order. Raises Cancelled when the scope has an error."""
         try:
             self._flow.submit(partial(self._ask_for, pieces, target, evidence))
             self._flow.submit(partial(self._deliver, evidence, writer, emit)).result()
         finally:
-            self._flow.dismiss()
+            self._flow.shutdown()
 
-    def settle(self) -> None:
+    def wait_idle(self) -> None:
         """Wait until nothing is written any more.
 
         A writer that hangs in a pipe which nobody empties is left to itself after a while.
         """
-        self._flow.settle(_SETTLE_S, _SETTLE_S)
+        self._flow.wait_idle(_SETTLE_S, _SETTLE_S)
 
     def _ask_for(self, pieces: Iterator[Piece], target: Target, evidence: Evidence) -> None:
         for piece in pieces:
             buffer = self._pool.acquire(piece.size_bytes)
-            task = self._crew.submit(partial(self._read, piece, buffer, target, evidence))
-            with self._latch.condition:
+            task = self._workers.submit(partial(self._read, piece, buffer, target, evidence))
+            with self._scope.condition:
                 self._asked.append((piece, buffer, task))
-                self._latch.condition.notify_all()
-        with self._latch.condition:
+                self._scope.condition.notify_all()
+        with self._scope.condition:
             self._all_asked = True
-            self._latch.condition.notify_all()
+            self._scope.condition.notify_all()
 
     def _read(
         self, piece: Piece, buffer: Buffer, target: Target, evidence: Evidence
     ) -> bytes | None:
-        """In the crew: read one piece until it is whole and, as far as can be known, right."""
-        landing = Landing(buffer.view[: piece.size_bytes], self._latch.check)
+        """In the workers: read one piece until it is whole and, as far as can be known, right."""
+        landing = Landing(buffer.view[: piece.size_bytes], self._scope.check)
 
         def attempt() -> bytes | None:
             target.read(piece, landing)
@@ -143,12 +145,12 @@ class Window:
             md5 = task.result()
             data = buffer.view[: piece.size_bytes]
             evidence.take(piece, data, md5)
-            writer.deliver(data[piece.skip_bytes :][: piece.take_bytes], self._latch)
+            writer.deliver(data[piece.skip_bytes :][: piece.take_bytes], self._scope)
             self._pool.release(buffer)
             emit(RangeRead(piece.take_bytes, in_flight=len(self._asked)))
 
     def _next(self) -> tuple[Piece, Buffer, Task[bytes | None]] | None:
         """The oldest piece that was asked for; None after the last."""
-        with self._latch.condition:
-            self._latch.wait_for(lambda: bool(self._asked) or self._all_asked)
+        with self._scope.condition:
+            self._scope.wait_for(lambda: bool(self._asked) or self._all_asked)
             return self._asked.popleft() if self._asked else None

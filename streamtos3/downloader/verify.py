@@ -20,9 +20,9 @@ from ..model.events import Event, RangeRead, ReadStarted, Retrying, guarded
 from ..model.names import check_object_name
 from ..model.options import Options
 from ..results import ReadReport, Receipt
-from ..runtime.cancel import Latch
+from ..runtime.cancel import CancelScope
 from ..runtime.retry import Retrier
-from ..runtime.workers import Crew
+from ..runtime.workers import WorkerPool
 from ..s3.bucket import Bucket
 from ..s3.clients import Clients
 from ..s3.responses import ObjectInfo
@@ -51,7 +51,7 @@ def verify_object(
     options: Options | None = None,
     client: S3Client | Clients | None = None,
     on_event: Callable[[Event], None] | None = None,
-    latch: Latch | None = None,
+    scope: CancelScope | None = None,
 ) -> ReadReport:
     """Compare the object `key` with a local stream, with a receipt, or with its own ETag.
 
@@ -65,11 +65,11 @@ def verify_object(
     """
     options = options or Options()
     check_object_name(bucket, key)
-    with latch or Latch() as own_latch:
+    with scope or CancelScope() as own_scope:
         stream = None if source is None else as_source(source)
         try:
             run = _Verification(
-                bucket, key, version_id, options, client, own_latch, guarded(on_event)
+                bucket, key, version_id, options, client, own_scope, guarded(on_event)
             )
             readback = readback or (source is None and receipt is None)
             return run.run(stream, receipt, readback=readback)
@@ -88,7 +88,7 @@ class _Verification:
         version_id: str | None,
         options: Options,
         client: S3Client | Clients | None,
-        latch: Latch,
+        scope: CancelScope,
         emit: Callable[[Event], None],
     ) -> None:
         self._bucket = Bucket(
@@ -103,10 +103,10 @@ class _Verification:
         self._what = f"s3://{bucket}/{key}"
         self._version_id = version_id
         self._options = options
-        self._latch = latch
+        self._scope = scope
         self._emit = emit
-        self._crew = Crew(options.jobs, latch)
-        self._retrier = Retrier(options.retries, latch, self._note_retry)
+        self._workers = WorkerPool(options.jobs, scope)
+        self._retrier = Retrier(options.retries, scope, self._note_retry)
         self._retries = 0
         self._compared: list[str] = []
         self._digests: dict[str, str] = {}
@@ -124,28 +124,28 @@ class _Verification:
             if readback:
                 self._compare_bytes(receipt, against_source=source is not None)
         except BaseException as error:  # noqa: BLE001 - the first error is raised
-            first = self._latch.first(error)
+            first = self._scope.fail_with(error)
             raise first from first.__cause__
         finally:
-            self._crew.dismiss()
+            self._workers.shutdown()
         report = self._report(started_at)
         if self._proof is None:
             raise self._unproved(report, readback=readback)
         return report
 
     def _note_retry(self, event: Retrying, error: TransientError) -> None:
-        with self._latch.condition:
+        with self._scope.condition:
             self._retries += 1
         self._emit(event)
 
     def _find(self) -> ObjectInfo:
         patience_s = self._options.retries.check_for_s
         args = (self._bucket, self._retrier, self._key, self._version_id, patience_s)
-        return self._crew.submit(partial(find_object, *args)).result()
+        return self._workers.submit(partial(find_object, *args)).result()
 
     @property
     def _ask(self) -> AskPart:
-        return asking(self._bucket, self._crew, self._retrier, self._key, self._version_id)
+        return asking(self._bucket, self._workers, self._retrier, self._key, self._version_id)
 
     def _compare_receipt(self, receipt: Receipt) -> None:
         """What HEAD says with what the receipt says. The ETag of a proved object proves it."""
@@ -177,7 +177,7 @@ class _Verification:
         digests = StreamDigests((_READBACK_DIGEST,) if readback else ())
         self._emit(ReadStarted(source.length_bytes))
         size_bytes = read_through(
-            source, parts, digests, self._latch, lambda count: self._emit(RangeRead(count))
+            source, parts, digests, self._scope, lambda count: self._emit(RangeRead(count))
         )
         self._check_length(source.name, size_bytes)
         self._digests = digests.hexdigests()
@@ -228,7 +228,7 @@ class _Verification:
                 options=self._options,
                 client=self._client,
                 on_event=self._emit,
-                latch=self._latch,
+                scope=self._scope,
             )
         except UnprovedReadError as error:
             report = error.report
@@ -284,7 +284,7 @@ class _DigestWriter:
     def __init__(self, names: Sequence[str]) -> None:
         self.digests = StreamDigests(names)
 
-    def deliver(self, data: memoryview, latch: Latch) -> None:
+    def deliver(self, data: memoryview, scope: CancelScope) -> None:
         """See writer.Writer."""
         self.digests.update(data)
 

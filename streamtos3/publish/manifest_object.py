@@ -9,7 +9,7 @@ from dataclasses import replace
 from ..downloader.download import download, find_object
 from ..errors import ExistsError, UnprovedReadError
 from ..model.options import Options
-from ..runtime.cancel import Latch
+from ..runtime.cancel import CancelScope
 from ..runtime.retry import Retrier
 from ..s3.bucket import Bucket
 from ..s3.clients import Clients
@@ -27,7 +27,7 @@ class Manifest:
     """
 
     def __init__(
-        self, bucket: str, key: str, options: Options, clients: Clients, latch: Latch
+        self, bucket: str, key: str, options: Options, clients: Clients, scope: CancelScope
     ) -> None:
         self.document: str | None = None
 
@@ -36,9 +36,9 @@ class Manifest:
         self._options = replace(options, settings=settings, resume=False)
         self._may_stay = options.resume
         self._clients = clients
-        self._latch = latch
+        self._scope = scope
         self._s3_bucket = Bucket(bucket, options.connection, settings=settings, client=clients)
-        self._retrier = Retrier(options.retries, latch, lambda event, error: None)
+        self._retrier = Retrier(options.retries, scope, lambda event, error: None)
 
     def check_key(self) -> None:
         """ExistsError, known before the first byte and not after the last."""
@@ -55,14 +55,14 @@ class Manifest:
         """Store it; ExistsError where an object is there that says something else."""
         document = specification_json(specification)
         try:
-            with self._latch.child() as latch:
+            with self._scope.child() as scope:
                 upload(
                     io.BytesIO(document.encode()),
                     self._s3_bucket.name,
                     self._key,
                     options=self._options,
                     client=self._clients,
-                    latch=latch,
+                    scope=scope,
                 )
         except ExistsError:
             if not (self._may_stay and self._says_the_same(specification, len(document))):
@@ -77,13 +77,13 @@ class Manifest:
             return False
         there = io.BytesIO()
         # What it says is compared here, whatever proves it.
-        with self._latch.child() as latch, suppress(UnprovedReadError):
+        with self._scope.child() as scope, suppress(UnprovedReadError):
             download(
                 self._s3_bucket.name,
                 self._key,
                 there,
                 options=self._options,
                 client=self._clients,
-                latch=latch,
+                scope=scope,
             )
         return names_same_objects(there.getvalue(), specification)

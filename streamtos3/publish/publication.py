@@ -25,8 +25,8 @@ from ..model.events import Event, RangeRead, ReadStarted, Started, UploadCreated
 from ..model.object_settings import guess_content_type
 from ..model.options import Options
 from ..runtime.buffers import share_memory
-from ..runtime.cancel import Latch
-from ..runtime.workers import Crew
+from ..runtime.cancel import CancelScope
+from ..runtime.workers import WorkerPool
 from ..s3.bucket import Bucket
 from ..s3.clients import Clients
 from ..sources.base import Source
@@ -57,7 +57,7 @@ class Publication:
         options: Options,
         *,
         files: int,
-        latch: Latch,
+        scope: CancelScope,
         on_event: Callable[[Event], None] | None = None,
     ) -> None:
         self._selection = selection
@@ -67,16 +67,16 @@ class Publication:
             min(files, options.jobs, len(selection.items)),
         )
         self._options = replace(options, digests=("sha256",))
-        self._latch = latch
+        self._scope = scope
         self._emit = guarded(on_event)
         self._ledger = Ledger(selection, options, self._emit)
-        self._crew = Crew(self._at_once, latch)
+        self._workers = WorkerPool(self._at_once, scope)
         self._clients = Clients(options.connection, options.jobs + self._at_once)
         bucket, key = selection.bucket, selection.manifest_key
         self._bucket = Bucket(bucket, options.connection, client=self._clients)
         self._manifest: Manifest | None = None
         if key is not None:
-            self._manifest = Manifest(bucket, key, self._options, self._clients, latch)
+            self._manifest = Manifest(bucket, key, self._options, self._clients, scope)
         self._items = iter(selection.items)
         self._upload_ids: dict[str, str] = {}
         self._unproved: UnprovedError | None = None
@@ -84,14 +84,14 @@ class Publication:
     @property
     def upload_ids(self) -> list[str]:
         """The multipart uploads that are open now."""
-        with self._latch.condition:
+        with self._scope.condition:
             return list(self._upload_ids.values())
 
     @property
     def specification(self) -> Specification:
         """What was published so far."""
         specification = self._ledger.specification()
-        is_complete = specification.complete and self._latch.error is None
+        is_complete = specification.complete and self._scope.error is None
         return replace(specification, complete=is_complete)
 
     @property
@@ -111,18 +111,18 @@ class Publication:
         self._begin_progress()
         try:
             if self._manifest:
-                self._crew.submit(self._manifest.check_key).result()
+                self._workers.submit(self._manifest.check_key).result()
             for _ in range(self._at_once):
-                self._crew.submit(self._work)
-            self._latch.wait_for(lambda: self._crew.unfinished == 0)
+                self._workers.submit(self._work)
+            self._scope.wait_for(lambda: self._workers.unfinished == 0)
             specification = self.specification
             if self._manifest and specification.complete:
                 manifest = self._manifest
-                self._crew.submit(lambda: manifest.store(specification)).result()
+                self._workers.submit(lambda: manifest.store(specification)).result()
         except BaseException as error:  # noqa: BLE001 - the first error is raised
             raise self._ended(error) from error.__cause__
         finally:
-            self._crew.dismiss()
+            self._workers.shutdown()
 
     def check(self) -> None:
         """Raise what is to be said of a publication that has come to its end.
@@ -148,8 +148,8 @@ class Publication:
     def _work(self) -> None:
         """In a worker: one item after the other, until there are none."""
         while True:
-            with self._latch.condition:
-                self._latch.check()
+            with self._scope.condition:
+                self._scope.check()
                 item = next(self._items, None)
             if item is None:
                 return
@@ -165,15 +165,15 @@ class Publication:
             if error.left_behind:
                 self._emit(Warned(f"left behind: {error.left_behind}"))
         except Exception as error:
-            leave_behind_of(error, self._latch.first(error))
+            leave_behind_of(error, self._scope.fail_with(error))
             raise
         finally:
-            with self._latch.condition:
+            with self._scope.condition:
                 self._upload_ids.pop(item.path, None)
 
     def _upload(self, item: Item) -> None:
         opened = item.open_source()
-        with self._latch.child() as latch:
+        with self._scope.child() as scope:
             try:
                 receipt = upload(
                     opened.source,
@@ -182,7 +182,7 @@ class Publication:
                     options=self._options_of(item),
                     client=self._clients,
                     on_event=self._listening(item),
-                    latch=latch,
+                    scope=scope,
                 )
             except UnprovedError as error:  # it is there all the same
                 self._unproved = error
@@ -202,7 +202,7 @@ class Publication:
     def _compare(self, item: Item, *, readback: bool) -> bool:
         opened = item.open_source()
         source = _Digested(opened.source)
-        with self._latch.child() as latch:
+        with self._scope.child() as scope:
             try:
                 report = verify_object(
                     self._selection.bucket,
@@ -212,7 +212,7 @@ class Publication:
                     options=self._options_of(item),
                     client=self._clients,
                     on_event=self._listening(item),
-                    latch=latch,
+                    scope=scope,
                 )
             except (AbsentError, IntegrityError):  # the upload says what that means
                 return False
@@ -241,7 +241,7 @@ class Publication:
 
         def on_event(event: Event) -> None:
             if isinstance(event, UploadCreated):
-                with self._latch.condition:
+                with self._scope.condition:
                     self._upload_ids[item.path] = event.upload_id
             elif isinstance(event, Warned):
                 event = Warned(f"{item.path}: {event.message}")
@@ -253,10 +253,10 @@ class Publication:
 
     def _ended(self, error: BaseException) -> BaseException:
         """The first error, with what it has left behind, once nothing is under way any more."""
-        first = self._latch.first(error)
+        first = self._scope.fail_with(error)
         if isinstance(first, ExistsError) and not self._options.resume:
             first.hint = "--resume skips what is there and equal, --overwrite replaces it"
-        if not self._crew.settle(_SETTLE_S, _HURRIED_SETTLE_S):
+        if not self._workers.wait_idle(_SETTLE_S, _HURRIED_SETTLE_S):
             for upload_id in self.upload_ids:
                 leave_behind(first, f"upload {upload_id} may be left")
         self._ledger.note_published(first)
@@ -282,15 +282,15 @@ class _Digested:
         """See Source."""
         self._source.start()
 
-    def readinto(self, view: memoryview, latch: Latch) -> int:
+    def readinto(self, view: memoryview, scope: CancelScope) -> int:
         """See Source."""
-        count = self._source.readinto(view, latch)
+        count = self._source.readinto(view, scope)
         self._digest.update(view[:count])
         return count
 
-    def finish(self, latch: Latch) -> None:
+    def finish(self, scope: CancelScope) -> None:
         """See Source."""
-        self._source.finish(latch)
+        self._source.finish(scope)
 
     def close(self) -> None:
         """See Source."""

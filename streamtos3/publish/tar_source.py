@@ -17,7 +17,7 @@ from collections.abc import Generator
 from contextlib import closing
 
 from ..errors import SourceError, UsageError
-from ..runtime.cancel import Latch
+from ..runtime.cancel import CancelScope
 from ..runtime.files import os_reason
 from ..sources.compressed import COMPRESSION_SUFFIXES
 from ..sources.regular_file import WatchedFile
@@ -46,7 +46,7 @@ class ArchiveSource:
         self.changed: list[str] = []
         self.unread: list[Unread] = []
         self._tree = tree
-        self._latch: Latch
+        self._scope: CancelScope
         self._buffer = memoryview(bytearray(_BUFFER_BYTES))
         self._pieces = self._all_pieces()
         self._piece = memoryview(b"")
@@ -55,10 +55,10 @@ class ArchiveSource:
     def start(self) -> None:
         """Nothing to prepare."""
 
-    def readinto(self, view: memoryview, latch: Latch) -> int:
+    def readinto(self, view: memoryview, scope: CancelScope) -> int:
         """See Source. A file that breaks off in its middle ends the archive: SourceError."""
-        latch.check()
-        self._latch = latch
+        scope.check()
+        self._scope = scope
         while not self._piece:
             piece = next(self._pieces, None)
             if piece is None:
@@ -70,7 +70,7 @@ class ArchiveSource:
         self._piece = self._piece[count:]
         return count
 
-    def finish(self, latch: Latch) -> None:
+    def finish(self, scope: CancelScope) -> None:
         """The end of the archive is all that there is to know."""
 
     def close(self) -> None:
@@ -101,19 +101,19 @@ class ArchiveSource:
         """As many bytes as the header says, and the padding of the last block."""
         left_bytes = file.status.st_size
         while left_bytes:
-            count = file.readinto(self._buffer[:left_bytes], self._latch)
+            count = file.readinto(self._buffer[:left_bytes], self._scope)
             if not count:
                 break
             yield self._buffer[:count]
             left_bytes -= count
         # Some files say that they are empty and are not: those of /proc, and what has grown.
-        holds_more = not left_bytes and file.readinto(self._buffer[:1], self._latch)
-        file.finish(self._latch)
+        holds_more = not left_bytes and file.readinto(self._buffer[:1], self._scope)
+        file.finish(self._scope)
         if file.changed or left_bytes or holds_more:
             self.changed.append(path)
         left_bytes += -file.status.st_size % tarfile.BLOCKSIZE
         while left_bytes:
-            self._latch.check()
+            self._scope.check()
             zeros = _ZEROS[:left_bytes]
             yield zeros
             left_bytes -= len(zeros)

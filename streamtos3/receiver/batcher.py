@@ -17,7 +17,7 @@ from typing import Protocol
 
 from ..errors import SpoolFullError
 from ..results import SinkFigures
-from ..runtime.cancel import Stopped
+from ..runtime.cancel import Cancelled
 
 __all__ = ["Hold", "Intake", "IntakeLimits", "Outcome", "Recipient", "Room"]
 
@@ -31,7 +31,7 @@ class Recipient(Protocol):
         """Take whole records, each ending in a newline; return when all of them are durable.
 
         With `wait=False`, SpoolFullError when the spool has no room for them; any other
-        StreamToS3Error, or Stopped, when the sink is ending.
+        StreamToS3Error, or Cancelled, when the sink is ending.
         """
 
     def figures(self) -> SinkFigures:
@@ -199,7 +199,7 @@ class Intake:
         except BaseException as error:  # noqa: BLE001 - a thread has nobody above it: told below
             with self._condition:
                 self._ended = True
-            if self.error is None and not isinstance(error, Stopped):
+            if self.error is None and not isinstance(error, Cancelled):
                 self.error = error
                 self._on_error(error)
             return Outcome.ENDING

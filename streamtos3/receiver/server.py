@@ -1,4 +1,4 @@
-"""A sink that listens: CloudEvents over HTTP, until a latch ends it.
+"""A sink that listens: CloudEvents over HTTP, until a scope ends it.
 
 Where it listens and who may send is decided and checked here; the libraries that carry it (the
 extra `[sink]`) are loaded when `serve` is called. Nothing is printed, and signals are left alone.
@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 from ..errors import CredentialsError, UsageError
-from ..runtime.cancel import Latch
+from ..runtime.cancel import CancelScope
 from ..runtime.files import os_reason, read_private_file
 from ..runtime.host import Descriptors, raise_limit
 from .batcher import Intake, IntakeLimits, Recipient, Room
@@ -137,18 +137,18 @@ def serve(
     recipient: Recipient,
     *,
     address: Address,
-    latch: Latch,
+    scope: CancelScope,
     token: str | None = None,
     tls: TlsFiles | None = None,
     limits: IntakeLimits = _USUAL_LIMITS,
     on_listening: Callable[[str], None] = lambda url: None,
     bound: socket.socket | None = None,
 ) -> None:
-    """Take events and hand them to `recipient` until `latch` fails; then return.
+    """Take events and hand them to `recipient` until `scope` fails; then return.
 
     `on_listening` is called with the URL once connections are accepted. At the end no more are,
     and what is under way is answered. An error of the recipient, other than a full spool and
-    Stopped, fails the latch and is raised at the end. UsageError where nothing can listen; to
+    Cancelled, fails the scope and is raised at the end. UsageError where nothing can listen; to
     hear that earlier, `bind` first, and give the socket as `bound`, which is closed at the end.
 
     The process may have more open files from then on, where its hard limit allows, and some of
@@ -165,7 +165,7 @@ def serve(
         with _usable(address):  # another may have bound it, too, and have listened first
             listener.listen(limits.backlog)
         room = Room(limits.max_pending_bytes)
-        intake = Intake(recipient, latch.fail)
+        intake = Intake(recipient, scope.fail)
         reception = Reception(intake, room, SinkMetrics(recipient, intake, room), limits, token)
         at = Address(address.host, listener.getsockname()[1])
         try:
@@ -174,7 +174,7 @@ def serve(
                 listener,
                 context,
                 limits,
-                latch,
+                scope,
                 on_started=lambda: on_listening(f"http{'s' if tls else ''}://{at}"),
                 on_ending=reception.end,
             )

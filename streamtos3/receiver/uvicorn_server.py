@@ -1,4 +1,4 @@
-"""uvicorn as the sink runs it: signals stay ours, slow senders are let go, a latch ends it.
+"""uvicorn as the sink runs it: signals stay ours, slow senders are let go, a scope ends it.
 
 uvicorn itself waits without end for a connection's first request and for the rest of a request
 that has begun; the bodies have their limit in `reception`, the heads have it here.
@@ -16,7 +16,7 @@ import uvicorn
 from starlette.applications import Starlette
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from ..runtime.cancel import Latch
+from ..runtime.cancel import CancelScope
 from .batcher import IntakeLimits
 
 __all__ = ["run_server"]
@@ -82,12 +82,12 @@ def run_server(
     listener: socket.socket,
     tls: ssl.SSLContext | None,
     limits: IntakeLimits,
-    latch: Latch,
+    scope: CancelScope,
     *,
     on_started: Callable[[], None],
     on_ending: Callable[[], None],
 ) -> None:
-    """Serve on `listener` until the latch fails; what is under way then has `grace_s`."""
+    """Serve on `listener` until the scope fails; what is under way then has `grace_s`."""
     config = uvicorn.Config(
         application,
         loop="asyncio",
@@ -109,11 +109,11 @@ def run_server(
     loop = asyncio.new_event_loop()
 
     def end() -> None:
-        loop.remove_reader(latch.wake_fd)
+        loop.remove_reader(scope.wake_fd)
         on_ending()
         server.should_exit = True
 
-    loop.add_reader(latch.wake_fd, end)
+    loop.add_reader(scope.wake_fd, end)
     try:
         loop.run_until_complete(server.serve(sockets=[listener]))
         loop.run_until_complete(_let_go())

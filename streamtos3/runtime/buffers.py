@@ -11,7 +11,7 @@ import time
 
 from ..units import GIB
 from . import host as machine
-from .cancel import Latch
+from .cancel import CancelScope
 
 __all__ = ["Buffer", "BufferPool", "default_memory_bytes", "share_memory"]
 
@@ -48,13 +48,13 @@ class BufferPool:
     parts become larger, fewer are allowed at first, and more again by the same rule.
     """
 
-    def __init__(self, limit_bytes: int, max_buffers: int, latch: Latch) -> None:
+    def __init__(self, limit_bytes: int, max_buffers: int, scope: CancelScope) -> None:
         self._limit_bytes = limit_bytes
         self._max_buffers = max(2, max_buffers)
         self._allowed = min(_STARTING_BUFFERS, self._max_buffers)
         processors = machine.processors()
         self._busy = max(_BUSY_SHARE_OF_ONE * min(1, processors), _BUSY_SHARE * processors)
-        self._latch = latch
+        self._scope = scope
         self._free: list[Buffer] = []
         self._part_bytes = 0
         self._in_use = 0
@@ -71,32 +71,32 @@ class BufferPool:
         return self._allowed
 
     def acquire(self, size_bytes: int) -> Buffer:
-        """A buffer of at least `size_bytes`; waits for one. Stopped when the upload fails."""
-        with self._latch.condition:
+        """A buffer of at least `size_bytes`; waits for one. Cancelled when the upload fails."""
+        with self._scope.condition:
             self._keep_flat(size_bytes)
             while True:
                 wall_s, cpu_s = time.monotonic(), time.process_time()
                 patience_s = max(0.0, _PATIENCE_S - self._waited_s)
-                available = self._latch.wait_for(lambda: self._available(size_bytes), patience_s)
+                available = self._scope.wait_for(lambda: self._available(size_bytes), patience_s)
                 self._note_wait(time.monotonic() - wall_s, time.process_time() - cpu_s)
                 if available:
                     return self._take(size_bytes)
 
     def release(self, buffer: Buffer) -> None:
         """Give `buffer` back for reuse; nothing may refer to its memory any more."""
-        with self._latch.condition:
+        with self._scope.condition:
             self._in_use -= 1
             self._in_use_bytes -= buffer.size_bytes
             if not self._is_closed:
                 self._free.append(buffer)
-            self._latch.condition.notify_all()
+            self._scope.condition.notify_all()
 
     def close(self) -> None:
         """Give the memory back; a buffer that is still in use goes with its last reference.
 
         Who runs many uploads must not wait for the garbage collector: an upload is a cycle.
         """
-        with self._latch.condition:
+        with self._scope.condition:
             self._is_closed = True
             self._free.clear()
 
@@ -105,7 +105,7 @@ class BufferPool:
 
         Once for all parts that hear it at the same time, or one burst would leave two.
         """
-        with self._latch.condition:
+        with self._scope.condition:
             now_s = time.monotonic()
             if now_s < self._held_back_until_s:
                 return

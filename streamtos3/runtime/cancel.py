@@ -1,6 +1,6 @@
-"""The latch: the first error wins, and everybody who waits hears of it.
+"""A cancel scope: it keeps the first error, and wakes everybody who waits.
 
-One upload has one latch. Its condition guards the engine's shared state (buffers, running
+One upload has one scope. Its condition guards the engine's shared state (buffers, running
 tasks, stored parts), because at part granularity a single lock is never contended and cannot
 be taken in the wrong order. Its descriptor wakes a reader that is blocked on a silent producer.
 """
@@ -15,10 +15,10 @@ from types import TracebackType
 
 from ..errors import Interrupted
 
-__all__ = ["Latch", "Stopped"]
+__all__ = ["CancelScope", "Cancelled"]
 
 
-class Stopped(BaseException):
+class Cancelled(BaseException):
     """The upload has failed elsewhere, so this thread's work is moot.
 
     A BaseException, because botocore wraps every `Exception` raised while it sends a body and
@@ -26,7 +26,7 @@ class Stopped(BaseException):
     """
 
 
-class Latch:
+class CancelScope:
     """Keeps the first error of an upload; later ones are dropped.
 
     Safe to `fail` from any thread. Not from inside a signal handler, which may run while
@@ -36,12 +36,12 @@ class Latch:
     def __init__(self) -> None:
         self.condition = threading.Condition()
         self._error: BaseException | None = None
-        self._hurried_at_s: float | None = None
-        self._parent: Latch | None = None
-        self._children: list[Latch] = []
+        self._interrupted_at_s: float | None = None
+        self._parent: CancelScope | None = None
+        self._children: list[CancelScope] = []
         self._wake_read, self._wake_write = os.pipe()
 
-    def __enter__(self) -> Latch:
+    def __enter__(self) -> CancelScope:
         return self
 
     def __exit__(
@@ -58,9 +58,9 @@ class Latch:
         return self._error
 
     @property
-    def hurried_at_s(self) -> float | None:
+    def interrupted_at_s(self) -> float | None:
         """When a signal asked for a quick end (`time.monotonic`), even after another error."""
-        return self._hurried_at_s
+        return self._interrupted_at_s
 
     @property
     def wake_fd(self) -> int:
@@ -68,10 +68,10 @@ class Latch:
         return self._wake_read
 
     def fail(self, error: BaseException) -> None:
-        """Latch `error` if it is the first, and wake everybody who waits."""
+        """Keep `error` if it is the first, and wake everybody who waits."""
         with self.condition:
-            if isinstance(error, Interrupted) and self._hurried_at_s is None:
-                self._hurried_at_s = time.monotonic()
+            if isinstance(error, Interrupted) and self._interrupted_at_s is None:
+                self._interrupted_at_s = time.monotonic()
             if self._error is None:
                 self._error = error
                 if self._wake_write >= 0:
@@ -81,12 +81,12 @@ class Latch:
         for child in children:
             child.fail(error)
 
-    def child(self) -> Latch:
-        """A latch that fails whenever this one does, and not the other way round.
+    def child(self) -> CancelScope:
+        """A scope that fails whenever this one does, and not the other way round.
 
         For one upload among many: what ends them all ends it, its own error ends it alone.
         """
-        child = Latch()
+        child = CancelScope()
         child._parent = self
         with self.condition:
             self._children.append(child)
@@ -95,27 +95,30 @@ class Latch:
             child.fail(error)
         return child
 
-    def first(self, error: BaseException) -> BaseException:
-        """The error that came first: `error`, or the one of which `Stopped` only tells."""
-        if not isinstance(error, Stopped):
+    def fail_with(self, error: BaseException) -> BaseException:
+        """Fail with `error`, and return the scope's first error.
+
+        That is `error` itself, or the earlier one of which `Cancelled` is only the consequence.
+        """
+        if not isinstance(error, Cancelled):
             self.fail(error)
         first = self._error
-        assert first is not None and not isinstance(first, Stopped)
+        assert first is not None and not isinstance(first, Cancelled)
         return first
 
     def check(self) -> None:
-        """Raise `Stopped` once there is an error."""
+        """Raise `Cancelled` once there is an error."""
         if self._error is not None:
-            raise Stopped
+            raise Cancelled
 
     def sleep(self, seconds: float) -> None:
-        """Sleep, but raise `Stopped` the moment the upload fails or is interrupted."""
+        """Sleep, but raise `Cancelled` the moment the upload fails or is interrupted."""
         self.wait_for(lambda: False, seconds)
 
     def wait_for(self, predicate: Callable[[], bool], timeout_s: float | None = None) -> bool:
         """Wait until `predicate` (called with the lock held) is true; False after `timeout_s`.
 
-        Raises `Stopped` at once when there is an error.
+        Raises `Cancelled` at once when there is an error.
         """
         with self.condition:
             result = self.condition.wait_for(
@@ -125,7 +128,7 @@ class Latch:
             return result
 
     def close(self) -> None:
-        """Give the wake descriptors back; failing the latch stays allowed."""
+        """Close the wake descriptors and leave the parent; `fail` stays allowed."""
         if self._parent is not None:
             with self._parent.condition:
                 self._parent._children.remove(self)

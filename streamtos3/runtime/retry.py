@@ -26,7 +26,7 @@ from ..errors import (
 from ..model.events import Retrying
 from ..model.options import Retries
 from ..units import format_duration
-from .cancel import Latch
+from .cancel import CancelScope
 
 __all__ = ["DEFAULT_RETRY_FOR_S", "Outcome", "Retrier"]
 
@@ -45,14 +45,14 @@ class Outcome(Generic[T]):
 class Retrier:
     """Calls something until it succeeds, fails for good, or the policy's time is over.
 
-    `clock` and `sleep` are injected by tests; `sleep` is the latch's, so that nobody waits on
+    `clock` and `sleep` are injected by tests; `sleep` is the scope's, so that nobody waits on
     for an upload that has already failed.
     """
 
     def __init__(
         self,
         policy: Retries,
-        latch: Latch,
+        scope: CancelScope,
         on_retry: Callable[[Retrying, TransientError], None],
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] | None = None,
@@ -60,7 +60,7 @@ class Retrier:
         self._policy = policy
         self._on_retry = on_retry
         self._clock = clock
-        self._sleep = sleep or latch.sleep
+        self._sleep = sleep or scope.sleep
 
     def call(
         self, what: str, call: Callable[[], T], *, check_for_s: float | None = None

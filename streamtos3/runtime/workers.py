@@ -1,4 +1,4 @@
-"""The crew: a bounded set of daemon threads that run the engine's requests.
+"""A worker pool: a bounded set of daemon threads that run requests.
 
 Own threads and not `concurrent.futures`, because that joins its threads when the interpreter
 exits, and a thread stuck in a dead connection would then hold the program long after it has
@@ -13,42 +13,44 @@ import time
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
-from .cancel import Latch, Stopped
+from .cancel import Cancelled, CancelScope
 
-__all__ = ["Crew", "Task"]
+__all__ = ["WorkerPool", "Task"]
 
 T = TypeVar("T")
 
 
 class Task(Generic[T]):
-    """A call that a crew runs; `result()` waits for it."""
+    """A call that a worker runs; `result()` waits for it."""
 
-    def __init__(self, call: Callable[[], T], latch: Latch, *, regardless: bool) -> None:
+    def __init__(
+        self, call: Callable[[], T], scope: CancelScope, *, even_if_cancelled: bool
+    ) -> None:
         self._call = call
-        self._latch = latch
-        self._regardless = regardless
+        self._scope = scope
+        self._even_if_cancelled = even_if_cancelled
         self._done = False
         self._value: list[T] = []
 
     def run(self) -> None:
-        """Run the call; its error goes to the latch."""
+        """Run the call; its error goes to the scope."""
         try:
-            if not self._regardless:
-                self._latch.check()
+            if not self._even_if_cancelled:
+                self._scope.check()
             self._value.append(self._call())
-        except Stopped:
+        except Cancelled:
             pass
-        except BaseException as error:  # noqa: BLE001 - the latch raises it in the main thread
-            self._latch.fail(error)
+        except BaseException as error:  # noqa: BLE001 - the scope raises it in the main thread
+            self._scope.fail(error)
 
     def finish(self) -> None:
-        """Mark as done; called with the latch's lock held."""
+        """Mark as done; called with the scope's lock held."""
         self._done = True
 
     def result(self) -> T:
-        """Wait for the value. Raises `Stopped` when this task, or anything else, failed."""
+        """Wait for the value. Raises `Cancelled` when this task, or anything else, failed."""
         if not self.has_value:
-            self._latch.wait_for(lambda: self._done)
+            self._scope.wait_for(lambda: self._done)
         return self._value[0]
 
     @property
@@ -57,12 +59,12 @@ class Task(Generic[T]):
         return bool(self._value)
 
 
-class Crew:
+class WorkerPool:
     """Runs tasks on up to `size` daemon threads, started when first needed."""
 
-    def __init__(self, size: int, latch: Latch) -> None:
+    def __init__(self, size: int, scope: CancelScope) -> None:
         self._size = size
-        self._latch = latch
+        self._scope = scope
         self._tasks: queue.SimpleQueue[Task[object] | None] = queue.SimpleQueue()
         self._threads = 0
         self._unfinished = 0
@@ -72,14 +74,14 @@ class Crew:
         """Tasks that are queued or running."""
         return self._unfinished
 
-    def submit(self, call: Callable[[], T], *, regardless: bool = False) -> Task[T]:
+    def submit(self, call: Callable[[], T], *, even_if_cancelled: bool = False) -> Task[T]:
         """Have `call` run by a free thread; a new one is started where all are busy.
 
-        After the latch has an error, only a task marked `regardless` still runs. RuntimeError
+        After the scope has an error, only a task marked `regardless` still runs. RuntimeError
         when the system gives not even one thread.
         """
-        task = Task(call, self._latch, regardless=regardless)
-        with self._latch.condition:
+        task = Task(call, self._scope, even_if_cancelled=even_if_cancelled)
+        with self._scope.condition:
             if self._unfinished >= self._threads and self._threads < self._size:
                 self._start_thread()
             self._unfinished += 1
@@ -98,34 +100,34 @@ class Crew:
         else:
             self._threads += 1
 
-    def settle(self, timeout_s: float, hurried_timeout_s: float) -> bool:
+    def wait_idle(self, timeout_s: float, interrupted_timeout_s: float) -> bool:
         """Wait until no task is left; False when some still are at the deadline.
 
-        The deadline is `timeout_s` from now, or `hurried_timeout_s` after a signal.
+        The deadline is `timeout_s` from now, or `interrupted_timeout_s` after a signal.
         """
         deadline_s = time.monotonic() + timeout_s
-        with self._latch.condition:
+        with self._scope.condition:
             while self._unfinished:
-                hurried_s = self._latch.hurried_at_s
-                if hurried_s is not None:
-                    deadline_s = min(deadline_s, hurried_s + hurried_timeout_s)
+                interrupted_s = self._scope.interrupted_at_s
+                if interrupted_s is not None:
+                    deadline_s = min(deadline_s, interrupted_s + interrupted_timeout_s)
                 remaining_s = deadline_s - time.monotonic()
                 if remaining_s <= 0:
                     return False
-                self._latch.condition.wait(remaining_s)
+                self._scope.condition.wait(remaining_s)
             return True
 
-    def dismiss(self) -> None:
+    def shutdown(self) -> None:
         """Let the threads end once the queue is empty."""
-        with self._latch.condition:
+        with self._scope.condition:
             for _ in range(self._threads):
                 self._tasks.put(None)
 
     def _work(self) -> None:
         while (task := self._tasks.get()) is not None:
             task.run()
-            with self._latch.condition:
+            with self._scope.condition:
                 self._unfinished -= 1
                 task.finish()
-                self._latch.condition.notify_all()
+                self._scope.condition.notify_all()
             del task  # or the last part's buffer stays referenced while the thread idles

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from typing import Protocol
 
 from ..errors import Interrupted, SourceError, SpoolError
-from ..runtime.cancel import Latch, Stopped
+from ..runtime.cancel import Cancelled, CancelScope
 from ..sources.base import Source
 
 __all__ = ["LineReader", "LineSink", "store_lines"]
@@ -37,19 +37,19 @@ class LineReader:
         """The bytes read since the last newline."""
         return bytes(self._rest)
 
-    def groups(self, latch: Latch) -> Iterator[list[bytes]]:
+    def groups(self, scope: CancelScope) -> Iterator[list[bytes]]:
         """Lists of whole lines, as they come; the last line may lack its newline.
 
         Raises SourceError when the input fails or a line has more than `max_record_bytes`
-        before its newline; the lines before it come first. Stopped when the latch fails.
+        before its newline; the lines before it come first. Cancelled when the scope fails.
         """
         view = memoryview(bytearray(_READ_BYTES))
-        while count := self._source.readinto(view, latch):
+        while count := self._source.readinto(view, scope):
             data = bytes(view[:count])
             step_bytes = count if data.count(b"\n") <= _MANY_LINES else _FEW_BYTES
             for start in range(0, count, step_bytes):
                 yield from self._taken(data[start : start + step_bytes])
-        self._source.finish(latch)
+        self._source.finish(scope)
         if self._rest:
             last = bytes(self._rest)
             self._rest.clear()
@@ -84,7 +84,7 @@ class LineReader:
 class LineSink(Protocol):
     """What lines go into; see `sink.Sink`."""
 
-    reading: Latch
+    reading: CancelScope
 
     def append(self, records: Sequence[bytes]) -> None:
         """Take whole lines."""
@@ -106,7 +106,7 @@ def store_lines(source: Source, sink: LineSink, max_record_bytes: int) -> None:
     try:
         source.start()
         _read_lines(source, sink, max_record_bytes)
-    except Stopped:
+    except Cancelled:
         pass  # `finish` knows why
     except (SourceError, SpoolError) as error:
         failed = error
@@ -120,7 +120,7 @@ def _read_lines(source: Source, sink: LineSink, max_record_bytes: int) -> None:
     try:
         for group in reader.groups(sink.reading):
             sink.append(group)
-    except Stopped:
+    except Cancelled:
         if not isinstance(sink.reading.error, Interrupted):
             raise
         if reader.unfinished:

@@ -19,7 +19,7 @@ from ..errors import Interrupted, SpoolError, SpoolFullError, leave_behind
 from ..model.events import Event, Warned
 from ..model.options import Options
 from ..results import Receipt, SinkFigures
-from ..runtime.cancel import Latch
+from ..runtime.cancel import CancelScope
 from ..sources.base import Source
 from ..sources.compressed import COMPRESSION_SUFFIXES, CompressedSource, check_codec
 from ..sources.pipe import FedRecords, Feed
@@ -58,7 +58,7 @@ class Sink:
         sink, as an upload's error does.
     on_event: as for `upload`, for all uploads.
 
-    `reading` is the latch by which whoever reads hears that the sink is ending.
+    `reading` is the scope by which whoever reads hears that the sink is ending.
     """
 
     def __init__(
@@ -74,7 +74,7 @@ class Sink:
     ) -> None:
         if sink_options.compress:
             check_codec(sink_options.compress)  # before anything is received
-        self.reading = Latch()
+        self.reading = CancelScope()
         self._sink = sink_options
         self._rules = sink_options.rules
         self._names = ObjectNames(
@@ -133,7 +133,7 @@ class Sink:
 
         Waits while the service, or a full spool, holds the stream back. With `wait` false a full
         spool is a SpoolFullError, and none of the records was taken. Raises SpoolError when the
-        disk failed, and Stopped when the sink is ending.
+        disk failed, and Cancelled when the sink is ending.
         """
         with self._changed:
             if wait:  # they cannot be had again, whatever becomes of them here
@@ -248,13 +248,13 @@ class Sink:
         return self._open
 
     def _begin_feed(self, key: str) -> FedRecords:
-        latch = self._shipping.new_latch()
-        feed = Feed(f"the records of {key}", latch)
+        scope = self._shipping.new_latch()
+        feed = Feed(f"the records of {key}", scope)
         source: Source = feed
         if self._sink.compress:
             source = CompressedSource(feed, self._sink.compress)
         held = FedRecords(feed)
-        self._shipping.ship_stream(self._sink.bucket, key, source, latch, held)
+        self._shipping.ship_stream(self._sink.bucket, key, source, scope, held)
         return held
 
     def _begin_file(self, at: datetime, key: str) -> SpoolFile:

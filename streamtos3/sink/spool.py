@@ -20,7 +20,7 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 
 from ..errors import SourceError, SpoolError, SpoolFullError, UsageError
-from ..runtime.cancel import Latch
+from ..runtime.cancel import CancelScope
 from ..runtime.files import os_reason
 from .spool_format import HEAD_BYTES, MAGIC, Frame, head_of, intact_frame
 
@@ -122,9 +122,9 @@ class SpoolSource:
         except OSError as error:
             raise _unreadable(self.name, error) from error
 
-    def readinto(self, view: memoryview, latch: Latch) -> int:
+    def readinto(self, view: memoryview, scope: CancelScope) -> int:
         """See Source. SourceError where a frame is not what was written."""
-        latch.check()
+        scope.check()
         if not self._left_bytes and not self._next_frame():
             return 0
         frame = self._frame
@@ -156,7 +156,7 @@ class SpoolSource:
                 return True
         return False
 
-    def finish(self, latch: Latch) -> None:
+    def finish(self, scope: CancelScope) -> None:
         """The frames say where the end is."""
 
     def close(self) -> None:

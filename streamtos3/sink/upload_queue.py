@@ -20,9 +20,9 @@ from ..model.events import Event, Retrying, Warned
 from ..model.options import Options
 from ..results import Receipt, SinkFigures
 from ..runtime.buffers import share_memory
-from ..runtime.cancel import Latch, Stopped
+from ..runtime.cancel import Cancelled, CancelScope
 from ..runtime.retry import Retrier
-from ..runtime.workers import Crew
+from ..runtime.workers import WorkerPool
 from ..s3.bucket import Bucket
 from ..s3.clients import Clients
 from ..sources.base import Source
@@ -57,7 +57,7 @@ class Shipping:
         options: Options,
         at_once: int,
         client: S3Client | None,
-        reading: Latch,
+        reading: CancelScope,
         on_stored: Callable[[Receipt], None],
         on_event: Callable[[Event], None],
     ) -> None:
@@ -72,8 +72,8 @@ class Shipping:
         self._reading = reading
         self._on_stored = on_stored
         self._on_event = on_event
-        self._latch = Latch()
-        self._crew = Crew(self._at_once, self._latch)
+        self._scope = CancelScope()
+        self._workers = WorkerPool(self._at_once, self._scope)
         self._stored_records = self._stored_bytes = 0
         self._pending: dict[str, datetime] = {}
         # Not `changed`: whoever holds that may be waiting for the very upload that reports.
@@ -90,22 +90,24 @@ class Shipping:
         connection, settings = self._options.connection, self._options.settings
         store = Bucket(bucket, connection, settings=settings, client=self._client)
         retrier = Retrier(self._options.retries, self._reading, lambda event, _: self.note(event))
-        crew = Crew(1, self._reading)  # in a thread, so that a signal ends a hanging request
+        workers = WorkerPool(
+            1, self._reading
+        )  # in a thread, so that a signal ends a hanging request
         try:
-            crew.submit(
+            workers.submit(
                 lambda: check_destination(
                     store, retrier, key, overwrite=False, check_for_s=self._check_for_s
                 )
             ).result()
-        except Stopped as stopped:
-            first = self._reading.first(stopped)
+        except Cancelled as stopped:
+            first = self._reading.fail_with(stopped)
             raise first from first.__cause__
         finally:
-            crew.dismiss()
+            workers.shutdown()
 
-    def new_latch(self) -> Latch:
-        """The latch of one upload, which `abort` fails."""
-        return self._latch.child()
+    def new_latch(self) -> CancelScope:
+        """The scope of one upload, which `abort` fails."""
+        return self._scope.child()
 
     def expect(self, key: str, at: datetime) -> None:
         """The first record of the object `key` was received `at`."""
@@ -116,10 +118,10 @@ class Shipping:
         self._pending.pop(key, None)
 
     def ship_stream(
-        self, bucket: str, key: str, source: Source, latch: Latch, held: Counted
+        self, bucket: str, key: str, source: Source, scope: CancelScope, held: Counted
     ) -> None:
         """Begin to upload records that are still to come; `changed` is held."""
-        self._submit(partial(self._store_stream, bucket, key, source, latch, held))
+        self._submit(partial(self._store_stream, bucket, key, source, scope, held))
 
     def ship_file(self, spool: Spool, file: SpoolFile, *, left: bool = False) -> None:
         """Upload a file, which then goes; `changed` is held. After an error it just stays.
@@ -139,18 +141,18 @@ class Shipping:
 
     def abort(self, signum: int) -> None:
         """End all uploads and undo them."""
-        self._latch.fail(Interrupted(signum))
+        self._scope.fail(Interrupted(signum))
         self.fail(Interrupted(signum))
 
     def check(self) -> None:
-        """Stopped once an upload has failed, or a second signal has come."""
+        """Cancelled once an upload has failed, or a second signal has come."""
         if self.error is not None:
-            raise Stopped
+            raise Cancelled
 
     def close(self) -> None:
         """Let the threads end."""
-        self._crew.dismiss()
-        self._latch.close()
+        self._workers.shutdown()
+        self._scope.close()
 
     def figures(self) -> SinkFigures:
         """What is known here of the sink's figures."""
@@ -171,7 +173,7 @@ class Shipping:
     def _submit(self, store: Callable[[], None]) -> None:
         self.unfinished += 1
         # Regardless of a second signal, because each has to be counted as finished.
-        self._crew.submit(partial(self._run, store), regardless=True)
+        self._workers.submit(partial(self._run, store), even_if_cancelled=True)
 
     def _run(self, store: Callable[[], None]) -> None:
         try:
@@ -184,10 +186,10 @@ class Shipping:
                 self.changed.notify_all()
 
     def _store_stream(
-        self, bucket: str, key: str, source: Source, latch: Latch, held: Counted
+        self, bucket: str, key: str, source: Source, scope: CancelScope, held: Counted
     ) -> None:
         try:
-            receipt = self._upload(source, bucket, key, self._options, latch)
+            receipt = self._upload(source, bucket, key, self._options, scope)
         except UnprovedError as error:
             receipt = self._unproved(error)
         self._count(key, held)
@@ -216,7 +218,7 @@ class Shipping:
             self._report(receipt)
 
     def _upload(
-        self, source: Source, bucket: str, key: str, options: Options, latch: Latch
+        self, source: Source, bucket: str, key: str, options: Options, scope: CancelScope
     ) -> Receipt:
         return upload(
             source,
@@ -225,7 +227,7 @@ class Shipping:
             options=options,
             client=self._client,
             on_event=self.note,
-            latch=latch,
+            scope=scope,
         )
 
     def _unproved(self, error: UnprovedError) -> Receipt:
@@ -247,7 +249,7 @@ class Shipping:
                 options=options,
                 client=self._client,
                 on_event=self.note,
-                latch=self.new_latch(),
+                scope=self.new_latch(),
             )
         except UnprovedReadError:
             if options.verify != "none":

@@ -1,7 +1,7 @@
 """Where the bytes come from: a descriptor, a file, or a Python object that can be read.
 
 Every error here is a SourceError, so that it can never be taken for an error of the store. A
-read waits for the producer and for the upload's latch at the same time: a failed upload ends
+read waits for the producer and for the upload's scope at the same time: a failed upload ends
 the program even while the producer is silent.
 """
 
@@ -15,7 +15,7 @@ from typing import BinaryIO, Protocol, runtime_checkable
 
 from ..errors import SourceError
 from ..results import CommandReport
-from ..runtime.cancel import Latch
+from ..runtime.cancel import CancelScope
 from ..runtime.files import os_reason
 
 __all__ = [
@@ -45,13 +45,13 @@ class Source(Protocol):
     def start(self) -> None:
         """Get ready to be read; called once."""
 
-    def readinto(self, view: memoryview, latch: Latch) -> int:
+    def readinto(self, view: memoryview, scope: CancelScope) -> int:
         """Read up to `len(view)` bytes; 0 at the end of the input, and only there.
 
-        Raises SourceError, and Stopped when the upload fails meanwhile.
+        Raises SourceError, and Cancelled when the upload fails meanwhile.
         """
 
-    def finish(self, latch: Latch) -> None:
+    def finish(self, scope: CancelScope) -> None:
         """Called after the end of input: SourceError if it was not a true end."""
 
     def close(self) -> None:
@@ -87,13 +87,13 @@ class FdSource:
         """See Source."""
         enlarge_pipe(self._fd)
 
-    def readinto(self, view: memoryview, latch: Latch) -> int:
+    def readinto(self, view: memoryview, scope: CancelScope) -> int:
         """See Source."""
-        self._watch(latch)
+        self._watch(scope)
         while True:
             try:
                 self._poll.poll()
-                latch.check()
+                scope.check()
                 count = os.readv(self._fd, [view])
             except BlockingIOError:  # another process left the descriptor non-blocking
                 continue
@@ -105,7 +105,7 @@ class FdSource:
             self._offset += count
             return count
 
-    def finish(self, latch: Latch) -> None:
+    def finish(self, scope: CancelScope) -> None:
         """A descriptor's end of file is all that there is to know."""
 
     def close(self) -> None:
@@ -114,11 +114,11 @@ class FdSource:
             os.close(self._fd)
             self._fd = -1
 
-    def _watch(self, latch: Latch) -> None:
+    def _watch(self, scope: CancelScope) -> None:
         if self._waits_on is None:
-            self._waits_on = latch.wake_fd
+            self._waits_on = scope.wake_fd
             self._poll.register(self._fd, select.POLLIN)
-            self._poll.register(latch.wake_fd, select.POLLIN)
+            self._poll.register(scope.wake_fd, select.POLLIN)
 
 
 class ObjectSource:
@@ -138,9 +138,9 @@ class ObjectSource:
     def start(self) -> None:
         """Nothing to prepare."""
 
-    def readinto(self, view: memoryview, latch: Latch) -> int:
+    def readinto(self, view: memoryview, scope: CancelScope) -> int:
         """See Source."""
-        latch.check()
+        scope.check()
         try:
             count = self._read_into(view)
         except Exception as error:  # gzip, HTTP and the like raise what they please
@@ -161,7 +161,7 @@ class ObjectSource:
             raise BlockingIOError("it is non-blocking and has no data now")
         return count
 
-    def finish(self, latch: Latch) -> None:
+    def finish(self, scope: CancelScope) -> None:
         """The object's end of file is all that there is to know."""
 
     def close(self) -> None:

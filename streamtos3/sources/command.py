@@ -17,7 +17,7 @@ from contextlib import suppress
 
 from ..errors import SourceError, UsageError
 from ..results import CommandReport
-from ..runtime.cancel import Latch, Stopped
+from ..runtime.cancel import Cancelled, CancelScope
 from ..runtime.files import os_reason
 from .base import FdSource
 
@@ -66,7 +66,7 @@ class CommandSource:
         self._has_own_group = not _has_terminal()
         self._process: subprocess.Popen[bytes] | None = None
         self._output: FdSource | None = None
-        self._latch: Latch | None = None
+        self._scope: CancelScope | None = None
         self._report: CommandReport | None = None
         self._finished = False
         self._ender: threading.Thread | None = None
@@ -95,16 +95,16 @@ class CommandSource:
             self._close_stdin()
         self._output.start()
 
-    def readinto(self, view: memoryview, latch: Latch) -> int:
+    def readinto(self, view: memoryview, scope: CancelScope) -> int:
         """See Source. The producer's failure is latched the moment that it exits."""
         assert self._output is not None
-        self._watch(latch)
-        return self._output.readinto(view, latch)
+        self._watch(scope)
+        return self._output.readinto(view, scope)
 
-    def finish(self, latch: Latch) -> None:
-        """Wait for the exit. Stopped, with a SourceError in the latch, if it was a failure."""
-        self._watch(latch)
-        latch.wait_for(lambda: self._report is not None)
+    def finish(self, scope: CancelScope) -> None:
+        """Wait for the exit. Cancelled, with a SourceError in the scope, if it was a failure."""
+        self._watch(scope)
+        scope.wait_for(lambda: self._report is not None)
         self._finished = True
 
     def command_report(self) -> CommandReport:
@@ -141,26 +141,26 @@ class CommandSource:
         if not self._finished:
             self._send(signal.SIGKILL)
 
-    def _watch(self, latch: Latch) -> None:
-        if self._latch is None:
-            self._latch = latch
+    def _watch(self, scope: CancelScope) -> None:
+        if self._scope is None:
+            self._scope = scope
             threading.Thread(
-                target=self._await_exit, args=(latch,), name="streamtos3-producer", daemon=True
+                target=self._await_exit, args=(scope,), name="streamtos3-producer", daemon=True
             ).start()
 
-    def _await_exit(self, latch: Latch) -> None:
-        """In a thread: note the exit, or latch it as the error that it is."""
+    def _await_exit(self, scope: CancelScope) -> None:
+        """In a thread: note the exit, or fail the scope with the error that it is."""
         assert self._process is not None
         status = _as_shells_say(self._process.wait())
         run_time_s = time.monotonic() - self._began_s
         if status in self._ok_status:
-            with latch.condition:
+            with scope.condition:
                 self._report = CommandReport(self._recorded_as, status, run_time_s)
-                latch.condition.notify_all()
+                scope.condition.notify_all()
             return
-        with suppress(Stopped):
-            latch.sleep(_OUR_SIGNAL_FIRST_S)
-            latch.fail(_failure(self._command[0], self._process.returncode, status))
+        with suppress(Cancelled):
+            scope.sleep(_OUR_SIGNAL_FIRST_S)
+            scope.fail(_failure(self._command[0], self._process.returncode, status))
 
     def _end(self, process: subprocess.Popen[bytes]) -> None:
         """In a thread: SIGTERM, after the grace SIGKILL, and the zombie is buried."""
@@ -174,9 +174,13 @@ class CommandSource:
         process.wait()
 
     def _deadline_s(self, asked_s: float) -> float:
-        hurried_s = self._latch.hurried_at_s if self._latch is not None else None
+        interrupted_s = self._scope.interrupted_at_s if self._scope is not None else None
         deadline_s = asked_s + self._grace_s
-        return deadline_s if hurried_s is None else min(deadline_s, hurried_s + _HURRIED_GRACE_S)
+        return (
+            deadline_s
+            if interrupted_s is None
+            else min(deadline_s, interrupted_s + _HURRIED_GRACE_S)
+        )
 
     def _is_gone(self, process: subprocess.Popen[bytes]) -> bool:
         """Whether the producer, and every process of a group of its own, has ended."""

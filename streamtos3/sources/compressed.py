@@ -13,7 +13,7 @@ from typing import Protocol
 
 from ..errors import UsageError
 from ..results import CommandReport
-from ..runtime.cancel import Latch
+from ..runtime.cancel import CancelScope
 from .base import Reporting, Source
 
 __all__ = ["COMPRESSION_SUFFIXES", "CompressedSource", "check_codec"]
@@ -56,18 +56,18 @@ class CompressedSource:
         """See Source."""
         self._source.start()
 
-    def readinto(self, view: memoryview, latch: Latch) -> int:
+    def readinto(self, view: memoryview, scope: CancelScope) -> int:
         """See Source."""
         while not self._compressed and self._compressor is not None:
-            self._compressed = memoryview(self._next(self._compressor, latch))
+            self._compressed = memoryview(self._next(self._compressor, scope))
         count = min(len(view), len(self._compressed))
         view[:count] = self._compressed[:count]
         self._compressed = self._compressed[count:]
         return count
 
-    def finish(self, latch: Latch) -> None:
+    def finish(self, scope: CancelScope) -> None:
         """See Source."""
-        self._source.finish(latch)
+        self._source.finish(scope)
 
     def command_report(self) -> CommandReport | None:
         """See Reporting."""
@@ -77,10 +77,10 @@ class CompressedSource:
         """See Source."""
         self._source.close()
 
-    def _next(self, compressor: _Compressor, latch: Latch) -> bytes:
+    def _next(self, compressor: _Compressor, scope: CancelScope) -> bytes:
         """Read until a block is full or the input ends; what the compressor then lets go."""
         while self._filled_bytes < _BLOCK_BYTES:
-            count = self._source.readinto(self._block[self._filled_bytes :], latch)
+            count = self._source.readinto(self._block[self._filled_bytes :], scope)
             if not count:
                 self._compressor = None
                 return compressor.compress(self._block[: self._filled_bytes]) + compressor.flush()

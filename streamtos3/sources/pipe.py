@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import deque
 
-from ..runtime.cancel import Latch
+from ..runtime.cancel import CancelScope
 
 __all__ = ["FedRecords", "Feed"]
 
@@ -15,40 +15,40 @@ _HELD_BYTES = 1 << 20
 
 
 class Feed:
-    """A source for one upload, whose latch is `latch`; see `source.Source`."""
+    """A source for one upload, whose scope is `scope`; see `source.Source`."""
 
     length_bytes: int | None = None
     waits_for_check = False
 
-    def __init__(self, name: str, latch: Latch) -> None:
+    def __init__(self, name: str, scope: CancelScope) -> None:
         self.name = name
-        self._latch = latch
+        self._scope = scope
         self._chunks: deque[memoryview] = deque()
         self._held_bytes = 0
         self._ended = False
 
     def write(self, data: bytes) -> None:
-        """Hand `data` on; waits while enough is held. Stopped when the upload has failed."""
-        with self._latch.condition:
-            self._latch.wait_for(lambda: self._held_bytes < _HELD_BYTES)
+        """Hand `data` on; waits while enough is held. Cancelled when the upload has failed."""
+        with self._scope.condition:
+            self._scope.wait_for(lambda: self._held_bytes < _HELD_BYTES)
             if data:
                 self._chunks.append(memoryview(data))
                 self._held_bytes += len(data)
-            self._latch.condition.notify_all()
+            self._scope.condition.notify_all()
 
     def end(self) -> None:
         """Nothing more comes."""
-        with self._latch.condition:
+        with self._scope.condition:
             self._ended = True
-            self._latch.condition.notify_all()
+            self._scope.condition.notify_all()
 
     def start(self) -> None:
         """See Source."""
 
-    def readinto(self, view: memoryview, latch: Latch) -> int:
+    def readinto(self, view: memoryview, scope: CancelScope) -> int:
         """See Source."""
-        with self._latch.condition:
-            latch.wait_for(lambda: bool(self._chunks) or self._ended)
+        with self._scope.condition:
+            scope.wait_for(lambda: bool(self._chunks) or self._ended)
             if not self._chunks:
                 return 0
             chunk = self._chunks.popleft()
@@ -56,11 +56,11 @@ class Feed:
             if count < len(chunk):
                 self._chunks.appendleft(chunk[count:])
             self._held_bytes -= count
-            self._latch.condition.notify_all()
+            self._scope.condition.notify_all()
         view[:count] = chunk[:count]
         return count
 
-    def finish(self, latch: Latch) -> None:
+    def finish(self, scope: CancelScope) -> None:
         """`end` was called, or there would be no end of input."""
 
     def close(self) -> None:

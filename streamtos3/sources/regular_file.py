@@ -10,7 +10,7 @@ import os
 import stat
 
 from ..errors import SourceError
-from ..runtime.cancel import Latch
+from ..runtime.cancel import CancelScope
 from ..runtime.files import os_reason
 from .base import FdSource
 
@@ -32,7 +32,7 @@ class WatchedFile(FdSource):
         self._fd_watched = fd
         self._follow_links = follow_links
 
-    def finish(self, latch: Latch) -> None:
+    def finish(self, scope: CancelScope) -> None:
         """See Source; looks whether the file has changed."""
         now = os.fstat(self._fd_watched)
         try:

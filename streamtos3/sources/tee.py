@@ -12,7 +12,7 @@ from contextlib import suppress
 
 from ..errors import ReportError
 from ..results import CommandReport
-from ..runtime.cancel import Latch
+from ..runtime.cancel import CancelScope
 from ..runtime.files import os_reason
 from .base import Reporting, Source
 
@@ -34,20 +34,20 @@ class TeeSource:
         """See Source."""
         self._source.start()
 
-    def readinto(self, view: memoryview, latch: Latch) -> int:
+    def readinto(self, view: memoryview, scope: CancelScope) -> int:
         """See Source."""
-        count = self._source.readinto(view, latch)
+        count = self._source.readinto(view, scope)
         if count and self._failed is None:
             try:
-                self._write(view[:count], latch)
+                self._write(view[:count], scope)
             except OSError as error:
                 reason = os_reason(error)
                 self._failed = ReportError(f"the copy on standard output is incomplete: {reason}")
         return count
 
-    def finish(self, latch: Latch) -> None:
+    def finish(self, scope: CancelScope) -> None:
         """See Source."""
-        self._source.finish(latch)
+        self._source.finish(scope)
 
     def command_report(self) -> CommandReport | None:
         """See Reporting."""
@@ -62,16 +62,16 @@ class TeeSource:
         if self._failed is not None:
             raise self._failed
 
-    def _write(self, data: memoryview, latch: Latch) -> None:
+    def _write(self, data: memoryview, scope: CancelScope) -> None:
         """Write all of `data`, woken when the upload fails.
 
         A pipe that polls writable takes PIPE_BUF bytes without blocking, and more might block.
         """
         poll = select.poll()
         poll.register(self._fd, select.POLLOUT)
-        poll.register(latch.wake_fd, select.POLLIN)
+        poll.register(scope.wake_fd, select.POLLIN)
         while data:
             poll.poll()
-            latch.check()
+            scope.check()
             with suppress(BlockingIOError):  # somebody else made it so, and it is full again
                 data = data[os.write(self._fd, data[: select.PIPE_BUF]) :]

@@ -10,14 +10,14 @@ import shlex
 from collections.abc import Callable
 
 from ..errors import ExistsError
-from ..runtime.cancel import Latch
-from ..runtime.workers import Crew
+from ..runtime.cancel import CancelScope
+from ..runtime.workers import WorkerPool
 from .commit import Commit
 from .multipart import MultipartUpload
 
-__all__ = ["HURRIED_SETTLE_S", "Undo"]
+__all__ = ["INTERRUPTED_SETTLE_S", "Undo"]
 
-HURRIED_SETTLE_S = 5.0
+INTERRUPTED_SETTLE_S = 5.0
 """How long what is in flight may take to settle after a signal."""
 
 _SETTLE_S = 60.0
@@ -30,10 +30,12 @@ class Undo:
     `keeps_parts`: a later run is to go on with the upload.
     """
 
-    def __init__(self, url: str, crew: Crew, latch: Latch, *, keeps_parts: bool) -> None:
+    def __init__(
+        self, url: str, workers: WorkerPool, scope: CancelScope, *, keeps_parts: bool
+    ) -> None:
         self._url = url
-        self._crew = crew
-        self._latch = latch
+        self._workers = workers
+        self._scope = scope
         self._keeps_parts = keeps_parts
 
     def left_behind(
@@ -46,7 +48,7 @@ class Undo:
         """
         # Before anything was sent that changes the bucket, nobody need be waited for.
         settled = multipart is None and commit is None
-        settled = settled or self._crew.settle(_SETTLE_S, HURRIED_SETTLE_S)
+        settled = settled or self._workers.wait_idle(_SETTLE_S, INTERRUPTED_SETTLE_S)
         if commit is not None and commit.left_behind:
             self.sweep(multipart)
             named = multipart is not None and multipart.upload_id and commit.is_undecided
@@ -86,11 +88,11 @@ class Undo:
 
     def _regardless(self, call: Callable[[], None]) -> bool:
         """Tidy up, whatever has failed before; whether that succeeded in time."""
-        crew = Crew(1, self._latch)
+        workers = WorkerPool(1, self._scope)
         try:
-            task = crew.submit(call, regardless=True)
+            task = workers.submit(call, even_if_cancelled=True)
         except RuntimeError:  # the system has no thread left to give
             return False
-        crew.settle(_ABORT_S, 2 * HURRIED_SETTLE_S)
-        crew.dismiss()
+        workers.wait_idle(_ABORT_S, 2 * INTERRUPTED_SETTLE_S)
+        workers.shutdown()
         return task.has_value

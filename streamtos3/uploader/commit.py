@@ -8,7 +8,6 @@ decide. Until they have, the commit is undecided, and nobody may abort the uploa
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 
 from ..errors import (
     ConditionError,
@@ -21,14 +20,14 @@ from ..errors import (
 )
 from ..integrity.etag import Expected, judge_object, part_is_proved
 from ..results import StoredPart
-from ..runtime.cancel import Stopped
+from ..runtime.cancel import Cancelled
 from ..runtime.retry import Retrier
 from ..s3.bodies import PartBody
 from ..s3.bucket import Bucket
 from ..s3.responses import Answer, ObjectInfo
-from .confirm import Inspection, NotOurs, contradicts
+from .confirm import Committed, Inspection, NotOurs, contradicts
 
-__all__ = ["Commit", "Committed"]
+__all__ = ["Commit"]
 
 _BAD_PART_CODES = ("InvalidPart", "InvalidPartOrder")
 # What a gateway says when it has lost the answer of the server behind it.
@@ -37,27 +36,11 @@ _GATEWAY_STATUSES = (502, 504, 520, 522, 524)  # the last three are Cloudflare's
 _LAST_LOOKS = 3
 
 
-@dataclass(frozen=True)
-class Committed:
-    """The object is stored. `proof` is None where its ETag proves nothing; `tries` of the request.
-
-    `checksums` are all that S3 answered, by its member names; `lock_problem` says what of the
-    lock that was asked for did not take.
-    """
-
-    etag: str | None
-    version_id: str | None
-    proof: str | None
-    tries: int
-    checksums: Mapping[str, str] = field(default_factory=dict)
-    lock_problem: str | None = None
-
-
 class Commit:
     """One commit of one object.
 
     `token` is None where an earlier run began the upload; size and ETag decide then. With
-    `overwrite` False the request is conditional (`If-None-Match: *`). `check` raises Stopped
+    `overwrite` False the request is conditional (`If-None-Match: *`). `check` raises Cancelled
     once the upload has failed elsewhere: then nothing is sent any more.
     """
 
@@ -186,7 +169,7 @@ class Commit:
         """Try until it is decided, look once more where it is not, and prove the object."""
         try:
             answer = self._retrier.call(what, attempt).value
-        except (StreamToS3Error, Stopped) as error:
+        except (StreamToS3Error, Cancelled) as error:
             answer = self._last_look(error, expected)
         return self._proved(answer, expected)
 
@@ -198,7 +181,7 @@ class Commit:
         try:
             self._check()
             return send()
-        except Stopped:  # before the whole request had left
+        except Cancelled:  # before the whole request had left
             self._may_be_seen = before
             raise
         except TransientError as error:
@@ -248,7 +231,7 @@ class Commit:
             raise TransientError(error.message, hint=error.hint, code=error.code) from error
         raise error
 
-    def _last_look(self, error: StreamToS3Error | Stopped, expected: Expected) -> ObjectInfo:
+    def _last_look(self, error: StreamToS3Error | Cancelled, expected: Expected) -> ObjectInfo:
         """Our object, where giving up came too early; else the error that ends the upload."""
         if not self.is_undecided:
             raise error
@@ -261,7 +244,7 @@ class Commit:
             break
         if isinstance(found, ObjectInfo):
             return found
-        if isinstance(error, Stopped) or not self.is_undecided:
+        if isinstance(error, Cancelled) or not self.is_undecided:
             raise error
         raise UndecidedError(
             f"{error.message}; whether the object was stored is not known",

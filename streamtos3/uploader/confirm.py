@@ -6,7 +6,8 @@ decides about requests; it knows how far the answer to a HEAD can be believed.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from enum import Enum
 
 from ..errors import (
@@ -21,13 +22,28 @@ from ..integrity.checksums import CHECKSUMS, FREE_CHECKSUM
 from ..integrity.etag import Expected, judge_checksum
 from ..model.options import Options
 from ..results import Receipt
-from ..runtime.cancel import Stopped
+from ..runtime.cancel import Cancelled
 from ..runtime.retry import Retrier
 from ..s3.bucket import Bucket
 from ..s3.responses import ObjectInfo
-from .commit import Committed
 
-__all__ = ["Inspection", "NotOurs", "check_verdict", "chosen_proof", "contradicts"]
+__all__ = ["Committed", "Inspection", "NotOurs", "check_verdict", "chosen_proof", "contradicts"]
+
+
+@dataclass(frozen=True)
+class Committed:
+    """The object is stored. `proof` is None where its ETag proves nothing; `tries` of the request.
+
+    `checksums` are all that S3 answered, by its member names; `lock_problem` says what of the
+    lock that was asked for did not take.
+    """
+
+    etag: str | None
+    version_id: str | None
+    proof: str | None
+    tries: int
+    checksums: Mapping[str, str] = field(default_factory=dict)
+    lock_problem: str | None = None
 
 
 class NotOurs(Enum):
@@ -100,7 +116,7 @@ class Inspection:
             return self._retrier.call(f"look at {self._what}", look).value
         except IntegrityError:
             raise
-        except (StreamToS3Error, Stopped) as error:
+        except (StreamToS3Error, Cancelled) as error:
             if wrong is not None:
                 raise IntegrityError(wrong.message, hint=wrong.hint) from error
             if isinstance(error, StreamToS3Error):

@@ -12,23 +12,22 @@ from contextlib import contextmanager
 from datetime import datetime, timedelta, timezone
 from functools import partial
 
-from ..errors import AbsentError, RefusedError, StoreError, StreamToS3Error, TransientError
+from ..errors import AbsentError, StoreError, StreamToS3Error, TransientError
 from ..integrity.checksums import checksum_of, free_checksum_of
 from ..integrity.digests import part_md5
 from ..integrity.etag import part_is_proved
 from ..model.options import Retries
 from ..results import StoredPart
-from ..runtime.cancel import Latch
+from ..runtime.cancel import CancelScope
 from ..runtime.retry import Retrier
 from ..s3.bodies import PartBody
 from ..s3.bucket import Bucket
 from ..s3.responses import Answer
-from .unfinished import Leftover
+from .unfinished import Leftover, abort_until_gone
 
-__all__ = ["MultipartUpload", "abort_until_gone"]
+__all__ = ["MultipartUpload"]
 
 _ABORT_RETRIES = Retries(first_wait_s=0.5, longest_wait_s=4.0, retry_for_s=20.0)
-_ABORT_ROUNDS = 5
 
 
 class MultipartUpload:
@@ -179,27 +178,8 @@ class MultipartUpload:
             return
 
 
-def abort_until_gone(bucket: Bucket, key: str, upload_id: str) -> None:
-    """Abort an upload, again until its parts can no longer be listed. Fine if it is gone already.
-
-    A part that was on its way may arrive after the first abort (AbortMultipartUpload's
-    documentation asks for the repetition).
-    """
-    for _ in range(_ABORT_ROUNDS):
-        try:
-            bucket.abort(key, upload_id)
-        except AbsentError:
-            return
-        try:
-            if not list(bucket.list_parts(key, upload_id)):
-                return
-        except RefusedError:  # gone, or no right to look
-            return
-    raise TransientError(f"parts of upload {upload_id} keep arriving")
-
-
 @contextmanager
 def _fresh_retrier() -> Iterator[Retrier]:
     """Patience of its own: the upload's retrier stops at once when the upload has failed."""
-    with Latch() as latch:
-        yield Retrier(_ABORT_RETRIES, latch, lambda *_: None, sleep=time.sleep)
+    with CancelScope() as scope:
+        yield Retrier(_ABORT_RETRIES, scope, lambda *_: None, sleep=time.sleep)

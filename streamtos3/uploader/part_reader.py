@@ -14,7 +14,7 @@ from ..integrity.digests import StreamDigests
 from ..model.options import Options
 from ..model.parts import PartPlan
 from ..runtime.buffers import Buffer, BufferPool
-from ..runtime.cancel import Latch
+from ..runtime.cancel import CancelScope
 from ..sources.base import Source
 from ..units import format_size
 
@@ -53,7 +53,9 @@ class Part:
 class Reader:
     """Reads one source to its end. `size_bytes` and `digests` cover everything read so far."""
 
-    def __init__(self, source: Source, pool: BufferPool, options: Options, latch: Latch) -> None:
+    def __init__(
+        self, source: Source, pool: BufferPool, options: Options, scope: CancelScope
+    ) -> None:
         self.size_bytes = 0
         self.first_byte_at: datetime | None = None
         # A digest that is only expected must be computed too; a dict keeps order, and each once.
@@ -63,7 +65,7 @@ class Reader:
         self._plan: PartPlan
         self._pool = pool
         self._options = options
-        self._latch = latch
+        self._scope = scope
 
     def first_parts(self, plan: PartPlan) -> tuple[Part, Part | None]:
         """The first part, and the second, begun; None where the first is all there is.
@@ -91,7 +93,7 @@ class Reader:
 
     def check_end(self) -> None:
         """The input has ended: truly, and as the user said it would? SourceError if not."""
-        self._source.finish(self._latch)
+        self._source.finish(self._scope)
         wanted, size = self._options, self.size_bytes
         if wanted.expect_size_bytes not in (None, size):
             raise SourceError(
@@ -130,7 +132,7 @@ class Reader:
     def _read_some(self, part: Part) -> bool:
         """Read once into `part`; False at the end of the input."""
         room = part.room
-        count = self._source.readinto(room, self._latch)
+        count = self._source.readinto(room, self._scope)
         if not count:
             return False
         if self.first_byte_at is None:

@@ -9,7 +9,7 @@ from ..downloader.download import download
 from ..errors import IntegrityError, Interrupted, StreamToS3Error, UnprovedError
 from ..model.options import Options
 from ..results import Proof, Receipt
-from ..runtime.cancel import Latch
+from ..runtime.cancel import CancelScope
 from ..s3.clients import Clients
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ __all__ = ["proved_by_reading_back"]
 
 
 def proved_by_reading_back(
-    receipt: Receipt, options: Options, client: S3Client | Clients | None, latch: Latch
+    receipt: Receipt, options: Options, client: S3Client | Clients | None, scope: CancelScope
 ) -> Receipt:
     """`receipt` with the proof that reading the object gives.
 
@@ -35,7 +35,7 @@ def proved_by_reading_back(
             receipt=receipt,
             options=options,
             client=client,
-            latch=latch,
+            scope=scope,
         )
     except Interrupted as signal:
         signal.left_behind = f"{url}, stored, but not read back to the end"
@@ -57,7 +57,7 @@ def proved_by_reading_back(
 class _Nowhere:
     """Takes what is read and keeps nothing: the comparison comes before."""
 
-    def deliver(self, data: memoryview, latch: Latch) -> None:
+    def deliver(self, data: memoryview, scope: CancelScope) -> None:
         """See writer.Writer."""
 
     def close(self) -> None:

@@ -11,26 +11,27 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 
-from ..errors import AbsentError, RefusedError, RetriesUsedUpError, StoreError
+from ..errors import AbsentError, RefusedError, RetriesUsedUpError, StoreError, TransientError
 from ..model.parts import ListedPart
-from ..runtime.cancel import Latch, Stopped
+from ..runtime.cancel import Cancelled, CancelScope
 from ..runtime.retry import Retrier
-from ..runtime.workers import Crew
+from ..runtime.workers import WorkerPool
 from ..s3.bucket import Bucket
 from ..s3.responses import ListedUpload
-from .multipart import abort_until_gone
 
 __all__ = [
     "Leftover",
     "Listing",
     "UnfinishedUpload",
     "abort_each",
+    "abort_until_gone",
     "find_leftover",
     "list_unfinished",
     "measured",
 ]
 
 _JOBS = 8
+_ABORT_ROUNDS = 5
 # The service's dates have a resolution of one second, that of the upload and that of now.
 _RESOLUTION_S = 1.0
 # S3 repeats the key in the list of parts, which nobody can read then.
@@ -104,19 +105,19 @@ def measured(
     bucket: Bucket, retrier: Retrier, uploads: Sequence[UnfinishedUpload]
 ) -> list[UnfinishedUpload]:
     """`uploads` with what they hold, in the same order; those that are gone meanwhile left out."""
-    with Latch() as latch:
-        crew = Crew(min(_JOBS, len(uploads)), latch)
+    with CancelScope() as scope:
+        workers = WorkerPool(min(_JOBS, len(uploads)), scope)
         tasks = [
-            crew.submit(lambda each=each: _measured_one(bucket, retrier, each))  # type: ignore[misc]
+            workers.submit(lambda each=each: _measured_one(bucket, retrier, each))  # type: ignore[misc]
             for each in uploads
         ]
         try:
             results = [task.result() for task in tasks]
-        except Stopped:
-            assert latch.error is not None
-            raise latch.error from None
+        except Cancelled:
+            assert scope.error is not None
+            raise scope.error from None
         finally:
-            crew.dismiss()
+            workers.shutdown()
     return [each for each in results if each is not None]
 
 
@@ -207,3 +208,22 @@ def find_leftover(
 
     what = f"find the unfinished upload of {bucket.url(key)}"
     return retrier.call(what, find, check_for_s=check_for_s).value
+
+
+def abort_until_gone(bucket: Bucket, key: str, upload_id: str) -> None:
+    """Abort an upload, again until its parts can no longer be listed. Fine if it is gone already.
+
+    A part that was on its way may arrive after the first abort (AbortMultipartUpload's
+    documentation asks for the repetition).
+    """
+    for _ in range(_ABORT_ROUNDS):
+        try:
+            bucket.abort(key, upload_id)
+        except AbsentError:
+            return
+        try:
+            if not list(bucket.list_parts(key, upload_id)):
+                return
+        except RefusedError:  # gone, or no right to look
+            return
+    raise TransientError(f"parts of upload {upload_id} keep arriving")

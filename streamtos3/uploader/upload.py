@@ -1,6 +1,6 @@
 """The engine: one stream to one object, from the first byte to the receipt.
 
-Reads in the calling thread, stores parts in a crew of daemon threads, commits once the input has
+Reads in the calling thread, stores parts in a workers of daemon threads, commits once the input has
 truly ended and every part is proved, and undoes everything else. It knows nothing of where the
 stream comes from, of the command line, or of being one upload among many.
 """
@@ -36,17 +36,17 @@ from ..model.options import Options
 from ..model.parts import PartPlan, infer_plan, plan_parts
 from ..results import Proof, Receipt, StoredPart
 from ..runtime.buffers import BufferPool, default_memory_bytes
-from ..runtime.cancel import Latch, Stopped
+from ..runtime.cancel import Cancelled, CancelScope
 from ..runtime.retry import Retrier
-from ..runtime.workers import Crew
+from ..runtime.workers import WorkerPool
 from ..s3.bodies import PartBody
 from ..s3.bucket import Bucket, new_token, object_metadata, requires_equal_parts
 from ..s3.clients import Clients, library_versions
 from ..sources.base import Reporting, Source
 from ..sources.open import as_source
-from .cleanup import HURRIED_SETTLE_S, Undo
-from .commit import Commit, Committed
-from .confirm import check_verdict, chosen_proof
+from .cleanup import INTERRUPTED_SETTLE_S, Undo
+from .commit import Commit
+from .confirm import Committed, check_verdict, chosen_proof
 from .multipart import MultipartUpload
 from .part_reader import Part, Reader
 from .preflight import check_destination
@@ -66,7 +66,7 @@ def upload(
     options: Options | None = None,
     client: S3Client | Clients | None = None,
     on_event: Callable[[Event], None] | None = None,
-    latch: Latch | None = None,
+    scope: CancelScope | None = None,
 ) -> Receipt:
     """Bucket everything that `source` yields as the object `key`, and prove it.
 
@@ -78,7 +78,7 @@ def upload(
         the `Clients` of a connection, shared by many uploads.
     on_event: called with each `Event`, from several threads but never at the same time. What it
         raises is logged and changes nothing.
-    latch: give one to end the upload from elsewhere: `latch.fail(Interrupted(signal.SIGTERM))`.
+    scope: give one to end the upload from elsewhere: `scope.fail(Interrupted(signal.SIGTERM))`.
 
     Returns the receipt if and only if the whole input was stored and proved. Raises a
     StreamToS3Error otherwise, whose class says what is in the bucket (README.org, exit status);
@@ -87,7 +87,7 @@ def upload(
     options = options or Options()
     check_destination_name(bucket, key, of_a_file=options.key_of_a_file)
     options.settings.check()
-    with latch or Latch() as own_latch:
+    with scope or CancelScope() as own_scope:
         stream = as_source(source)
         try:
             s3_bucket = Bucket(
@@ -98,12 +98,12 @@ def upload(
                 connections=options.jobs,
                 client=client,
             )
-            receipt = _Upload(stream, s3_bucket, key, options, own_latch, guarded(on_event)).run()
+            receipt = _Upload(stream, s3_bucket, key, options, own_scope, guarded(on_event)).run()
             if options.verify != "readback":
                 return receipt
             from .readback import proved_by_reading_back  # the way back costs start-up
 
-            return proved_by_reading_back(receipt, options, client, own_latch)
+            return proved_by_reading_back(receipt, options, client, own_scope)
         finally:
             stream.close()
 
@@ -117,26 +117,26 @@ class _Upload:
         bucket: Bucket,
         key: str,
         options: Options,
-        latch: Latch,
+        scope: CancelScope,
         emit: Callable[[Event], None],
     ) -> None:
         self._source = source
         self._bucket = bucket
         self._key = key
         self._options = options
-        self._latch = latch
+        self._scope = scope
         self._emit = emit
         self._length_bytes = options.expect_size_bytes or source.length_bytes
         self._plan = _plan(self._length_bytes, options)
         self._url = bucket.url(key)
-        self._crew = Crew(options.jobs, latch)
-        self._undo = Undo(self._url, self._crew, latch, keeps_parts=options.resume)
+        self._workers = WorkerPool(options.jobs, scope)
+        self._undo = Undo(self._url, self._workers, scope, keeps_parts=options.resume)
         memory_bytes = options.memory_bytes
         if memory_bytes is None:
             memory_bytes = default_memory_bytes()
-        self._pool = BufferPool(memory_bytes, options.jobs + 1, latch)
-        self._retrier = Retrier(options.retries, latch, self._note_retry)
-        self._reader = Reader(source, self._pool, options, latch)
+        self._pool = BufferPool(memory_bytes, options.jobs + 1, scope)
+        self._retrier = Retrier(options.retries, scope, self._note_retry)
+        self._reader = Reader(source, self._pool, options, scope)
         self._token: str | None = new_token()
         self._leftover: Leftover | None = None
         self._multipart: MultipartUpload | None = None
@@ -157,7 +157,7 @@ class _Upload:
         except BaseException as error:  # noqa: BLE001 - undone, then raised
             raise self._undone(error) from error.__cause__
         finally:
-            self._crew.dismiss()
+            self._workers.shutdown()
             self._pool.close()
         self._undo.sweep(self._multipart)
         proof = chosen_proof(self._url, self._options, committed, expected)
@@ -167,12 +167,12 @@ class _Upload:
 
     def _check_and_start(self) -> None:
         """Check the destination before the first byte is needed, then let the input begin."""
-        self._crew.submit(self._check).result()
+        self._workers.submit(self._check).result()
         if self._leftover is not None:
             self._plan = infer_plan(self._leftover.parts, self._plan, self._length_bytes)
         # Asked now: when the object is stored nothing may fail any more, not even credentials.
         self._endpoint_url, self._region = self._bucket.endpoint_url, self._bucket.region
-        self._latch.check()
+        self._scope.check()
         self._source.start()
         plan = self._plan
         self._emit(Started(self._length_bytes, plan.part_bytes, plan.capacity_bytes, plan.grows))
@@ -218,46 +218,46 @@ class _Upload:
                 )
         else:
             metadata = object_metadata(self._token or "", str(self._plan))
-            self._crew.submit(lambda: multipart.create(metadata)).result()
+            self._workers.submit(lambda: multipart.create(metadata)).result()
         self._emit(UploadCreated(multipart.upload_id))
 
     def _dispatch(self, part: Part) -> None:
-        self._crew.submit(lambda: self._store_part(part))
+        self._workers.submit(lambda: self._store_part(part))
 
     def _store_part(self, part: Part) -> None:
         """In a worker: hash, send and compare one part, then free its buffer."""
         assert self._multipart is not None
         stored = self._multipart.store_part(
-            part.number, part.offset_bytes, part.data, self._latch.check
+            part.number, part.offset_bytes, part.data, self._scope.check
         )
-        with self._latch.condition:
+        with self._scope.condition:
             is_first_sent = not any(each.tries for each in self._stored.values())
             self._stored[part.number] = stored
         self._pool.release(part.buffer)
         if self._leftover is not None and is_first_sent and not stored.etag_is_md5:
             self._emit(Warned("this endpoint's part ETags are no MD5s: no part can be skipped"))
-        self._emit(PartStored(stored, in_flight=self._crew.unfinished - 1))
+        self._emit(PartStored(stored, in_flight=self._workers.unfinished - 1))
 
     def _commit_all(self, whole: Part | None) -> tuple[Committed, Expected]:
         """Wait for every part, then commit; after a signal, only what was already sent."""
-        self._latch.wait_for(lambda: self._crew.unfinished == 0)
+        self._scope.wait_for(lambda: self._workers.unfinished == 0)
         self._commit = Commit(
             self._bucket,
             self._retrier,
             self._key,
             token=self._token,
             overwrite=self._options.overwrite,
-            check=self._latch.check,
+            check=self._scope.check,
             warn=lambda message: self._emit(Warned(message)),
         )
         call = self._complete if whole is None else lambda: self._put_whole(whole)
-        task = self._crew.submit(call)
+        task = self._workers.submit(call)
         try:
             return task.result()
-        except Stopped:
+        except Cancelled:
             # A signal came while the answer was on its way. What the service then says is
             # the truth, and a stored and proved object is a success whoever pressed a key.
-            self._crew.settle(HURRIED_SETTLE_S, HURRIED_SETTLE_S)
+            self._workers.wait_idle(INTERRUPTED_SETTLE_S, INTERRUPTED_SETTLE_S)
             if task.has_value:
                 return task.result()
             raise
@@ -288,7 +288,7 @@ class _Upload:
             checksums=(checksum,) if checksum else (),
         )
         committed = self._commit.put(
-            lambda: PartBody(part.data, self._latch.check),
+            lambda: PartBody(part.data, self._scope.check),
             md5,
             object_metadata(self._token or "", str(self._plan)),
             expected,
@@ -330,7 +330,7 @@ class _Upload:
         return parts
 
     def _note_retry(self, event: Retrying, error: TransientError) -> None:
-        with self._latch.condition:
+        with self._scope.condition:
             self._retries += 1
         if error.throttled:
             self._pool.hold_back()
@@ -338,7 +338,7 @@ class _Upload:
 
     def _undone(self, error: BaseException) -> BaseException:
         """Settle, abort, and return the first error with what is left behind."""
-        first = self._latch.first(error)
+        first = self._scope.fail_with(error)
         self._source.close()
         left_behind = self._undo.left_behind(first, self._multipart, self._commit)
         if left_behind:

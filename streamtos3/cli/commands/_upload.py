@@ -68,13 +68,13 @@ def _upload_and_report(
     values: dict[str, Any],
     log: AcquisitionLog | None,
 ) -> None:
-    from ...runtime.cancel import Latch
+    from ...runtime.cancel import CancelScope
     from ..interrupts import Interrupts
     from ..signals import on_signals
 
-    latch = Latch()
+    scope = CancelScope()
     show = Show(values)
-    interrupts = Interrupts(latch, show, finish=values["on_interrupt"] == "finish")
+    interrupts = Interrupts(scope, show, finish=values["on_interrupt"] == "finish")
     with on_signals(interrupts), closing(interrupts):
         from ...uploader.upload import upload
 
@@ -89,7 +89,7 @@ def _upload_and_report(
                 place.key,
                 options=options,
                 on_event=log.listening(show) if log else show,
-                latch=latch,
+                scope=scope,
             )
         except UnprovedError as error:
             show.close()

@@ -7,7 +7,7 @@ import sys
 import click
 
 from ...errors import Interrupted, ReportError
-from ...runtime.cancel import Latch, Stopped
+from ...runtime.cancel import Cancelled, CancelScope
 from ..options.common import option, size
 
 __all__ = ["etag"]
@@ -30,12 +30,12 @@ def etag(infile: str, chunksize: int) -> None:
     from ..signals import on_signals
 
     source = take_standard_input() if infile == "-" else open_file(infile)
-    with Latch() as latch, on_signals(lambda signum: latch.fail(Interrupted(signum))):
+    with CancelScope() as scope, on_signals(lambda signum: scope.fail(Interrupted(signum))):
         try:
-            found = etag_as_stored(source, latch, chunk_bytes=chunksize)
-        except Stopped:
-            assert latch.error is not None
-            raise latch.error from None
+            found = etag_as_stored(source, scope, chunk_bytes=chunksize)
+        except Cancelled:
+            assert scope.error is not None
+            raise scope.error from None
         finally:
             source.close()
     try:

@@ -108,15 +108,15 @@ def _download(
 ) -> ReadReport:
     """Read to a descriptor, showing progress. A reader who has gone ends the program quietly."""
     from ...downloader.download import download
-    from ...runtime.cancel import Latch
+    from ...runtime.cancel import CancelScope
     from ..interrupts import Interrupts
     from ..signals import on_signals
 
-    latch = Latch()
+    scope = CancelScope()
     show = Show(values, "read")
     try:
-        with closing(Interrupts(latch, show, finish=False)) as act, on_signals(act):
-            return download(bucket, key, fd, on_event=show, latch=latch, **wanted)
+        with closing(Interrupts(scope, show, finish=False)) as act, on_signals(act):
+            return download(bucket, key, fd, on_event=show, scope=scope, **wanted)
     except OutputClosedError as error:
         raise click.exceptions.Exit(128 + signal.SIGPIPE) from error
     finally:

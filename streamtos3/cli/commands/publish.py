@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from ...publish.manifest import Specification
     from ...publish.publication import Publication
     from ...publish.selection import Selection
-    from ...runtime.cancel import Latch
+    from ...runtime.cancel import CancelScope
 
 __all__ = ["publish"]
 
@@ -153,27 +153,29 @@ def _options(values: dict[str, Any], argv: list[str] | None) -> Options:
 
 def _publish(selection: Selection, options: Options, values: dict[str, Any]) -> None:
     """Publish, and print the specification, whatever became of it."""
-    from ...runtime.cancel import Latch
+    from ...runtime.cancel import CancelScope
 
-    with Latch() as latch:
-        _run(selection, options, values, latch)
+    with CancelScope() as scope:
+        _run(selection, options, values, scope)
 
 
-def _run(selection: Selection, options: Options, values: dict[str, Any], latch: Latch) -> None:
+def _run(
+    selection: Selection, options: Options, values: dict[str, Any], scope: CancelScope
+) -> None:
     show = Show(values, "published")
-    interrupts = Interrupts(latch, show, finish=False)
+    interrupts = Interrupts(scope, show, finish=False)
     with on_signals(interrupts), closing(interrupts):
         from ...publish.publication import Publication
         from ...runtime.host import raise_limit
 
-        raise_limit()  # a file, a latch and connections for each of --files
+        raise_limit()  # a file, a scope and connections for each of --files
 
         def on_event(event: Event) -> None:
             show(event)
             show.upload_id = ", ".join(publication.upload_ids) or None
 
         publication = Publication(
-            selection, options, files=values["files"], latch=latch, on_event=on_event
+            selection, options, files=values["files"], scope=scope, on_event=on_event
         )
         try:
             publication.run()

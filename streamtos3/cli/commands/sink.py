@@ -284,7 +284,7 @@ def _from_http(listening: Listening, quiet: bool) -> Callable[[Sink], None]:
             serve(
                 running,
                 address=listening.address,
-                latch=running.reading,
+                scope=running.reading,
                 token=listening.token,
                 tls=listening.tls,
                 limits=listening.limits,

@@ -157,17 +157,17 @@ def _opened(values: dict[str, Any]) -> Iterator[_Place]:
         start_debug_log()
     if values["no_verify_ssl"]:
         say("warning: --no-verify-ssl: anybody on the way can read and change what is sent")
-    from ...runtime.cancel import Latch
+    from ...runtime.cancel import CancelScope
     from ...runtime.retry import Retrier
     from ...s3.bucket import Bucket
     from ...uploader.unfinished import list_unfinished
 
     quietly: Callable[[str], None] = (lambda _: None) if values["quiet"] else say
     retries = retries_from(values)
-    with Latch() as latch:
+    with CancelScope() as scope:
         retrier = Retrier(
             retries,
-            latch,
+            scope,
             lambda event, _: quietly(
                 f"{event.reason}; trying again in {format_duration(event.wait_s)}"
             ),

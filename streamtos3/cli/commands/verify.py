@@ -50,14 +50,14 @@ def verify(url: str, infile: str | None, **values: Any) -> None:
         start_debug_log()
     source = _open(infile)
     from ...downloader.verify import verify_object
-    from ...runtime.cancel import Latch
+    from ...runtime.cancel import CancelScope
     from ..interrupts import Interrupts
     from ..signals import on_signals
 
-    latch = Latch()
+    scope = CancelScope()
     show = Show(values, "read")
     try:
-        with closing(Interrupts(latch, show, finish=False)) as act, on_signals(act):
+        with closing(Interrupts(scope, show, finish=False)) as act, on_signals(act):
             report = verify_object(
                 bucket,
                 key,
@@ -67,7 +67,7 @@ def verify(url: str, infile: str | None, **values: Any) -> None:
                 version_id=values["version_id"],
                 options=options,
                 on_event=show,
-                latch=latch,
+                scope=scope,
             )
     except UnprovedReadError as error:
         if values["as_json"]:
