@@ -38,7 +38,7 @@ format: $(STAMP) ## let ruff format the code and sort the imports
 	@$(BIN)/ruff format .
 
 readme: $(STAMP) ## write the --help of all commands into README.org anew
-	@$(BIN)/python -m tests.test_readme
+	@$(BIN)/python -m tests.project.test_docs
 
 bench: $(BENCH)/.installed ## streamtos3 beside its peers; ARGS='--quick', see ARGS=--help
 	@$(BENCH)/bin/python -m pip install --quiet --no-deps --force-reinstall .

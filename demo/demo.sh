@@ -36,8 +36,8 @@ export AWS_CONFIG_FILE=$work/none AWS_SHARED_CREDENTIALS_FILE=$work/none
 export AWS_EC2_METADATA_DISABLED=true NO_PROXY=127.0.0.1 no_proxy=127.0.0.1
 
 say "A real S3 server, SeaweedFS, on 127.0.0.1, with one bucket:"
-echo "\$ python -m tests.seaweed --bucket demo &"
-python -m tests.seaweed --bucket demo >"$work/environment" 2>"$work/server.log" &
+echo "\$ python -m tests.rig.seaweed --bucket demo &"
+python -m tests.rig.seaweed --bucket demo >"$work/environment" 2>"$work/server.log" &
 server=$!
 until grep -q AWS_DEFAULT_REGION "$work/environment"; do
     kill -0 "$server" 2>/dev/null || {

@@ -15,9 +15,9 @@ from botocore.loaders import create_loader
 from moto.server import ThreadedMotoServer
 
 from streamtos3.s3 import clients
-from tests.bench import Bench, fake_bench, real_bench
-from tests.seaweed import SeaweedFS, free_ports
-from tests.support import remove_bucket, s3_client
+from tests.rig.fault_rig import Bench, fake_bench, real_bench
+from tests.rig.seaweed import SeaweedFS, free_ports
+from tests.rig.support import remove_bucket, s3_client
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client

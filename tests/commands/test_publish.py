@@ -1,0 +1,210 @@
+"""`publish` as a process: signals, death, memory, modes of files, and nobody who listens."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.rig.process import PROGRAM, Running, Store, account, wait_until
+from tests.rig.proxy import Fault, FaultProxy
+from tests.rig.seaweed import SeaweedFS
+from tests.rig.support import MIB, object_exists, payload, without_roots_override
+from tests.rig.terminal import Terminal
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+SIZE = 12 * MIB  # three parts
+_MOST_S = 15.0
+
+
+class Site(Store):
+    """A directory with one file that is stored at once, and two that take their time."""
+
+    def __init__(self, seaweed: SeaweedFS, s3: S3Client, bucket: str, directory: Path) -> None:
+        super().__init__(seaweed, s3, bucket)
+        self.directory = directory
+        directory.mkdir()
+        (directory / "a").write_bytes(b"A")
+        for name in ("big1", "big2"):
+            (directory / name).write_bytes(payload(SIZE))
+
+    def publish(self, *options: object, **more: Any) -> Running:
+        words = ("publish", "-c", "5MiB", *options, self.directory, f"s3://{self.bucket}/r/")
+        return self.start(*words, stdin=subprocess.DEVNULL, **more)
+
+    def keys(self) -> list[str]:
+        listed = self.s3.list_objects_v2(Bucket=self.bucket).get("Contents", [])
+        return [each["Key"] for each in listed]
+
+
+@pytest.fixture
+def site(seaweed: SeaweedFS, s3: S3Client, bucket: str, tmp_path: Path) -> Site:
+    return Site(seaweed, s3, bucket, tmp_path / "results")
+
+
+@pytest.fixture
+def proxy(seaweed: SeaweedFS) -> Iterator[FaultProxy]:
+    """The second parts of all files never get an answer."""
+    with FaultProxy(seaweed.endpoint_url) as proxy:
+        proxy.faults.append(Fault("put-part", "stop-answering", part=2, times=-1))
+        yield proxy
+
+
+def both_under_way(site: Site, proxy: FaultProxy) -> None:
+    wait_until(
+        lambda: (
+            len(site.uploads()) == 2
+            and proxy.count("put-part", 2) == 2
+            and object_exists(site.s3, site.bucket, "r/a")
+        ),
+        lambda: f"two uploads, {site.uploads()}",
+    )
+
+
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_ends_all_uploads_and_the_specification_says_what_is_there(
+    site: Site, proxy: FaultProxy, signum: int
+) -> None:
+    with site.publish("--manifest", "m", proxy=proxy) as program:
+        both_under_way(site, proxy)
+        sent_s = program.send(signum)
+        assert program.wait() == 128 + signum
+        assert time.monotonic() - sent_s < _MOST_S
+        found = json.loads(program.read_stdout())
+        assert f"error: interrupted by {signal.Signals(signum).name}\n" in program.stderr
+        assert f"left behind: 1 object at s3://{site.bucket}/r/" in program.stderr
+    assert ([each["path"] for each in found["entries"]], found["complete"]) == (["a"], False)
+    assert (site.keys(), site.uploads()) == (["r/a"], [])
+
+
+def test_a_signal_with_resume_keeps_all_uploads_and_names_them(
+    site: Site, proxy: FaultProxy
+) -> None:
+    with site.publish("--resume", proxy=proxy) as program:
+        both_under_way(site, proxy)
+        program.send(signal.SIGTERM)
+        assert program.wait() == 143
+        (told,) = [line for line in program.stderr.splitlines() if "left behind" in line]
+    assert len(site.uploads()) == 2
+    assert [each for each in site.uploads() if each not in told] == []
+
+
+def test_a_second_signal_leaves_at_once_and_names_the_uploads(
+    site: Site, proxy: FaultProxy
+) -> None:
+    with site.publish(proxy=proxy) as program:
+        both_under_way(site, proxy)
+        proxy.faults.append(Fault("abort", "stop-answering", times=-1))
+        program.send(signal.SIGINT)
+        wait_until(lambda: proxy.count("abort") == 2, lambda: "two aborts")
+        program.send(signal.SIGINT)
+        assert program.wait(5) == 130
+        assert "left at once on a second signal" in program.stderr
+        for upload_id in site.uploads():
+            assert upload_id in program.stderr
+
+
+def test_after_kill_9_the_rest_is_published_and_nothing_is_sent_twice(
+    site: Site, proxy: FaultProxy
+) -> None:
+    with site.publish("--resume", "--manifest", "m", proxy=proxy) as program:
+        both_under_way(site, proxy)
+        program.send(signal.SIGKILL)
+        program.wait()
+    assert len(site.uploads()) == 2
+    assert not object_exists(site.s3, site.bucket, "m")
+    proxy.faults.clear()
+    proxy.release()
+    proxy.seen.clear()
+    with site.publish("--resume", "--manifest", "m", proxy=proxy) as program:
+        assert program.wait() == 0, program.stderr
+        found = json.loads(program.read_stdout())
+    assert {each["path"]: each["already_there"] for each in found["entries"]} == {
+        "a": True,
+        "big1": False,
+        "big2": False,
+    }
+    assert (site.keys(), site.uploads()) == (["m", "r/a", "r/big1", "r/big2"], [])
+    assert proxy.count("put-part", 1) == 0
+    for name in ("big1", "big2"):
+        body = site.s3.get_object(Bucket=site.bucket, Key=f"r/{name}")["Body"].read()
+        assert body == payload(SIZE)
+
+
+@pytest.mark.parametrize("archive", [(), ("--archive",)])
+def test_what_may_not_be_read_is_named_and_the_rest_is_published(
+    site: Site, archive: tuple[str, ...]
+) -> None:
+    (site.directory / "secret").write_bytes(b"S")
+    (site.directory / "secret").chmod(0)
+    (site.directory / "closed").mkdir()
+    (site.directory / "closed" / "inside").write_bytes(b"I")
+    (site.directory / "closed").chmod(0)
+    with site.publish(*archive, prepare=without_roots_override) as program:
+        assert program.wait() == 7, program.stderr
+        found = json.loads(program.read_stdout())
+        said = program.stderr
+    (site.directory / "closed").chmod(0o700)
+    assert [each["path"] for each in found["not_published"]] == ["closed", "secret"]
+    assert "warning: not published: cannot read closed: permission denied\n" in said
+    assert f"not published: cannot read {site.directory}/secret: permission denied\n" in said
+    assert site.keys() == (["r/results.tar"] if archive else ["r/a", "r/big1", "r/big2"])
+
+
+def test_one_bar_shows_how_far_all_files_are_together(site: Site, seaweed: SeaweedFS) -> None:
+    words = [*PROGRAM, "publish", "-c", "5MiB", str(site.directory), f"s3://{site.bucket}/r/"]
+    with Terminal() as terminal, terminal.start(words, account(seaweed)) as process:
+        painted = terminal.wait_for("published 3 objects, 24 MiB")
+        process.communicate(timeout=60)
+    assert painted.count(" 0.00/24.0M") == 1, painted  # of one file it would be 12.0M
+
+
+def test_nobody_reads_the_specification(site: Site) -> None:
+    with site.publish(prepare=lambda: os.close(1)) as program:
+        assert program.wait() == 11
+        assert "error: cannot print the specification: standard output" in program.stderr
+    assert site.keys() == ["r/a", "r/big1", "r/big2"]
+
+
+def test_memory_is_bounded_for_all_files_together(site: Site, seaweed: SeaweedFS) -> None:
+    """Four files at a time, each of which could fill much more than the whole may have."""
+    for number in range(4):
+        with (site.directory / f"large{number}").open("wb") as file:
+            file.truncate(64 * MIB)
+
+    def peak_bytes(*words: object) -> int:
+        done = subprocess.run(
+            [sys.executable, "-c", _MEASURED, *PROGRAM, "publish", *map(str, words)],
+            env={**os.environ, **account(seaweed)},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        return int(done.stderr.splitlines()[-1]) * 1024
+
+    empty = site.directory / "empty"
+    empty.mkdir()
+    (empty / "f").write_bytes(b"x")
+    where = f"s3://{site.bucket}/"
+    with_little = peak_bytes(empty, where + "e/")
+    with_much = peak_bytes("--memory", "40MiB", "-c", "5MiB", site.directory, where + "m/")
+    assert len(site.keys()) == 9
+    assert with_much - with_little < 40 * MIB + 12 * MIB
+
+
+_MEASURED = """
+import resource, subprocess, sys
+status = subprocess.call(sys.argv[1:], stdout=subprocess.DEVNULL)
+print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss, file=sys.stderr)
+sys.exit(status)
+"""
