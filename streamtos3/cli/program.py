@@ -22,10 +22,10 @@ __all__ = ["program"]
 
 # With what --help says of each: to ask the commands themselves would load them all.
 _COMMANDS = {
-    "put": "Bucket standard input, or a file, as one object (the default command).",
-    "run": "Bucket a command's output, but only if the command succeeds.",
-    "sink": "Bucket endless records as many objects, cut by time.",
-    "publish": "Bucket a directory: every file as an object, or all in one archive.",
+    "put": "Store standard input, or a file, as one object (the default command).",
+    "run": "Store a command's output, but only if the command succeeds.",
+    "sink": "Store endless records as many objects, cut by time.",
+    "publish": "Store a directory: every file as an object, or all in one archive.",
     "get": "Read an object back, proved, to standard output or a file.",
     "verify": "Compare an object with a file, a stream, a receipt, or its own ETag.",
     "etag": "Print the ETag that `put` would make of a file.",

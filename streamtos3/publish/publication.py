@@ -156,7 +156,7 @@ class Publication:
             self._publish(item)
 
     def _publish(self, item: Item) -> None:
-        """Bucket an item, or find it stored; what cannot be read of it is noted."""
+        """Store an item, or find it stored; what cannot be read of it is noted."""
         try:
             if not (self._options.resume and self._is_there(item)):
                 self._upload(item)

@@ -156,7 +156,7 @@ class Bucket:
         if_match: str | None = None,
         checksum: str | None = None,
     ) -> Answer:
-        """Bucket a whole object in one request."""
+        """Store a whole object in one request."""
         condition: dict[str, Any] = {"IfNoneMatch": "*"} if if_none_match else {}
         if if_match is not None:
             condition = {"IfMatch": f'"{if_match}"'}
@@ -201,7 +201,7 @@ class Bucket:
         *,
         checksum: str | None = None,
     ) -> Answer:
-        """Bucket one part."""
+        """Store one part."""
         answer = self._request(
             f"store part {number} of {self.url(key)}",
             "upload_part",

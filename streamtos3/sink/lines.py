@@ -93,7 +93,7 @@ class LineSink(Protocol):
         """Take what was read of a line."""
 
     def finish(self) -> None:
-        """Bucket everything."""
+        """Store everything."""
 
 
 def store_lines(source: Source, sink: LineSink, max_record_bytes: int) -> None:

@@ -189,7 +189,7 @@ class Sink:
         self._shipping.abort(signum)
 
     def finish(self) -> None:
-        """Bucket everything received, then raise the first error, if there was one.
+        """Store everything received, then raise the first error, if there was one.
 
         Its `left_behind` says how many records are not stored, and where they are.
         """

@@ -127,7 +127,7 @@ class Commit:
         metadata: Mapping[str, str],
         expected: Expected,
     ) -> Committed:
-        """Bucket the object in one request and prove it. Raises as `complete` does."""
+        """Store the object in one request and prove it. Raises as `complete` does."""
         # Only damage of our own making may be replaced, and only that very damage.
         damage_etag: str | None = None
 

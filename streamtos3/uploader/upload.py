@@ -68,7 +68,7 @@ def upload(
     on_event: Callable[[Event], None] | None = None,
     scope: CancelScope | None = None,
 ) -> Receipt:
-    """Bucket everything that `source` yields as the object `key`, and prove it.
+    """Store everything that `source` yields as the object `key`, and prove it.
 
     source: a descriptor (0 is taken for us alone, see `source.take_standard_input`), a path, a
         binary file object, or any `source.Source`.

@@ -110,7 +110,7 @@ def _upload_and_report(
 
 
 def _store_receipt(receipt: Receipt, options: Options) -> None:
-    """Bucket the receipt beside the object. ReportError when that fails, and says why."""
+    """Store the receipt beside the object. ReportError when that fails, and says why."""
     from ...receipt import receipt_json
     from ...uploader.upload import upload
 

@@ -54,7 +54,7 @@ _publish_options = together(
     option(
         "--manifest",
         metavar="KEY",
-        help="Bucket the specification, too, under this key, last and only if all is there.",
+        help="Store the specification, too, under this key, last and only if all is there.",
     ),
     option(
         "--var",
@@ -96,7 +96,7 @@ _publish_options = together(
 @object_options
 @click.pass_context
 def publish(ctx: click.Context, /, **values: Any) -> None:
-    """Bucket every file below DIR as one S3 object, under its path below PREFIX, and prove it.
+    """Store every file below DIR as one S3 object, under its path below PREFIX, and prove it.
 
     With --archive all that is below DIR becomes one tar, which never exists on disk. Its key is
     the destination, with DIR's name where that ends in a slash, and .tar, .tar.gz or .tar.zst

@@ -28,7 +28,7 @@ _USAGE = "streamtos3 [INFILE] s3://BUCKET/KEY; see streamtos3 put --help"
 @object_options
 @click.pass_context
 def put(ctx: click.Context, /, **values: Any) -> None:
-    """Bucket standard input, or INFILE, as one S3 object and prove it.
+    """Store standard input, or INFILE, as one S3 object and prove it.
 
     Exit status 0 if and only if the whole input was stored and proved equal to what was read.
     Otherwise nothing new is in the bucket, or the one line on standard error says what is.

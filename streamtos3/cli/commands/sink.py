@@ -153,7 +153,7 @@ _spool_options = together(
 @object_options
 @click.pass_context
 def sink(ctx: click.Context, /, **values: Any) -> None:
-    """Bucket the lines of standard input as many objects below s3://BUCKET/PREFIX.
+    """Store the lines of standard input as many objects below s3://BUCKET/PREFIX.
 
     With --listen, CloudEvents that come over HTTP instead of lines.
 

@@ -259,7 +259,7 @@ upload_options = together(
     option("--overwrite", is_flag=True, help="Replace an object that exists."),
     digest_option,
     option("--tee", is_flag=True, help="Pass what is read on to standard output as well."),
-    option("--receipt-object", is_flag=True, help="Bucket the receipt, too, as KEY.receipt.json."),
+    option("--receipt-object", is_flag=True, help="Store the receipt, too, as KEY.receipt.json."),
     option("--log", metavar="FILE", help="Append a readable acquisition log to FILE."),
     option(
         "--on-interrupt",

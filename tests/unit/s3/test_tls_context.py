@@ -61,7 +61,9 @@ def test_one_upload_reads_them_once(
 ) -> None:
     """And still stores where botocore is another inside, only with more processor time."""
     if reach == "another":
-        monkeypatch.setattr("streamtos3.s3.trust.share_authorities", lambda client, shared: shared)
+        monkeypatch.setattr(
+            "streamtos3.s3.botocore_tuning.share_authorities", lambda client, shared: shared
+        )
     bundle = new_certificate(tmp_path)
     with fake_over_tls(bundle) as fake:
         data = payload(400_000)
