@@ -42,7 +42,8 @@ from ..runtime.workers import WorkerPool
 from ..s3.bodies import PartBody
 from ..s3.bucket import Bucket, new_token, object_metadata, requires_equal_parts
 from ..s3.clients import Clients, library_versions
-from ..sources.base import Reporting, Source
+from ..sources.base import Source
+from ..sources.command import command_report_of
 from ..sources.open import as_source
 from .cleanup import INTERRUPTED_SETTLE_S, Undo
 from .commit import Commit
@@ -339,7 +340,7 @@ class _Upload:
     def _undone(self, error: BaseException) -> BaseException:
         """Settle, abort, and return the first error with what is left behind."""
         first = self._scope.fail_with(error)
-        self._source.close()
+        self._source.stop()
         left_behind = self._undo.left_behind(first, self._multipart, self._commit)
         if left_behind:
             leave_behind(first, left_behind)
@@ -372,7 +373,7 @@ class _Upload:
             command_line=self._options.command_line,
             program=f"streamtos3 {__version__}",
             libraries=library_versions(),
-            command=self._source.command_report() if isinstance(self._source, Reporting) else None,
+            command=command_report_of(self._source),
             key_template=self._options.key_template,
             case=self._options.case,
         )

@@ -549,7 +549,7 @@ def test_memory_stays_bounded_however_slow_the_output(
             super().__init__(*args)
             pools.append(self)
 
-    monkeypatch.setattr(streamtos3.fetch, "BufferPool", Watched)
+    monkeypatch.setattr(streamtos3.downloader.download, "BufferPool", Watched)
     shelves.store(payload(40 * P), equal_parts=True)
     held: list[int] = []
 
@@ -568,7 +568,7 @@ def test_a_signal_ends_it_though_nobody_reads_the_output(
     shelves: Shelf, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The writer hangs in a full pipe; the caller is told all the same."""
-    monkeypatch.setattr(streamtos3.window, "_SETTLE_S", 0.05)
+    monkeypatch.setattr(streamtos3.downloader.ranges, "_SETTLE_S", 0.05)
     shelves.store(payload(3 * MIB), chunk_bytes=MIB, memory_bytes=4 * MIB)
     read_fd, write_fd = os.pipe()
     raised: list[BaseException] = []
