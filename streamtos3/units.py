@@ -18,6 +18,7 @@ __all__ = [
     "format_size",
     "parse_duration",
     "parse_size",
+    "plural",
 ]
 
 KIB = 1024
@@ -93,3 +94,8 @@ def format_duration(seconds: float) -> str:
     if whole < 86400:
         return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
     return f"{whole // 86400} d {whole % 86400 // 3600:02d} h"
+
+
+def plural(count: int, noun: str) -> str:
+    """`count` with its noun, thousands separated: `1 object`, `2,000 objects`."""
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"

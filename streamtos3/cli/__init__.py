@@ -13,7 +13,7 @@ import warnings
 from typing import NoReturn
 
 from .program import program
-from .signals import at_other_times
+from .signals import default_signals
 
 __all__ = ["main", "program"]
 
@@ -42,7 +42,7 @@ def main() -> NoReturn:
     """The console entry point."""
     # Nothing is written to the disk but what was asked for, byte code included.
     sys.dont_write_bytecode = True
-    at_other_times.install()
+    default_signals.install()
     _guard_descriptors()
     _silence_warnings_of_libraries()
     # What libraries have to say to their programmers (urllib3, of each unverified request).

@@ -10,8 +10,23 @@ import os
 import re
 import sys
 import unicodedata
+from collections.abc import Iterable
 
-__all__ = ["escaped", "is_terminal", "line", "redacted", "say", "write_line"]
+import click
+
+from ..errors import ReportError
+from ..runtime.files import os_reason
+
+__all__ = [
+    "escaped",
+    "is_terminal",
+    "line",
+    "print_data",
+    "print_list",
+    "redacted",
+    "say",
+    "write_line",
+]
 
 # Behind `://`, or at the beginning of a word or of an option's value as `--proxy` takes it.
 _IN_ADDRESS = r"(?<=://)[^/\s]+(?=@)"
@@ -35,6 +50,31 @@ def write_line(text: str) -> None:
         sys.stderr.flush()
     except (OSError, ValueError, AttributeError):  # closed, full, or never there
         return
+
+
+def print_data(text: str, what: str) -> None:
+    """Print `text` as it is on standard output. ReportError, naming `what`, if that fails.
+
+    A character that the output's encoding lacks is escaped.
+    """
+    if sys.stdout is None:  # closed when the program began
+        raise ReportError(f"cannot print the {what}: standard output is closed")
+    try:
+        encoding = sys.stdout.encoding or "utf-8"
+        click.echo(text.encode(encoding, "backslashreplace"), nl=False)
+        sys.stdout.flush()
+    except (OSError, ValueError, AttributeError) as error:
+        raise ReportError(f"cannot print the {what}: {os_reason(error)}") from error
+
+
+def print_list(lines: Iterable[str], what: str) -> None:
+    """Print `lines` as `print_data` does. BrokenPipeError where the reader has seen enough."""
+    try:
+        print_data("".join(f"{each}\n" for each in lines), what)
+    except ReportError as error:
+        if isinstance(error.__cause__, BrokenPipeError):
+            raise error.__cause__ from None
+        raise
 
 
 def escaped(text: str) -> str:

@@ -1,4 +1,4 @@
-"""What each signal means for one upload: end it in order, read on, or leave at once.
+"""What each signal means: for one operation, and for a sink.
 
 Whatever else hangs, the program has left a quarter of a minute after it was told to.
 """
@@ -8,18 +8,25 @@ from __future__ import annotations
 import os
 import signal
 import threading
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING
 
 from ..errors import Interrupted
 from ..runtime.cancel import CancelScope
 from ..sources.base import Source
 from ..sources.command import CommandSource
-from .reporting import Show
+from .console import say
+from .reporting import Reporter
 
-__all__ = ["LEAVE_AFTER_S", "Interrupts"]
+if TYPE_CHECKING:
+    from ..sink.sink import Sink
+
+__all__ = ["Interrupts", "SinkInterrupts"]
 
 # Settling and aborting take ten seconds at most; what is left after that is stuck, such as a
 # read from a dead network disk, or a standard error that nobody drains.
-LEAVE_AFTER_S = 14.0
+_LEAVE_AFTER_S = 14.0
 """Seconds after which a program that was told to end has left, whatever hangs."""
 _SAY_WITHIN_S = 1.0
 
@@ -31,11 +38,11 @@ class Interrupts:
     then on signals only matter where the report hangs.
     """
 
-    def __init__(self, scope: CancelScope, show: Show, *, finish: bool) -> None:
+    def __init__(self, scope: CancelScope, reporter: Reporter, *, finish: bool) -> None:
         self.source: Source | None = None
         self.stored: str | None = None
         self._scope = scope
-        self._show = show
+        self._reporter = reporter
         self._may_finish = finish
         self._ends_anyway: threading.Timer | None = None
 
@@ -45,7 +52,7 @@ class Interrupts:
         elif self._ends_anyway is None:
             self._scope.fail(Interrupted(signum))
             self._ends_anyway = threading.Timer(
-                LEAVE_AFTER_S, self._leave, (signum, "left without waiting any longer")
+                _LEAVE_AFTER_S, self._leave, (signum, "left without waiting any longer")
             )
             self._ends_anyway.daemon = True
             self._ends_anyway.start()
@@ -64,7 +71,7 @@ class Interrupts:
             return False
         if isinstance(self.source, CommandSource) and not self.source.tell(signum):
             return False  # nothing has begun that could come to its end
-        self._show.write(
+        self._reporter.write(
             f"{signal.Signals(signum).name}: reading on to the end of the input, to store it all; "
             "a second signal stores nothing"
         )
@@ -80,7 +87,44 @@ class Interrupts:
             self.source.kill()
         if self.stored is not None:
             why += f" before all was reported; {self.stored} is stored and proved"
-        elif self._show.upload_id is not None:
-            why += f"; upload {self._show.upload_id} may be left"
-        self._show.write(why)
+        elif self._reporter.upload_id is not None:
+            why += f"; upload {self._reporter.upload_id} may be left"
+        self._reporter.write(why)
         os._exit(status)
+
+
+class SinkInterrupts:
+    """What signals mean for a sink.
+
+    First: store what was read. Second: store nothing more. Third: leave at once.
+
+    What may wait, for a standard error that nobody drains or for a disk, is not waited for here:
+    the next signal must be heard.
+    """
+
+    def __init__(self, running: Sink, *, quiet: bool) -> None:
+        self._sink = running
+        self._quiet = quiet
+        self._signals = 0
+
+    def __call__(self, signum: int) -> None:
+        self._signals += 1
+        if self._signals == 1:
+            self._sink.stop(signum)
+            _in_background(partial(self._announce, signum))
+        elif self._signals == 2:
+            _in_background(partial(self._sink.abort, signum))
+            at_last = threading.Timer(_LEAVE_AFTER_S, os._exit, (128 + signum,))
+            at_last.daemon = True
+            at_last.start()
+        else:
+            os._exit(128 + signum)
+
+    def _announce(self, signum: int) -> None:
+        if not self._quiet:
+            name = signal.Signals(signum).name
+            say(f"{name}: storing what was read; a second signal stores nothing more")
+
+
+def _in_background(call: Callable[[], None]) -> None:
+    threading.Thread(target=call, daemon=True).start()

@@ -15,7 +15,7 @@ import click
 from .._version import __version__
 from ..errors import Interrupted, StreamToS3Error
 from .console import say
-from .signals import at_other_times
+from .signals import default_signals
 
 __all__ = ["program"]
 
@@ -68,7 +68,7 @@ class _Program(click.Group):
         except click.exceptions.Exit as request:
             status = request.exit_code
         except BaseException as error:  # noqa: BLE001 - the one place where errors end
-            at_other_times.decide(getattr(error, "exit_status", 1))
+            default_signals.decide(getattr(error, "exit_status", 1))
             status = _report_error(error)
         sys.exit(status if isinstance(status, int) else 0)
 

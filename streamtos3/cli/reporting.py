@@ -1,31 +1,31 @@
-"""What people and scripts hear of an upload: progress and lines meanwhile, the receipt after it."""
+"""What people and scripts are told of an upload: progress while it runs, the receipt after it."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import Any
-
-import click
+from typing import TYPE_CHECKING
 
 from ..errors import ReportError
 from ..model.events import Event, Resuming, Retrying, Started, UploadCreated, Warned
 from ..results import ReadReport, Receipt
-from ..runtime.files import os_reason
 from ..units import format_duration, format_size
-from .console import is_terminal, line, say
+from .console import is_terminal, line, print_data, say
 from .progress import BarProgress, LineProgress, Progress, SilentProgress
 
-__all__ = ["Show", "print_document", "print_receipt", "report"]
+if TYPE_CHECKING:
+    from .options.common import OutputArgs
+
+__all__ = ["Reporter", "print_receipt", "report"]
 
 
-class Show:
+class Reporter:
     """Turns the engine's events into progress and lines; `verb` is what happens to the bytes."""
 
-    def __init__(self, values: dict[str, Any], verb: str = "stored") -> None:
-        self._progress = _progress(values, verb)
-        self._quiet = values["quiet"]
+    def __init__(self, output: OutputArgs, verb: str = "stored") -> None:
+        self._progress = _progress(output, verb)
+        self._quiet = output.quiet
         self.upload_id: str | None = None
 
     def __call__(self, event: Event) -> None:
@@ -61,9 +61,9 @@ class Show:
             )
 
 
-def _progress(values: dict[str, Any], verb: str) -> Progress:
-    wanted = values["progress"]
-    if values["quiet"] or wanted is False:
+def _progress(output: OutputArgs, verb: str) -> Progress:
+    wanted = output.progress
+    if output.quiet or wanted is False:
         return SilentProgress(say)
     if is_terminal(2):
         return BarProgress(sys.stderr, line, verb=verb)
@@ -71,26 +71,29 @@ def _progress(values: dict[str, Any], verb: str) -> Progress:
 
 
 def report(
-    receipt: Receipt, values: dict[str, Any], more: Sequence[Callable[[], None]] = ()
+    receipt: Receipt,
+    output: OutputArgs,
+    receipt_path: str | None = None,
+    more: Sequence[Callable[[], None]] = (),
 ) -> None:
     """Receipt to file and standard output, one line for people, and `more` reports.
 
     Each is tried, whatever became of the others; the first ReportError is raised at the end.
     """
     ways = list(more)
-    if values["as_json"]:
+    if output.as_json:
         ways.insert(0, lambda: print_receipt(receipt))
-    if values["receipt"]:
+    if receipt_path:
         from ..receipt import write_receipt
 
-        ways.insert(0, lambda: write_receipt(receipt, values["receipt"]))
+        ways.insert(0, lambda: write_receipt(receipt, receipt_path))
     failed: ReportError | None = None
     for way in ways:
         try:
             way()
         except ReportError as error:
             failed = failed or error
-    if not values["quiet"]:
+    if not output.quiet:
         say(_summary(receipt))
     if failed is not None:
         failed.left_behind = f"s3://{receipt.bucket}/{receipt.key}, stored and proved"
@@ -101,19 +104,7 @@ def print_receipt(receipt: Receipt | ReadReport) -> None:
     """A receipt or report as one line on standard output. ReportError if nobody takes it."""
     from ..receipt import receipt_json
 
-    print_document(receipt_json(receipt) + "\n", "receipt")
-
-
-def print_document(text: str, what: str) -> None:
-    """`text` as it is on standard output. ReportError if nobody takes it."""
-    if sys.stdout is None:  # closed when the program began; click would drop the text
-        raise ReportError(f"cannot print the {what}: standard output is closed")
-    try:
-        click.echo(text, nl=False)
-        sys.stdout.flush()
-    except (OSError, ValueError) as error:
-        reason = os_reason(error)
-        raise ReportError(f"cannot print the {what}: {reason}") from error
+    print_data(receipt_json(receipt) + "\n", "receipt")
 
 
 def _summary(receipt: Receipt) -> str:

@@ -15,12 +15,12 @@ from contextlib import contextmanager
 
 from ..errors import Interrupted
 
-__all__ = ["AtOtherTimes", "at_other_times", "on_signals"]
+__all__ = ["DefaultSignals", "default_signals", "on_signals"]
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
-class AtOtherTimes:
+class DefaultSignals:
     """What a signal does outside of `on_signals`: it raises Interrupted in the main thread.
 
     Not any more once the outcome is decided, or a stored object would be called interrupted:
@@ -51,7 +51,7 @@ class AtOtherTimes:
         self._ignores_one = False
 
 
-at_other_times = AtOtherTimes()
+default_signals = DefaultSignals()
 
 
 @contextmanager
@@ -81,9 +81,9 @@ def on_signals(act: Callable[[int], None]) -> Iterator[None]:
     previous = {each: signal.signal(each, lambda *_: None) for each in watched}
     try:
         yield
-        at_other_times.decide(0)
+        default_signals.decide(0)
     except BaseException as error:
-        at_other_times.decide(getattr(error, "exit_status", 1))
+        default_signals.decide(getattr(error, "exit_status", 1))
         raise
     finally:
         signal.set_wakeup_fd(previous_fd)

@@ -368,7 +368,7 @@ def test_a_directory_of_authorities_is_trusted(
         evidence(config, f"{where}verify_tls = false")
         outcome = run("-D", "evidence", infile, "k3")  # pytest makes its warning an error
     assert outcome.status == 0
-    assert "anybody on the way can read" in outcome.said("warning")[0]
+    assert "anyone on the way can read" in outcome.said("warning")[0]
 
 
 # Secrets

@@ -84,7 +84,7 @@ def infile(tmp_path: Path) -> Path:
         (["FILE", "s3://bucket/a", "-s", "soon"], "is no duration", "--help"),
         (["FILE", "s3://bucket/a", "--digest", "crc8"], "is not one of", "--help"),
         (["FILE", "s3://bucket/a", "--digest", "none", "--digest", "md5"], "--digest none", None),
-        (["FILE", "s3://bucket/a", "--expect-sha256", "abc"], "is no SHA-256", None),
+        (["FILE", "s3://bucket/a", "--expect-sha256", "abc"], "is not a SHA-256", None),
         (["FILE", "s3://bucket/a", "--nonsense"], "no such option", "streamtos3 put --help"),
         (["FILE", "s3://bucket/a", "--endpoint-url", "nonsense"], "endpoint", None),
         (["FILE", "s3://bucket/a", "--receipt", "/nowhere/r"], "/nowhere is no directory", None),
@@ -258,7 +258,7 @@ def test_no_verify_ssl_works_and_warns_each_time(infile: Path, tmp_path: Path) -
             outcome = run(*words, env=anonymous(fake.endpoint_url))
             assert outcome.status == 0
             assert outcome.said("warning") == [
-                "--no-verify-ssl: anybody on the way can read and change what is sent"
+                "--no-verify-ssl: anyone on the way can read and change what is sent"
             ]
             assert len(outcome.lines) == 1, outcome.stderr
 

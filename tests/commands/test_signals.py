@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 from mypy_boto3_s3.client import S3Client
 
-from streamtos3.cli.signals import AtOtherTimes
+from streamtos3.cli.signals import DefaultSignals
 from streamtos3.errors import Interrupted
 from tests.rig.process import Store, wait_until
 from tests.rig.proxy import Fault, FaultProxy
@@ -455,7 +455,7 @@ def test_outside_of_the_work_a_signal_is_raised_until_the_outcome_is_decided(
 ) -> None:
     exits: list[int] = []
     monkeypatch.setattr(os, "_exit", exits.append)
-    signals = AtOtherTimes()
+    signals = DefaultSignals()
     with pytest.raises(Interrupted):
         signals.on_signal(signal.SIGTERM, None)
     signals.decide(0)
@@ -470,7 +470,7 @@ def test_after_an_interruption_the_next_signal_is_the_second(
 ) -> None:
     exits: list[int] = []
     monkeypatch.setattr(os, "_exit", exits.append)
-    signals = AtOtherTimes()
+    signals = DefaultSignals()
     signals.decide(130)
     signals.on_signal(signal.SIGINT, None)
     assert exits == [130]

@@ -137,7 +137,7 @@ def test_bucket_and_prefix_choose_what_is_listed(where: str) -> None:
     prefix = where.removeprefix("s3://bkt").removeprefix("/")
     keys = [json.loads(line)["key"] for line in result.stdout.splitlines()]
     assert keys == [key for key in ("k1", "k2", "other") if key.startswith(prefix)]
-    assert ("there is no unfinished upload below s3://bkt/none" in result.stderr) == (not keys)
+    assert ("there are no unfinished uploads below s3://bkt/none" in result.stderr) == (not keys)
     assert result.exit_code == 0
 
 

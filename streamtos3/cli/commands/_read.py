@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import dataclass
 
 import click
 
@@ -10,20 +10,24 @@ from ...model.object_settings import ObjectSettings
 from ...model.options import Options
 from ...model.parts import DEFAULT_CHUNK_BYTES
 from ...results import Receipt
-from ..console import say
 from ..options.common import (
+    ConnectionArgs,
+    OutputArgs,
+    PartArgs,
+    RetryArgs,
     connection_from,
     connection_options,
     option,
+    output_options,
     retries_from,
     retry_options,
-    size,
-    talk_options,
     together,
 )
-from ..options.destination import destination_options
+from ..options.destination import NamedArgs, destination_options
+from ..options.object import customer_key
+from ..options.types import size
 
-__all__ = ["reading_options", "reading_options_from", "receipt_from"]
+__all__ = ["AccessArgs", "ReadArgs", "options_from", "reading_options", "receipt_from"]
 
 reading_options = together(
     destination_options,
@@ -51,36 +55,48 @@ reading_options = together(
     option("--request-payer", is_flag=True, help="We pay for the requests."),
     connection_options,
     retry_options,
-    talk_options,
+    output_options,
 )
 
 
-def reading_options_from(values: dict[str, Any]) -> Options:
+@dataclass(frozen=True)
+class AccessArgs:
+    """What the service demands of a reader."""
+
+    sse_c_key_file: str | None
+    expected_bucket_owner: str | None
+    request_payer: bool
+
+
+@dataclass(frozen=True)
+class ReadArgs:
+    """Everything that `get` and `verify` share."""
+
+    url: str
+    receipt: str | None
+    version_id: str | None
+    named: NamedArgs
+    parts: PartArgs
+    access: AccessArgs
+    connection: ConnectionArgs
+    retries: RetryArgs
+    output: OutputArgs
+
+
+def options_from(args: ReadArgs) -> Options:
     """What the command line says about how to read."""
-    connection = connection_from(values)
-    if not connection.verify_tls:
-        say("warning: --no-verify-ssl: anybody on the way can read and change what is sent")
     return Options(
-        connection=connection,
-        chunk_bytes=values["chunksize"] or DEFAULT_CHUNK_BYTES,
-        jobs=values["jobs"],
-        memory_bytes=values["memory"],
-        retries=retries_from(values),
+        connection=connection_from(args.connection),
+        chunk_bytes=args.parts.chunksize or DEFAULT_CHUNK_BYTES,
+        jobs=args.parts.jobs,
+        memory_bytes=args.parts.memory,
+        retries=retries_from(args.retries),
         settings=ObjectSettings(
-            sse_c_key=_customer_key(values),
-            expected_bucket_owner=values["expected_bucket_owner"],
-            request_payer=values["request_payer"],
+            sse_c_key=customer_key(args.access.sse_c_key_file, args.connection),
+            expected_bucket_owner=args.access.expected_bucket_owner,
+            request_payer=args.access.request_payer,
         ),
     )
-
-
-def _customer_key(values: dict[str, Any]) -> bytes | None:
-    path = values["sse_c_key_file"]
-    if path is None:
-        return None
-    from ..options.object import read_customer_key
-
-    return read_customer_key(path, values["insecure_keyfile"])
 
 
 def receipt_from(path: str | None) -> Receipt | None:

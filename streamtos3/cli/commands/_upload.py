@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable
-from contextlib import closing, suppress
+from contextlib import suppress
 from dataclasses import replace
-from typing import Any
 
 from ...errors import ReportError, StreamToS3Error, UnprovedError, UsageError
 from ...model.names import check_destination_name
@@ -20,10 +19,11 @@ from ...sources.tee import TeeSource
 from ...units import format_size
 from ..acquisition_log import AcquisitionLog
 from ..console import say
-from ..options.addresses import Place
-from ..options.common import upload_options_from
-from ..options.object import case_from, settings_from
-from ..reporting import Show, print_receipt, report
+from ..options.addresses import ObjectAddress
+from ..options.common import OutputArgs
+from ..options.upload import StoreArgs, upload_options_from
+from ..reporting import print_receipt, report
+from ..running import Run, running
 
 __all__ = ["store_stream"]
 
@@ -31,28 +31,14 @@ _RECEIPT_SUFFIX = ".receipt.json"
 
 
 def store_stream(
-    open_source: Callable[[], Source],
-    place: Place,
-    values: dict[str, Any],
-    argv: list[str] | None,
+    open_source: Callable[[], Source], address: ObjectAddress, args: StoreArgs
 ) -> None:
-    """Upload what `open_source` opens to `place`, and report; whatever fails is raised."""
-    options = replace(
-        upload_options_from(values, argv),
-        settings=settings_from(values, place.key),
-        verify=values["verify"],
-        checksum=values["checksum"],
-        key_template=place.template,
-        case=case_from(values),
-    )
-    if values["debug"]:
-        from ..debug_log import start_debug_log
-
-        start_debug_log()
-    _check(options, place, values)
-    log = AcquisitionLog(values["log"]) if values["log"] else None
+    """Upload what `open_source` opens to `address`, and report; whatever fails is raised."""
+    options = upload_options_from(args, address)
+    _check(options, address, args)
+    log = AcquisitionLog(args.upload.log) if args.upload.log else None
     try:
-        _upload_and_report(open_source, place, options, values, log)
+        _upload_and_report(open_source, address, options, args, log)
     except BaseException as error:
         if log is not None and not isinstance(error, ReportError):
             log.failed(error)
@@ -63,50 +49,55 @@ def store_stream(
 
 def _upload_and_report(
     open_source: Callable[[], Source],
-    place: Place,
+    address: ObjectAddress,
     options: Options,
-    values: dict[str, Any],
+    args: StoreArgs,
     log: AcquisitionLog | None,
 ) -> None:
-    from ...runtime.cancel import CancelScope
-    from ..interrupts import Interrupts
-    from ..signals import on_signals
-
-    scope = CancelScope()
-    show = Show(values)
-    interrupts = Interrupts(scope, show, finish=values["on_interrupt"] == "finish")
-    with on_signals(interrupts), closing(interrupts):
-        from ...uploader.upload import upload
-
-        source = interrupts.source = open_source()
-        tee = TeeSource(source, 1) if values["tee"] else None
+    with running(args.output, "stored", finish=args.upload.on_interrupt == "finish") as run:
+        source = run.interrupts.source = open_source()
+        tee = TeeSource(source, 1) if args.upload.tee else None
         if log is not None:
-            log.begin(source.name, place.bucket, place.key, options)
-        try:
-            receipt = upload(
-                tee or source,
-                place.bucket,
-                place.key,
-                options=options,
-                on_event=log.listening(show) if log else show,
-                scope=scope,
-            )
-        except UnprovedError as error:
-            show.close()
-            if values["as_json"]:
-                _print_unproved(error.receipt)
-            raise
-        finally:
-            show.close()
-        interrupts.stored = f"s3://{place.bucket}/{place.key}"
+            log.begin(source.name, address.bucket, address.key, options)
+        receipt = _upload(tee or source, address, options, args.output, run, log)
+        run.interrupts.stored = f"s3://{address.bucket}/{address.key}"
         if log is not None:
             log.stored(receipt)
-        late = [log.close] if log else []
+        late: list[Callable[[], None]] = [log.close] if log else []
         if tee is not None:
             late.append(tee.check)
-        if values["receipt_object"]:
+        if args.upload.receipt_object:
             late.insert(0, lambda: _store_receipt(receipt, options))
-        report(receipt, values, late)
+        report(receipt, args.output, args.upload.receipt, late)
+
+
+def _upload(
+    source: Source,
+    address: ObjectAddress,
+    options: Options,
+    output: OutputArgs,
+    run: Run,
+    log: AcquisitionLog | None,
+) -> Receipt:
+    """The upload itself. With --json, an object that nothing proves has its receipt printed too."""
+    from ...uploader.upload import upload
+
+    try:
+        return upload(
+            source,
+            address.bucket,
+            address.key,
+            options=options,
+            on_event=log.listening(run.reporter) if log else run.reporter,
+            scope=run.scope,
+        )
+    except UnprovedError as error:
+        run.reporter.close()
+        if output.as_json:
+            _print_unproved(error.receipt)
+        raise
+    finally:
+        run.reporter.close()
 
 
 def _store_receipt(receipt: Receipt, options: Options) -> None:
@@ -140,18 +131,16 @@ def _print_unproved(receipt: Receipt) -> None:
         say(f"warning: {error.message}")
 
 
-def _check(options: Options, place: Place, values: dict[str, Any]) -> None:
+def _check(options: Options, address: ObjectAddress, args: StoreArgs) -> None:
     """What can be said of the options before anything is opened."""
-    if values["tee"] and values["as_json"]:
+    if args.upload.tee and args.output.as_json:
         raise UsageError("--tee and --json both want standard output")
-    if values["receipt_object"]:
-        check_destination_name(place.bucket, place.key + _RECEIPT_SUFFIX)
-    if values["receipt"]:
+    if args.upload.receipt_object:
+        check_destination_name(address.bucket, address.key + _RECEIPT_SUFFIX)
+    if args.upload.receipt:
         from ...receipt import check_receipt_path
 
-        check_receipt_path(values["receipt"])
-    if not options.connection.verify_tls:
-        say("warning: --no-verify-ssl: anybody on the way can read and change what is sent")
+        check_receipt_path(args.upload.receipt)
     if options.memory_bytes is not None and options.memory_bytes < 2 * options.chunk_bytes:
         say(
             f"warning: --memory {format_size(options.memory_bytes)} holds fewer than two parts; "

@@ -6,8 +6,8 @@ import json
 
 import click
 
-from ..config.destinations import read_destinations
-from ..console import escaped
+from ..config.destinations import Destination, read_destinations
+from ..console import escaped, print_list
 from ..options.common import option
 from ..options.destination import config_path
 
@@ -19,10 +19,20 @@ __all__ = ["destinations"]
 @option("--json", "as_json", is_flag=True, help="One JSON object a line.")
 def destinations(config: str | None, as_json: bool) -> None:
     """List the destinations that -D knows, without their secrets."""
-    for each in read_destinations(config or config_path()).values():
-        if as_json:
-            shown = {"name": each.name, "bucket": each.bucket, "prefix": each.prefix}
-            click.echo(json.dumps({**shown, "options": each.public_options}, default=str))
-        else:
-            extra = "".join(f"  {key}={value}" for key, value in each.public_options.items())
-            click.echo(escaped(f"{each.name}  s3://{each.bucket}/{each.prefix}{extra}"))
+    known = read_destinations(config or config_path()).values()
+    print_list((_json(each) if as_json else _line(each) for each in known), "list of destinations")
+
+
+def _json(destination: Destination) -> str:
+    shown = {
+        "name": destination.name,
+        "bucket": destination.bucket,
+        "prefix": destination.prefix,
+        "options": destination.public_options,
+    }
+    return json.dumps(shown, default=str)
+
+
+def _line(destination: Destination) -> str:
+    extra = "".join(f"  {key}={value}" for key, value in destination.public_options.items())
+    return escaped(f"{destination.name}  s3://{destination.bucket}/{destination.prefix}{extra}")

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import sys
-
 import click
 
-from ...errors import Interrupted, ReportError
+from ...errors import Interrupted
 from ...runtime.cancel import Cancelled, CancelScope
-from ..options.common import option, size
+from ..console import print_data
+from ..options.common import option
+from ..options.types import size
 
 __all__ = ["etag"]
 
@@ -38,8 +38,4 @@ def etag(infile: str, chunksize: int) -> None:
             raise scope.error from None
         finally:
             source.close()
-    try:
-        click.echo(found)
-        sys.stdout.flush()
-    except (OSError, ValueError, AttributeError) as error:
-        raise ReportError(f"cannot print the ETag: {error}") from error
+    print_data(f"{found}\n", "ETag")

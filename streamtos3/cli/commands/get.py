@@ -7,30 +7,53 @@ import re
 import signal
 import stat
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
-from typing import TYPE_CHECKING, Any
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import click
 
 from ...errors import ExistsError, OutputClosedError, OutputError, UnprovedReadError, UsageError
-from ...model.options import ByteRange
-from ...results import ReadReport
+from ...model.options import ByteRange, Options
+from ...results import ReadReport, Receipt
 from ...runtime.files import os_reason
 from ...units import format_duration, format_size
+from ..arguments import arguments
 from ..console import is_terminal, say
 from ..options.addresses import address_of
 from ..options.common import option
 from ..options.destination import DestinationCommand
-from ..reporting import Show, print_receipt
-from ._read import reading_options, reading_options_from, receipt_from
+from ..reporting import print_receipt
+from ..running import running
+from ._read import ReadArgs, options_from, reading_options, receipt_from
 
 if TYPE_CHECKING:
     from ...runtime.files import NewFile
 
-__all__ = ["get"]
+__all__ = ["GetArgs", "get"]
 
 _RANGE = re.compile(r"(?:bytes=)?(\d*)-(\d*)")
 _UNPROVED = ".unproved"
+
+
+@dataclass(frozen=True)
+class GetArgs(ReadArgs):
+    """The command line of `get`."""
+
+    outfile: str | None
+    overwrite: bool
+    byte_range: str | None
+
+
+@dataclass(frozen=True)
+class _Wanted:
+    """The object, or part of it, that is to be read, and how."""
+
+    bucket: str
+    key: str
+    byte_range: ByteRange | None
+    receipt: Receipt | None
+    options: Options
 
 
 @click.command(cls=DestinationCommand)
@@ -50,7 +73,8 @@ _UNPROVED = ".unproved"
 )
 @option("--json", "as_json", is_flag=True, help="Print a report to standard output; needs OUTFILE.")
 @reading_options
-def get(url: str, outfile: str | None, **values: Any) -> None:
+@arguments(GetArgs)
+def get(args: GetArgs) -> None:
     """Read an object to standard output, or into OUTFILE, and prove it.
 
     Exit status 0 if and only if what was written is proved to be what was stored. The object's
@@ -60,36 +84,28 @@ def get(url: str, outfile: str | None, **values: Any) -> None:
     OUTFILE appears under its name only when it is proved. What could not be proved is kept as
     OUTFILE.unproved. Devices and named pipes are written to directly.
     """
-    bucket, key = address_of(url)
-    to_standard_output = outfile in (None, "-")
-    if to_standard_output and values["as_json"]:
+    bucket, key = address_of(args.url)
+    to_standard_output = args.outfile in (None, "-")
+    if to_standard_output and args.output.as_json:
         raise UsageError(
             "--json needs OUTFILE: standard output carries the object", hint="name a file"
         )
-    if outfile is None and is_terminal(1):
+    if args.outfile is None and is_terminal(1):
         raise UsageError(
             "standard output is a terminal",
             hint="name a file, pipe it somewhere, or say - to see the object here",
         )
-    options = reading_options_from(values)
-    wanted = {
-        "byte_range": _byte_range(values["byte_range"]),
-        "receipt": receipt_from(values["receipt"]),
-        "version_id": values["version_id"],
-        "options": options,
-    }
-    if values["debug"]:
-        from ..debug_log import start_debug_log
-
-        start_debug_log()
+    wanted = _Wanted(
+        bucket, key, _byte_range(args.byte_range), receipt_from(args.receipt), options_from(args)
+    )
     if to_standard_output:
-        report = _download(bucket, key, 1, wanted, values)
+        report = _download(wanted, 1, args)
     else:
-        assert outfile is not None
-        report = _to_file(bucket, key, outfile, wanted, values)
-    if values["as_json"]:
+        assert args.outfile is not None
+        report = _to_file(wanted, args.outfile, args)
+    if args.output.as_json:
         print_receipt(report)
-    if not values["quiet"]:
+    if not args.output.quiet:
         say(_summary(report))
 
 
@@ -99,49 +115,47 @@ def _byte_range(text: str | None) -> ByteRange | None:
     match = _RANGE.fullmatch(text.strip())
     first, last = (int(each) if each else None for each in match.groups()) if match else (None,) * 2
     if (first, last) == (None, None) or (first is not None and last is not None and last < first):
-        raise UsageError(f"{text!r} is no range", hint="FIRST-LAST, FIRST- or -COUNT, in bytes")
+        raise UsageError(f"{text!r} is not a range", hint="FIRST-LAST, FIRST- or -COUNT, in bytes")
     return ByteRange(first, last)
 
 
-def _download(
-    bucket: str, key: str, fd: int, wanted: dict[str, Any], values: dict[str, Any]
-) -> ReadReport:
+def _download(wanted: _Wanted, fd: int, args: GetArgs) -> ReadReport:
     """Read to a descriptor, showing progress. A reader who has gone ends the program quietly."""
-    from ...downloader.download import download
-    from ...runtime.cancel import CancelScope
-    from ..interrupts import Interrupts
-    from ..signals import on_signals
-
-    scope = CancelScope()
-    show = Show(values, "read")
     try:
-        with closing(Interrupts(scope, show, finish=False)) as act, on_signals(act):
-            return download(bucket, key, fd, on_event=show, scope=scope, **wanted)
+        with running(args.output, "read") as run:
+            from ...downloader.download import download
+
+            return download(
+                wanted.bucket,
+                wanted.key,
+                fd,
+                byte_range=wanted.byte_range,
+                receipt=wanted.receipt,
+                version_id=args.version_id,
+                options=wanted.options,
+                on_event=run.reporter,
+                scope=run.scope,
+            )
     except OutputClosedError as error:
         raise click.exceptions.Exit(128 + signal.SIGPIPE) from error
-    finally:
-        show.close()
 
 
-def _to_file(
-    bucket: str, key: str, path: str, wanted: dict[str, Any], values: dict[str, Any]
-) -> ReadReport:
-    replace = values["overwrite"]
+def _to_file(wanted: _Wanted, path: str, args: GetArgs) -> ReadReport:
     if _is_device(path):
-        return _to_device(bucket, key, path, wanted, values)
+        return _to_device(wanted, path, args)
     path = os.path.realpath(path)  # a link stays, what it names is replaced
-    if not replace:
+    if not args.overwrite:
         _check_absent(path)
     with _new_file(path) as file:
         try:
-            report = _download(bucket, key, file.fd, wanted, values)
+            report = _download(wanted, file.fd, args)
         except UnprovedReadError as error:
-            file.publish(path + _UNPROVED, replace=replace)
+            file.publish(path + _UNPROVED, replace=args.overwrite)
             error.left_behind = f"{path}{_UNPROVED}, all that was read"
-            if values["as_json"]:
+            if args.output.as_json:
                 print_receipt(error.report)
             raise
-        file.publish(path, replace=replace)
+        file.publish(path, replace=args.overwrite)
     return report
 
 
@@ -156,17 +170,15 @@ def _is_device(path: str) -> bool:
     return not stat.S_ISREG(mode)
 
 
-def _to_device(
-    bucket: str, key: str, path: str, wanted: dict[str, Any], values: dict[str, Any]
-) -> ReadReport:
-    if stat.S_ISBLK(os.stat(path).st_mode) and not values["overwrite"]:
+def _to_device(wanted: _Wanted, path: str, args: GetArgs) -> ReadReport:
+    if stat.S_ISBLK(os.stat(path).st_mode) and not args.overwrite:
         raise ExistsError(f"{path} is a disk", hint="--overwrite if its contents may be lost")
     try:
         fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
     except OSError as error:
         raise _output_error(path, error) from error
     try:
-        report = _download(bucket, key, fd, wanted, values)
+        report = _download(wanted, fd, args)
         if stat.S_ISBLK(os.fstat(fd).st_mode):
             os.fsync(fd)
     except OSError as error:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import closing
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import click
 
@@ -12,34 +11,36 @@ from ...errors import ReportError, UsageError
 from ...model.events import Event
 from ...model.options import Options
 from ...sources.compressed import COMPRESSION_SUFFIXES, check_codec
-from ...units import format_duration, format_size
-from ..console import redacted, say
-from ..interrupts import Interrupts
-from ..options.addresses import publication_place_from
+from ...units import format_duration, format_size, plural
+from ..arguments import arguments
+from ..console import print_data, say
+from ..options.addresses import publication_address_from
 from ..options.common import (
-    Choice,
-    Text,
+    ConnectionArgs,
+    OutputArgs,
+    PartArgs,
+    RetryArgs,
+    command_line,
     connection_from,
     connection_options,
     option,
+    output_options,
     part_options,
     retries_from,
     retry_options,
-    talk_options,
     together,
 )
-from ..options.destination import DestinationCommand, destination_options
-from ..options.object import object_options, settings_from
-from ..reporting import Show, print_document
-from ..signals import on_signals
+from ..options.destination import DestinationCommand, NamedArgs, destination_options
+from ..options.object import ObjectArgs, object_options, settings_from
+from ..options.types import Choice, Text
+from ..running import running
 
 if TYPE_CHECKING:
     from ...publish.manifest import Specification
     from ...publish.publication import Publication
     from ...publish.selection import Selection
-    from ...runtime.cancel import CancelScope
 
-__all__ = ["publish"]
+__all__ = ["PublishArgs", "publish"]
 
 _USAGE = "streamtos3 publish DIR s3://BUCKET/PREFIX/; see streamtos3 publish --help"
 
@@ -83,8 +84,31 @@ _publish_options = together(
     option("--overwrite", is_flag=True, help="Replace objects that exist."),
     connection_options,
     retry_options,
-    talk_options,
+    output_options,
 )
+
+
+@dataclass(frozen=True)
+class PublishArgs:
+    """The command line of `publish`."""
+
+    words: tuple[str, ...]
+    archive: bool
+    compress: str | None
+    follow: bool
+    manifest: str | None
+    var: tuple[str, ...]
+    no_template: bool
+    files: int
+    equal_parts: bool
+    resume: bool
+    overwrite: bool
+    named: NamedArgs
+    parts: PartArgs
+    object: ObjectArgs
+    connection: ConnectionArgs
+    retries: RetryArgs
+    output: OutputArgs
 
 
 @click.command(
@@ -94,8 +118,8 @@ _publish_options = together(
 @destination_options
 @_publish_options
 @object_options
-@click.pass_context
-def publish(ctx: click.Context, /, **values: Any) -> None:
+@arguments(PublishArgs)
+def publish(args: PublishArgs) -> None:
     """Store every file below DIR as one S3 object, under its path below PREFIX, and prove it.
 
     With --archive all that is below DIR becomes one tar, which never exists on disk. Its key is
@@ -106,95 +130,84 @@ def publish(ctx: click.Context, /, **values: Any) -> None:
     SHA-256. Exit status 0 if and only if everything is there, proved, and was not seen to change
     while it was read. A file that cannot be read is named, and the rest is published: status 7.
     """
-    place = publication_place_from(values["words"], values, _USAGE)
-    given = ctx.get_parameter_source("compress") is click.core.ParameterSource.COMMANDLINE
-    if given and not values["archive"]:
+    address = publication_address_from(
+        args.words,
+        _USAGE,
+        manifest=args.manifest,
+        variables=args.var,
+        no_template=args.no_template,
+    )
+    given = click.get_current_context().get_parameter_source("compress")
+    if given is click.core.ParameterSource.COMMANDLINE and not args.archive:
         raise UsageError("--compress is for an archive", hint="add --archive")
-    codec = values["compress"] if values["archive"] else None
+    codec = args.compress if args.archive else None
     if codec:
         check_codec(codec)
-    options = _options(values, ctx.obj)
-    if values["debug"]:
-        from ..debug_log import start_debug_log
-
-        start_debug_log()
-    if not options.connection.verify_tls:
-        say("warning: --no-verify-ssl: anybody on the way can read and change what is sent")
+    options = _options(args)
     from ...publish.selection import select_archive, select_files
     from ...publish.tree import walk
 
-    tree = walk(place.directory, follow_links=values["follow"])
-    where = place.bucket, place.key
-    if values["archive"]:
-        selection = select_archive(tree, *where, codec, place.manifest_key)
+    tree = walk(address.directory, follow_links=args.follow)
+    where = address.bucket, address.key
+    if args.archive:
+        selection = select_archive(tree, *where, codec, address.manifest_key)
     else:
-        selection = select_files(tree, *where, place.manifest_key)
-    _publish(replace(selection, template=place.template), options, values)
+        selection = select_files(tree, *where, address.manifest_key)
+    _publish(replace(selection, template=address.template), options, args)
 
 
-def _options(values: dict[str, Any], argv: list[str] | None) -> Options:
+def _options(args: PublishArgs) -> Options:
     """For all uploads together; the content type is each key's own unless it was given."""
-    settings = replace(settings_from(values, ""), content_type=values["content_type"])
+    settings = settings_from(args.object, "", args.connection)
     return Options(
-        connection=connection_from(values),
-        chunk_bytes=values["chunksize"],
-        jobs=values["jobs"],
-        memory_bytes=values["memory"],
-        equal_parts=values["equal_parts"],
-        overwrite=values["overwrite"],
-        resume=values["resume"],
-        verify=values["verify"],
-        checksum=values["checksum"],
-        settings=settings,
-        retries=retries_from(values),
-        command_line=tuple(redacted(word) for word in argv) if argv else None,
+        connection=connection_from(args.connection),
+        chunk_bytes=args.parts.chunksize,
+        jobs=args.parts.jobs,
+        memory_bytes=args.parts.memory,
+        equal_parts=args.equal_parts,
+        overwrite=args.overwrite,
+        resume=args.resume,
+        verify=args.object.verify,
+        checksum=args.object.checksum,
+        settings=replace(settings, content_type=args.object.content_type),
+        retries=retries_from(args.retries),
+        command_line=command_line(),
     )
 
 
-def _publish(selection: Selection, options: Options, values: dict[str, Any]) -> None:
+def _publish(selection: Selection, options: Options, args: PublishArgs) -> None:
     """Publish, and print the specification, whatever became of it."""
-    from ...runtime.cancel import CancelScope
-
-    with CancelScope() as scope:
-        _run(selection, options, values, scope)
-
-
-def _run(
-    selection: Selection, options: Options, values: dict[str, Any], scope: CancelScope
-) -> None:
-    show = Show(values, "published")
-    interrupts = Interrupts(scope, show, finish=False)
-    with on_signals(interrupts), closing(interrupts):
+    with running(args.output, "published") as run:
         from ...publish.publication import Publication
         from ...runtime.host import raise_limit
 
         raise_limit()  # a file, a scope and connections for each of --files
 
         def on_event(event: Event) -> None:
-            show(event)
-            show.upload_id = ", ".join(publication.upload_ids) or None
+            run.reporter(event)
+            run.reporter.upload_id = ", ".join(publication.upload_ids) or None
 
         publication = Publication(
-            selection, options, files=values["files"], scope=scope, on_event=on_event
+            selection, options, files=args.files, scope=run.scope, on_event=on_event
         )
         try:
             publication.run()
-            interrupts.stored = f"s3://{selection.bucket}/{selection.key}"
+            run.interrupts.stored = f"s3://{selection.bucket}/{selection.key}"
             publication.check()
         except BaseException:
-            show.close()
-            _print_all_the_same(publication)
+            run.reporter.close()
+            _print_in_spite_of_the_error(publication)
             raise
-        show.close()
-        if not values["quiet"]:
+        run.reporter.close()
+        if not args.output.quiet:
             say(_summary(publication.specification))
-        print_document(publication.document, "specification")
+        print_data(publication.document, "specification")
 
 
-def _print_all_the_same(publication: Publication) -> None:
-    """What cannot be printed is the smaller trouble: the error that ends the program stays."""
+def _print_in_spite_of_the_error(publication: Publication) -> None:
+    """Print the specification; only warn if that fails, as the first error is reported."""
     try:
-        print_document(publication.document, "specification")
+        print_data(publication.document, "specification")
     except ReportError as error:
         say(f"warning: {error.message}")
 
@@ -202,9 +215,9 @@ def _print_all_the_same(publication: Publication) -> None:
 def _summary(specification: Specification) -> str:
     """What was published where, how fast, and what was not looked into."""
     elapsed_s = (specification.ended_at - specification.started_at).total_seconds()
-    count = specification.objects
+    objects = plural(specification.objects, "object")
     told = [
-        f"published {count} object{'s' * (count != 1)}, {format_size(specification.size_bytes)}, "
+        f"published {objects}, {format_size(specification.size_bytes)}, "
         f"at s3://{specification.bucket}/{specification.key} in {format_duration(elapsed_s)}"
     ]
     if specification.already_there:

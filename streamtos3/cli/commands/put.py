@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import click
 
 from ...errors import UsageError
+from ..arguments import arguments
 from ..console import is_terminal
 from ..options.addresses import destination_from
-from ..options.common import upload_options
 from ..options.destination import DestinationCommand, destination_options
 from ..options.object import object_options
+from ..options.upload import StoreArgs, upload_options
 from ._upload import store_stream
 
 __all__ = ["put"]
@@ -26,8 +25,8 @@ _USAGE = "streamtos3 [INFILE] s3://BUCKET/KEY; see streamtos3 put --help"
 @destination_options
 @upload_options
 @object_options
-@click.pass_context
-def put(ctx: click.Context, /, **values: Any) -> None:
+@arguments(StoreArgs)
+def put(args: StoreArgs) -> None:
     """Store standard input, or INFILE, as one S3 object and prove it.
 
     Exit status 0 if and only if the whole input was stored and proved equal to what was read.
@@ -36,7 +35,7 @@ def put(ctx: click.Context, /, **values: Any) -> None:
     Sizes are bytes or carry a unit (8MiB, 64M, 1g), durations likewise (90s, 2h). Every option
     can be set in the environment as STREAMTOS3_<OPTION>.
     """
-    inputs, place = destination_from(values["words"], values, _USAGE)
+    inputs, address = destination_from(args.words, args.bucket, _USAGE)
     if not inputs and is_terminal(0):
         raise UsageError(
             "standard input is a terminal",
@@ -47,7 +46,6 @@ def put(ctx: click.Context, /, **values: Any) -> None:
     infile = inputs[0] if inputs else "-"
     store_stream(
         lambda: take_standard_input() if infile == "-" else open_file(infile),
-        place,
-        values,
-        ctx.obj,
+        address,
+        args,
     )

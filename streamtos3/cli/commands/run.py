@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import signal
-from typing import Any
+from dataclasses import dataclass
 
 import click
 
 from ...errors import UsageError
+from ..arguments import arguments
 from ..console import redacted
 from ..options.addresses import destination_from
-from ..options.common import duration, option, statuses, upload_options
+from ..options.common import option
 from ..options.destination import DestinationCommand, destination_options
 from ..options.object import object_options
+from ..options.types import duration, statuses
+from ..options.upload import StoreArgs, upload_options
 from ._upload import store_stream
 
-__all__ = ["run"]
+__all__ = ["RunArgs", "run"]
 
 _USAGE = "streamtos3 run [OPTIONS] s3://BUCKET/KEY -- COMMAND ...; see streamtos3 run --help"
 
@@ -35,6 +38,14 @@ class _Run(DestinationCommand):
 def _only_asks_for_help(args: list[str]) -> bool:
     # Not anywhere: of `run s3://b/k pg_dump -h db` a script must not hear that all is well.
     return args[:1] in (["-h"], ["--help"]) or args[-1:] == ["--help"]
+
+
+@dataclass(frozen=True)
+class RunArgs(StoreArgs):
+    """The command line of `run`; times are in seconds."""
+
+    ok_status: frozenset[int]
+    grace: float
 
 
 @click.command(
@@ -61,8 +72,8 @@ def _only_asks_for_help(args: list[str]) -> bool:
 @destination_options
 @upload_options
 @object_options
-@click.pass_context
-def run(ctx: click.Context, /, **values: Any) -> None:
+@arguments(RunArgs)
+def run(args: RunArgs) -> None:
     """Run COMMAND and store its standard output as one S3 object, if it exits with status 0.
 
     Any other end of COMMAND stores nothing and is exit status 7, as is a COMMAND that cannot be
@@ -75,12 +86,12 @@ def run(ctx: click.Context, /, **values: Any) -> None:
     \b
       streamtos3 run s3://BUCKET/KEY -- bash -c 'set -o pipefail; pg_dump db | zstd'
     """
-    producer: tuple[str, ...] = ctx.meta[__name__]
+    producer: tuple[str, ...] = click.get_current_context().meta[__name__]
     if not producer:
         raise UsageError("there is no command after --", hint=_USAGE)
-    others, place = destination_from(values["words"], values, _USAGE)
+    others, address = destination_from(args.words, args.bucket, _USAGE)
     if others:
-        raise UsageError(f"{others[0]!r} is no destination", hint=_USAGE)
+        raise UsageError(f"{others[0]!r} is not a destination", hint=_USAGE)
     if signal.getsignal(signal.SIGCHLD) is signal.SIG_IGN:  # inherited; it hides exit statuses
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     from ...sources.command import CommandSource
@@ -90,11 +101,10 @@ def run(ctx: click.Context, /, **values: Any) -> None:
         lambda: CommandSource(
             producer,
             stdin_fd=detach_standard_input(),
-            ok_status=values["ok_status"],
-            grace_s=values["grace"],
+            ok_status=args.ok_status,
+            grace_s=args.grace,
             recorded_as=[redacted(word) for word in producer],
         ),
-        place,
-        values,
-        ctx.obj,
+        address,
+        args,
     )

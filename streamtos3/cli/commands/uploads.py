@@ -6,35 +6,38 @@ The table and the JSON lines are data and go to standard output; the talk about 
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timezone
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
-from ...errors import AbsentError, ReportError, StoreError, UsageError
+from ...errors import AbsentError, StoreError, UsageError
 from ...units import format_duration, format_size
-from ..console import escaped, is_terminal, say, write_line
+from ..arguments import arguments
+from ..console import escaped, is_terminal, print_list, say, write_line
 from ..options.addresses import prefix_of
 from ..options.common import (
+    ConnectionArgs,
+    OutputArgs,
+    RetryArgs,
     connection_from,
     connection_options,
-    duration,
     option,
     retries_from,
     retry_options,
 )
-from ..options.destination import DestinationCommand, destination_options
+from ..options.destination import DestinationCommand, NamedArgs, destination_options
+from ..options.types import duration
 
 if TYPE_CHECKING:
     from ...runtime.retry import Retrier
     from ...s3.bucket import Bucket
     from ...uploader.unfinished import Listing, UnfinishedUpload
 
-__all__ = ["uploads"]
+__all__ = ["AbortArgs", "ListArgs", "PrefixArgs", "uploads"]
 
 _CLOCKS_DIFFER_S = 60.0
 _CONNECTIONS = 8
@@ -47,6 +50,32 @@ def uploads() -> None:
     A failed upload removes its own. What stays is from programs that were killed, that asked
     for --resume, or that could not reach the service any more.
     """
+
+
+@dataclass(frozen=True)
+class PrefixArgs:
+    """What both commands take: where to look, and how to get there."""
+
+    place: str | None
+    named: NamedArgs
+    connection: ConnectionArgs
+    retries: RetryArgs
+    output: OutputArgs
+
+
+@dataclass(frozen=True)
+class ListArgs(PrefixArgs):
+    """The command line of `uploads list`."""
+
+
+@dataclass(frozen=True)
+class AbortArgs(PrefixArgs):
+    """The command line of `uploads abort`; `older_than` is in seconds."""
+
+    older_than: float
+    upload_id: str | None
+    yes: bool
+    dry_run: bool
 
 
 _quiet = option("-q", "--quiet", is_flag=True, help="Say nothing but warnings and errors.")
@@ -63,19 +92,20 @@ _debug = option("-d", "--debug", is_flag=True, help="Add botocore's log and trac
 @retry_options
 @_quiet
 @_debug
-def _list(**values: Any) -> None:
+@arguments(ListArgs)
+def _list(args: ListArgs) -> None:
     """List the unfinished uploads whose key begins with PREFIX, oldest first.
 
     A table with age, key, parts, bytes and upload id, or JSON. Ages are by the service's clock.
     """
-    with _opened(values) as place:
-        found = place.measured(place.listing.uploads)
+    with _opened(args) as listed:
+        found = listed.measured(listed.listing.uploads)
     if not found:
-        place.say(f"there is no unfinished upload below {place.url}")
-    lines = (
-        (_json(place.bucket.name, each) for each in found) if values["as_json"] else _table(found)
-    )
-    _print(lines)
+        listed.say(f"there are no unfinished uploads below {listed.url}")
+    if args.output.as_json:
+        print_list((_json(listed.bucket.name, each) for each in found), "list")
+    else:
+        print_list(_table(found), "list")
 
 
 @uploads.command(
@@ -98,37 +128,35 @@ def _list(**values: Any) -> None:
 @retry_options
 @_quiet
 @_debug
-@click.pass_context
-def _abort(ctx: click.Context, /, **values: Any) -> None:
+@arguments(AbortArgs)
+def _abort(args: AbortArgs) -> None:
     """Abort the unfinished uploads whose key begins with PREFIX and that are old enough.
 
     Lists them on a terminal and asks first. Without a terminal, --yes must be given. An upload
     that cannot be aborted does not keep the others; the exit status is that of the worst.
     """
-    if not values["yes"] and not values["dry_run"] and not _on_terminal():
+    if not args.yes and not args.dry_run and not (is_terminal(0) and is_terminal(2)):
         raise UsageError(
-            "nobody can be asked: standard input or error is no terminal",
+            "cannot ask for confirmation: standard input or error is not a terminal",
             hint="--yes aborts without asking, --dry-run only lists",
         )
-    with _opened(values) as place:
-        chosen = place.measured(_chosen(place, values["upload_id"], values["older_than"]))
-        kept = len(place.listing.uploads) - len(chosen)
-        if values["dry_run"]:
-            _print(_table(chosen))
-            place.say(f"would abort {_summary(chosen)}")
-            return
-        if not chosen:
+    with _opened(args) as listed:
+        chosen = listed.measured(_chosen(listed, args.upload_id, args.older_than))
+        kept = len(listed.listing.uploads) - len(chosen)
+        if args.dry_run:
+            print_list(_table(chosen), "list")
+            listed.say(f"would abort {_summary(chosen)}")
+        elif not chosen:
             younger = f"; {kept} younger than asked" if kept else ""
-            place.say(f"nothing to abort below {place.url}{younger}")
-            return
-        if not values["yes"] and not _confirmed(chosen):
-            place.say("nothing was aborted")
-            return
-        ctx.exit(_abort_all(place, chosen))
+            listed.say(f"nothing to abort below {listed.url}{younger}")
+        elif not args.yes and not _confirmed(chosen):
+            listed.say("nothing was aborted")
+        else:
+            click.get_current_context().exit(_abort_all(listed, chosen))
 
 
 @dataclass(frozen=True)
-class _Place:
+class _Listed:
     """Where the command works, and what is there."""
 
     bucket: Bucket
@@ -148,22 +176,16 @@ class _Place:
 
 
 @contextmanager
-def _opened(values: dict[str, Any]) -> Iterator[_Place]:
-    """Connect, list, and say what is odd about the connection and the clocks."""
-    name, prefix = prefix_of(values["place"])
-    if values["debug"]:
-        from ..debug_log import start_debug_log
-
-        start_debug_log()
-    if values["no_verify_ssl"]:
-        say("warning: --no-verify-ssl: anybody on the way can read and change what is sent")
+def _opened(args: PrefixArgs) -> Iterator[_Listed]:
+    """Connect, list, and say what is odd about the clocks."""
+    name, prefix = prefix_of(args.place)
     from ...runtime.cancel import CancelScope
     from ...runtime.retry import Retrier
     from ...s3.bucket import Bucket
     from ...uploader.unfinished import list_unfinished
 
-    quietly: Callable[[str], None] = (lambda _: None) if values["quiet"] else say
-    retries = retries_from(values)
+    quietly: Callable[[str], None] = (lambda _: None) if args.output.quiet else say
+    retries = retries_from(args.retries)
     with CancelScope() as scope:
         retrier = Retrier(
             retries,
@@ -172,10 +194,10 @@ def _opened(values: dict[str, Any]) -> Iterator[_Place]:
                 f"{event.reason}; trying again in {format_duration(event.wait_s)}"
             ),
         )
-        bucket = Bucket(name, connection_from(values), connections=_CONNECTIONS)
+        bucket = Bucket(name, connection_from(args.connection), connections=_CONNECTIONS)
         listing = list_unfinished(bucket, retrier, prefix, check_for_s=retries.check_for_s)
         _say_clocks(listing)
-        yield _Place(bucket, retrier, prefix, listing, quietly)
+        yield _Listed(bucket, retrier, prefix, listing, quietly)
 
 
 def _say_clocks(listing: Listing) -> None:
@@ -190,11 +212,11 @@ def _say_clocks(listing: Listing) -> None:
         )
 
 
-def _chosen(place: _Place, upload_id: str | None, older_than_s: float) -> list[UnfinishedUpload]:
+def _chosen(listed: _Listed, upload_id: str | None, older_than_s: float) -> list[UnfinishedUpload]:
     """What is to go: old enough, and the one that was named where one was."""
-    found = [each for each in place.listing.uploads if upload_id in (None, each.upload_id)]
+    found = [each for each in listed.listing.uploads if upload_id in (None, each.upload_id)]
     if upload_id is not None and not found:
-        raise AbsentError(f"there is no unfinished upload {upload_id} below {place.url}")
+        raise AbsentError(f"there is no unfinished upload {upload_id} below {listed.url}")
     old = [each for each in found if each.is_older_than(older_than_s)]
     if upload_id is not None and not old:
         raise UsageError(
@@ -205,20 +227,20 @@ def _chosen(place: _Place, upload_id: str | None, older_than_s: float) -> list[U
     return old
 
 
-def _abort_all(place: _Place, chosen: Sequence[UnfinishedUpload]) -> int:
+def _abort_all(listed: _Listed, chosen: Sequence[UnfinishedUpload]) -> int:
     """Abort, say what happened to each, and return the worst exit status."""
     from ...uploader.unfinished import abort_each
 
     worst = 0
     gone: list[UnfinishedUpload] = []
-    for upload, error in abort_each(place.bucket, place.retrier, chosen):
-        name = f"upload {upload.upload_id} of {place.bucket.url(upload.key)}"
+    for upload, error in abort_each(listed.bucket, listed.retrier, chosen):
+        name = f"upload {upload.upload_id} of {listed.bucket.url(upload.key)}"
         if error is None:
             gone.append(upload)
-            place.say(f"aborted {name}: {_contents(upload)}, {_age(upload)} old")
+            listed.say(f"aborted {name}: {_contents(upload)}, {_age(upload)} old")
         else:
             worst = max(worst, _say_kept(name, error))
-    place.say(f"aborted {_summary(gone)}")
+    listed.say(f"aborted {_summary(gone)}")
     return worst
 
 
@@ -233,10 +255,6 @@ def _confirmed(chosen: Sequence[UnfinishedUpload]) -> bool:
     for line in _table(chosen):
         write_line(line)
     return click.confirm(f"abort {_summary(chosen)}?", default=False, err=True)
-
-
-def _on_terminal() -> bool:
-    return is_terminal(0) and is_terminal(2)
 
 
 def _summary(found: Sequence[UnfinishedUpload]) -> str:
@@ -286,16 +304,3 @@ def _json(bucket: str, upload: UnfinishedUpload) -> str:
             "size_bytes": upload.size_bytes,
         }
     )
-
-
-def _print(lines: Iterator[str]) -> None:
-    """To standard output, which may be unable to show some character of a key."""
-    try:
-        for line in lines:
-            encoding = sys.stdout.encoding or "utf-8"
-            click.echo(line.encode(encoding, "backslashreplace"))
-        sys.stdout.flush()
-    except BrokenPipeError:  # `| head` has seen enough
-        raise
-    except (OSError, ValueError, AttributeError) as error:
-        raise ReportError(f"cannot print the list: {error}") from error

@@ -2,25 +2,35 @@
 
 from __future__ import annotations
 
-from contextlib import closing
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import click
 
 from ...errors import UnprovedReadError
 from ...results import ReadReport
 from ...units import format_size
+from ..arguments import arguments
 from ..console import say
 from ..options.addresses import address_of
 from ..options.common import option
 from ..options.destination import DestinationCommand
-from ..reporting import Show, print_receipt
-from ._read import reading_options, reading_options_from, receipt_from
+from ..reporting import print_receipt
+from ..running import running
+from ._read import ReadArgs, options_from, reading_options, receipt_from
 
 if TYPE_CHECKING:
     from ...sources.base import FdSource
 
-__all__ = ["verify"]
+__all__ = ["VerifyArgs", "verify"]
+
+
+@dataclass(frozen=True)
+class VerifyArgs(ReadArgs):
+    """The command line of `verify`."""
+
+    infile: str | None
+    readback: bool
 
 
 @click.command(
@@ -32,7 +42,8 @@ __all__ = ["verify"]
 @option("--readback", is_flag=True, help="Read the object too, and compare the bytes.")
 @option("--json", "as_json", is_flag=True, help="Print a report to standard output.")
 @reading_options
-def verify(url: str, infile: str | None, **values: Any) -> None:
+@arguments(VerifyArgs)
+def verify(args: VerifyArgs) -> None:
     """Compare an object with INFILE (- for standard input), or with a receipt.
 
     With INFILE its ETag is computed with the object's part sizes and compared with the one that
@@ -41,44 +52,33 @@ def verify(url: str, infile: str | None, **values: Any) -> None:
 
     Exit status 0: proved equal. 9: different. 10: nothing differs, but nothing proves it.
     """
-    bucket, key = address_of(url)
-    receipt = receipt_from(values["receipt"])
-    options = reading_options_from(values)
-    if values["debug"]:
-        from ..debug_log import start_debug_log
-
-        start_debug_log()
-    source = _open(infile)
-    from ...downloader.verify import verify_object
-    from ...runtime.cancel import CancelScope
-    from ..interrupts import Interrupts
-    from ..signals import on_signals
-
-    scope = CancelScope()
-    show = Show(values, "read")
+    bucket, key = address_of(args.url)
+    receipt = receipt_from(args.receipt)
+    options = options_from(args)
+    source = _open(args.infile)
     try:
-        with closing(Interrupts(scope, show, finish=False)) as act, on_signals(act):
+        with running(args.output, "read") as run:
+            from ...downloader.verify import verify_object
+
             report = verify_object(
                 bucket,
                 key,
                 source=source,
                 receipt=receipt,
-                readback=values["readback"],
-                version_id=values["version_id"],
+                readback=args.readback,
+                version_id=args.version_id,
                 options=options,
-                on_event=show,
-                scope=scope,
+                on_event=run.reporter,
+                scope=run.scope,
             )
     except UnprovedReadError as error:
-        if values["as_json"]:
+        if args.output.as_json:
             print_receipt(error.report)
         raise
-    finally:
-        show.close()
-    if values["as_json"]:
+    if args.output.as_json:
         print_receipt(report)
-    if not values["quiet"]:
-        say(_summary(report, infile, values["receipt"]))
+    if not args.output.quiet:
+        say(_summary(report, args.infile, args.receipt))
 
 
 def _open(infile: str | None) -> FdSource | None:

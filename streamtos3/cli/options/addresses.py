@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import click
 
@@ -15,17 +14,27 @@ from .destination import current_destination
 from .templates import expand_template, own_values, template_values
 
 __all__ = [
-    "Place",
-    "PublicationPlace",
+    "BucketArgs",
+    "ObjectAddress",
+    "PublicationAddress",
     "address_of",
     "destination_from",
     "prefix_of",
-    "publication_place_from",
+    "publication_address_from",
 ]
 
 
 @dataclass(frozen=True)
-class Place:
+class BucketArgs:
+    """The reference's spelling of a destination, and whether keys are templates."""
+
+    bucket: str | None
+    obj: str | None
+    no_template: bool
+
+
+@dataclass(frozen=True)
+class ObjectAddress:
     """Where an object goes; `template` is what its key was made from, None if that was none."""
 
     bucket: str
@@ -34,8 +43,8 @@ class Place:
 
 
 def destination_from(
-    words: Sequence[str], values: dict[str, Any], usage: str
-) -> tuple[list[str], Place]:
+    words: Sequence[str], args: BucketArgs, usage: str
+) -> tuple[list[str], ObjectAddress]:
     """What of `words` is no destination, and the destination.
 
     That is an s3:// word, -b and -o, or with -D the last word, under the named prefix.
@@ -48,17 +57,17 @@ def destination_from(
             raise UsageError("with -D give just the key", hint=usage)
         bucket, template = named.bucket, named.prefix + inputs.pop()
     else:
-        bucket, template = _written_out(urls, values, usage)
+        bucket, template = _written_out(urls, args, usage)
     if len(inputs) > 1:
         raise UsageError(f"too many arguments: {' '.join(words)}", hint=usage)
-    if values["no_template"]:
-        return inputs, Place(bucket, template, None)
+    if args.no_template:
+        return inputs, ObjectAddress(bucket, template, None)
     key = expand_template(template, template_values(), os.environ)
-    return inputs, Place(bucket, key, template if key != template else None)
+    return inputs, ObjectAddress(bucket, key, template if key != template else None)
 
 
 @dataclass(frozen=True)
-class PublicationPlace:
+class PublicationAddress:
     """Where a directory goes: `key` is a prefix, or the archive's key; then the manifest's."""
 
     directory: str
@@ -68,9 +77,14 @@ class PublicationPlace:
     manifest_key: str | None
 
 
-def publication_place_from(
-    words: Sequence[str], values: dict[str, Any], usage: str
-) -> PublicationPlace:
+def publication_address_from(
+    words: Sequence[str],
+    usage: str,
+    *,
+    manifest: str | None,
+    variables: Sequence[str],
+    no_template: bool,
+) -> PublicationAddress:
     """The directory and where it goes: an s3:// word, or with -D what goes below its prefix."""
     urls = [word for word in words if is_s3_url(word)]
     others = [word for word in words if not is_s3_url(word)]
@@ -85,19 +99,18 @@ def publication_place_from(
         above = ""
     else:
         raise UsageError("give one directory and one destination", hint=usage)
-    manifest = None if values["manifest"] is None else above + values["manifest"]
-    known = {**template_values(), **own_values(values["var"])}
+    known = {**template_values(), **own_values(variables)}
 
     def expanded(text: str) -> str:
-        return text if values["no_template"] else expand_template(text, known, os.environ)
+        return text if no_template else expand_template(text, known, os.environ)
 
     key = expanded(template)
-    return PublicationPlace(
+    return PublicationAddress(
         directory=others[0],
         bucket=bucket,
         key=key,
         template=template if key != template else None,
-        manifest_key=None if manifest is None else expanded(manifest),
+        manifest_key=None if manifest is None else expanded(above + manifest),
     )
 
 
@@ -130,7 +143,7 @@ def _just_the_key(word: str) -> str:
     return word
 
 
-def _written_out(urls: list[str], values: dict[str, Any], usage: str) -> tuple[str, str]:
+def _written_out(urls: list[str], args: BucketArgs, usage: str) -> tuple[str, str]:
     """Bucket and key from the s3:// word, or from -b and -o."""
     if len(urls) > 1:
         raise UsageError(f"too many arguments: {' '.join(urls)}", hint=usage)
@@ -138,8 +151,8 @@ def _written_out(urls: list[str], values: dict[str, Any], usage: str) -> tuple[s
         raise UsageError("give either s3://BUCKET/KEY or -b and -o, not both")
     if urls:
         return split_s3_url(urls[0])
-    if values["bucket"] and values["obj"] is not None:
-        return values["bucket"], values["obj"]
+    if args.bucket and args.obj is not None:
+        return args.bucket, args.obj
     raise UsageError("no destination", hint=usage)
 
 

@@ -1,45 +1,46 @@
-"""Options that several commands share, and the types of their values.
+"""Options that several commands share, and the values that a command is given for them.
 
 Every option can also be set by the environment variable `STREAMTOS3_<OPTION>`, the same for all
 commands; a repeatable option takes one value a line there.
+
+A command takes one frozen value, whose fields are its options; the options of a group are a value
+of their own inside it (see `cli.arguments`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar
+from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import click
 
 from ...errors import UsageError
-from ...model.options import Connection, Options, Retries
-from ...units import parse_duration, parse_size
+from ...model.options import Addressing, Connection, Retries
 from ..console import redacted
+from .types import Choice, duration, size
 
 __all__ = [
     "DESTINATION_META",
     "OPTION_NAMES",
-    "Choice",
-    "Text",
-    "command_line_from",
+    "ConnectionArgs",
+    "DigestArgs",
+    "OutputArgs",
+    "PartArgs",
+    "RetryArgs",
+    "command_line",
     "connection_from",
     "connection_options",
     "digest_option",
     "digests_from",
-    "duration",
     "option",
+    "output_options",
     "pairs",
     "part_options",
     "quiet_options",
-    "report_options",
     "retries_from",
     "retry_options",
-    "size",
-    "statuses",
-    "talk_options",
     "together",
-    "upload_options",
-    "upload_options_from",
     "wait_options",
 ]
 
@@ -49,54 +50,6 @@ DESTINATION_META = "streamtos3.destination"
 """Where click's context keeps the destination that -D named."""
 
 F = TypeVar("F", bound=Callable[..., object])
-
-if TYPE_CHECKING:
-    _Choice = click.Choice[str]
-else:  # not generic before click 8.2
-    _Choice = click.Choice
-
-
-def size(value: str | int) -> int:
-    """A size with or without a unit, as click converts it; the name is what `--help` shows."""
-    try:
-        return value if isinstance(value, int) else parse_size(value)
-    except ValueError as error:
-        raise click.BadParameter(str(error)) from error
-
-
-def statuses(value: str | frozenset[int]) -> frozenset[int]:
-    """Exit statuses, separated by commas, likewise."""
-    if isinstance(value, frozenset):
-        return value
-    words = [word.strip() for word in value.split(",")]
-    if not all(word.isdecimal() and int(word) < 256 for word in words):
-        raise click.BadParameter(f"{value!r} is no list of exit statuses such as 0,1")
-    return frozenset(int(word) for word in words)
-
-
-def duration(value: str | float) -> float:
-    """A duration with or without a unit, likewise."""
-    try:
-        return value if isinstance(value, int | float) else parse_duration(value)
-    except ValueError as error:
-        raise click.BadParameter(str(error)) from error
-
-
-class Text(click.types.StringParamType):
-    """Any text; in an environment variable, one value a line."""
-
-    def split_envvar_value(self, rv: str) -> Sequence[str]:
-        """Its lines; the last one may end as lines do."""
-        return rv.splitlines()
-
-
-class Choice(_Choice):
-    """A choice that, in an environment variable, is given one value a line."""
-
-    def split_envvar_value(self, rv: str) -> Sequence[str]:
-        """Its lines; the last one may end as lines do."""
-        return rv.splitlines()
-
 
 OPTION_NAMES: dict[str, str] = {}
 """Long names of all options, as a configuration file writes them, to click's names."""
@@ -133,6 +86,56 @@ def pairs(name: str, words: Sequence[str]) -> dict[str, str]:
             raise UsageError(f"{name} gives {key!r} twice")
         found[key] = value
     return found
+
+
+@dataclass(frozen=True)
+class ConnectionArgs:
+    """How the service is reached, as the command line says it."""
+
+    keyfile: str | None
+    insecure_keyfile: bool
+    profile: str | None
+    region: str | None
+    endpoint_url: str | None
+    addressing: Addressing
+    ca_bundle: str | None
+    no_verify_ssl: bool
+    proxy: str | None
+
+
+@dataclass(frozen=True)
+class RetryArgs:
+    """How long a failing request is tried again. Times are in seconds."""
+
+    secs_wait: float
+    retry: int | None
+    retry_for: float | None
+
+
+@dataclass(frozen=True)
+class OutputArgs:
+    """What is printed. `progress` is None where a terminal decides."""
+
+    quiet: bool
+    debug: bool
+    progress: bool | None = None
+    as_json: bool = False
+
+
+@dataclass(frozen=True)
+class PartArgs:
+    """How the bytes are cut and held. Sizes are in bytes; `memory` is None for the default."""
+
+    chunksize: int
+    jobs: int
+    memory: int | None
+
+
+@dataclass(frozen=True)
+class DigestArgs:
+    """Digests of the whole stream, as they were given: none may stand for the default."""
+
+    digest: tuple[str, ...]
 
 
 connection_options = together(
@@ -194,19 +197,13 @@ quiet_options = together(
     option("-d", "--debug", is_flag=True, help="Add botocore's log and tracebacks."),
 )
 
-talk_options = together(
+output_options = together(
     option(
         "--progress/--no-progress",
         default=None,
         help="Progress on standard error.  [default: on a terminal]",
     ),
     quiet_options,
-)
-
-report_options = together(
-    option("--json", "as_json", is_flag=True, help="Print the receipt to standard output."),
-    option("--receipt", metavar="FILE", help="Write the receipt to FILE once all is proved."),
-    talk_options,
 )
 
 part_options = together(
@@ -239,71 +236,10 @@ digest_option = option(
     help="Digest of the whole stream, for the receipt; repeatable.  [default: sha256]",
 )
 
-upload_options = together(
-    option("-b", "--bucket", metavar="NAME", help="Bucket, where no s3:// destination is given."),
-    option("-o", "--obj", metavar="KEY", help="Key, where no s3:// destination is given."),
-    option("--no-template", is_flag=True, help="Take the key as it is, braces and all."),
-    part_options,
-    option("--expect-size", type=size, help="The input's exact size; any other stores nothing."),
-    option("--min-size", type=size, default=0, help="A shorter input stores nothing."),
-    option(
-        "--size-hint", type=size, help="About how long the input is; only guides the part size."
-    ),
-    option("--expect-sha256", metavar="HEX", help="The input's SHA-256; any other stores nothing."),
-    option("--equal-parts", is_flag=True, help="Never let the part size grow."),
-    option(
-        "--resume",
-        is_flag=True,
-        help="Go on with this key's unfinished upload; keep the parts if this run fails.",
-    ),
-    option("--overwrite", is_flag=True, help="Replace an object that exists."),
-    digest_option,
-    option("--tee", is_flag=True, help="Pass what is read on to standard output as well."),
-    option("--receipt-object", is_flag=True, help="Store the receipt, too, as KEY.receipt.json."),
-    option("--log", metavar="FILE", help="Append a readable acquisition log to FILE."),
-    option(
-        "--on-interrupt",
-        type=Choice(["abort", "finish"]),
-        default="abort",
-        show_default=True,
-        help="What the first SIGINT or SIGTERM means: store nothing, or read on to the end of"
-        " the input and store it all.",
-    ),
-    connection_options,
-    retry_options,
-    report_options,
-)
 
-
-def upload_options_from(values: dict[str, Any], argv: list[str] | None) -> Options:
-    """What the command line tells the engine; UsageError where it contradicts itself."""
-    digests = digests_from(values)
-    expect_sha256 = (values["expect_sha256"] or "").strip().lower() or None
-    if expect_sha256 and (len(expect_sha256) != 64 or set(expect_sha256) - set("0123456789abcdef")):
-        raise UsageError(f"{expect_sha256!r} is no SHA-256: 64 hexadecimal digits")
-    if expect_sha256 and "sha256" not in digests:
-        digests = (*digests, "sha256")
-    return Options(
-        connection=connection_from(values),
-        chunk_bytes=values["chunksize"],
-        jobs=values["jobs"],
-        memory_bytes=values["memory"],
-        expect_size_bytes=values["expect_size"],
-        min_size_bytes=values["min_size"],
-        expect_sha256=expect_sha256,
-        size_hint_bytes=values["size_hint"],
-        equal_parts=values["equal_parts"],
-        overwrite=values["overwrite"],
-        resume=values["resume"],
-        digests=digests,
-        retries=retries_from(values),
-        command_line=command_line_from(argv),
-    )
-
-
-def digests_from(values: dict[str, Any]) -> tuple[str, ...]:
+def digests_from(args: DigestArgs) -> tuple[str, ...]:
     """The digests that --digest names, each once; none for "none"."""
-    digests = values["digest"] or ("sha256",)
+    digests = args.digest or ("sha256",)
     if "none" in digests:
         if len(digests) > 1:
             raise UsageError("--digest none allows no other --digest")
@@ -311,34 +247,34 @@ def digests_from(values: dict[str, Any]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(digests))
 
 
-def command_line_from(argv: list[str] | None) -> tuple[str, ...] | None:
-    """The command line, for receipts: without secrets."""
+def command_line() -> tuple[str, ...] | None:
+    """The words of the command line, for receipts: without secrets. None outside a program."""
+    argv: list[str] | None = click.get_current_context().obj
     return tuple(redacted(word) for word in argv) if argv else None
 
 
-def connection_from(values: dict[str, Any]) -> Connection:
+def connection_from(args: ConnectionArgs) -> Connection:
     """The connection that the command line describes."""
     named = click.get_current_context().meta.get(DESTINATION_META)
     return Connection(
         session_token=named.options.get("session_token") if named else None,
-        endpoint_url=values["endpoint_url"],
-        region=values["region"],
-        profile=values["profile"],
-        keyfile=values["keyfile"],
-        insecure_keyfile=values["insecure_keyfile"],
-        addressing=values["addressing"],
-        ca_bundle=values["ca_bundle"],
-        verify_tls=not values["no_verify_ssl"],
-        proxy=values["proxy"],
+        endpoint_url=args.endpoint_url,
+        region=args.region,
+        profile=args.profile,
+        keyfile=args.keyfile,
+        insecure_keyfile=args.insecure_keyfile,
+        addressing=args.addressing,
+        ca_bundle=args.ca_bundle,
+        verify_tls=not args.no_verify_ssl,
+        proxy=args.proxy,
     )
 
 
-def retries_from(values: dict[str, Any]) -> Retries:
+def retries_from(args: RetryArgs) -> Retries:
     """The retry policy that the command line describes."""
-    first_wait_s = values["secs_wait"]
     return Retries(
-        first_wait_s=first_wait_s,
-        longest_wait_s=max(60.0, first_wait_s),
-        retry_for_s=values["retry_for"],
-        tries=values["retry"],
+        first_wait_s=args.secs_wait,
+        longest_wait_s=max(60.0, args.secs_wait),
+        retry_for_s=args.retry_for,
+        tries=args.retry,
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 from typing import Any
 
 import click
@@ -12,6 +13,7 @@ from ..config.destinations import Destination, default_config_path, read_destina
 from .common import DESTINATION_META, OPTION_NAMES, option, together
 
 __all__ = [
+    "NamedArgs",
     "config_path",
     "current_destination",
     "DestinationCommand",
@@ -26,6 +28,14 @@ destination_options = together(
         help="The configuration file.  [default: ~/.config/streamtos3/config.toml]",
     ),
 )
+
+
+@dataclass(frozen=True)
+class NamedArgs:
+    """The destination that -D names, and the configuration file that describes it."""
+
+    destination: str | None
+    config: str | None
 
 
 class DestinationCommand(click.Command):

@@ -18,14 +18,17 @@ from ...receiver.batcher import IntakeLimits
 from ...receiver.server import Address, TlsFiles, check_exposure, parse_address, read_token
 from ..config.vance import VanceSettings, names_a_bucket, read_vance
 from ..console import say
-from .common import connection_from, option, size, together
+from .common import ConnectionArgs, connection_from, option, together
+from .sink import CutArgs, SpoolArgs
+from .types import size
 
 __all__ = [
+    "ListenArgs",
+    "cut_with",
     "Listening",
     "connection_with",
     "listen_options",
     "listening_from",
-    "options_with",
     "vance_from",
 ]
 
@@ -92,6 +95,20 @@ listen_options = together(
 
 
 @dataclass(frozen=True)
+class ListenArgs:
+    """Where to listen and who may send, as the command line says it. Sizes are in bytes."""
+
+    listen: str | None
+    token_file: str | None
+    tls_cert: str | None
+    tls_key: str | None
+    insecure_listen: bool
+    max_request: int
+    vance_config: str | None
+    vance_secret: str | None
+
+
+@dataclass(frozen=True)
 class Listening:
     """What `listen.serve` is told."""
 
@@ -101,18 +118,20 @@ class Listening:
     limits: IntakeLimits
 
 
-def vance_from(values: dict[str, Any], *, has_destination: bool) -> VanceSettings | None:
+def vance_from(
+    args: ListenArgs, connection: ConnectionArgs, *, has_destination: bool
+) -> VanceSettings | None:
     """The reference's configuration, where it is asked for.
 
     That is by naming one of its files, or by no destination where its environment variables
     name a bucket. UsageError where there is no destination then either.
     """
-    config, secret = values["vance_config"], values["vance_secret"]
+    config, secret = args.vance_config, args.vance_secret
     asked = config or secret
     if not asked and (has_destination or not names_a_bucket(os.environ)):
         return None
     found = read_vance(
-        config or None, secret or None, os.environ, allow_insecure=values["insecure_keyfile"]
+        config or None, secret or None, os.environ, allow_insecure=connection.insecure_keyfile
     )
     if found.bucket is None and not has_destination:
         where = config or "the environment"
@@ -120,64 +139,75 @@ def vance_from(values: dict[str, Any], *, has_destination: bool) -> VanceSetting
     return found
 
 
-def options_with(values: dict[str, Any], vance: VanceSettings | None) -> dict[str, Any]:
-    """`values` of the command line, those that nobody has set taken from `vance`."""
+def cut_with(args: CutArgs, vance: VanceSettings | None) -> CutArgs:
+    """`args`, what nobody has set in them taken from `vance`."""
     if vance is None:
-        return values
+        return args
     offered = {
-        "region": vance.region,
         "flush_count": vance.flush_count,
         "flush_interval": vance.flush_interval_s,
         "partition": vance.partition,
     }
-    taken = {
-        name: value for name, value in offered.items() if value is not None and not _is_said(name)
-    }
-    return {**values, **taken}
+    return replace(args, **_unset(offered))
 
 
-def connection_with(values: dict[str, Any], vance: VanceSettings | None) -> Connection:
-    """The connection, with the keys of `vance` where the command line names no others."""
-    connection = connection_from(options_with(values, vance))
-    if vance is None or connection.keyfile or connection.profile:
+def connection_with(args: ConnectionArgs, vance: VanceSettings | None) -> Connection:
+    """The connection, with region and keys of `vance` where nobody has set others."""
+    if vance is None:
+        return connection_from(args)
+    connection = connection_from(replace(args, **_unset({"region": vance.region})))
+    if connection.keyfile or connection.profile:
         return connection
     return replace(connection, credentials=vance.credentials)
 
 
-def listening_from(values: dict[str, Any], vance: VanceSettings | None) -> Listening | None:
+def listening_from(
+    args: ListenArgs,
+    spool: SpoolArgs,
+    vance: VanceSettings | None,
+    *,
+    max_record_bytes: int,
+    allow_insecure: bool,
+) -> Listening | None:
     """Where and how to listen; None where records come from standard input.
 
     The reference always listens: without --listen on loopback, at its `v_port`. UsageError and
     CredentialsError before anything is opened; warns of what is allowed and unwise.
+    `allow_insecure`: take a token file that others can read.
     """
-    if values["listen"] is None and vance is None:
+    if args.listen is None and vance is None:
         for name in _NEEDS_LISTEN:
-            if values[name] and _is_said(name):
+            if getattr(args, name) and _is_set(name):
                 raise UsageError(f"--{name.replace('_', '-')} goes with --listen")
         return None
-    if not values.get("spool"):
+    if not spool.spool:
         raise UsageError(
-            f"{'--listen' if values['listen'] else 'the Vance configuration'} needs --spool",
+            f"{'--listen' if args.listen else 'the Vance configuration'} needs --spool",
             hint="an event is answered once it is durable, and that is in the spool",
         )
-    address = _address(values["listen"], vance)
-    tls = _tls(values)
-    token_file = values["token_file"]
+    address = _address(args.listen, vance)
+    tls = _tls(args)
     warning = check_exposure(
         address,
-        has_token=bool(token_file),
+        has_token=bool(args.token_file),
         has_tls=tls is not None,
-        insecure=values["insecure_listen"],
+        insecure=args.insecure_listen,
     )
-    token = (
-        read_token(token_file, allow_insecure=values["insecure_keyfile"]) if token_file else None
-    )
+    token = read_token(args.token_file, allow_insecure=allow_insecure) if args.token_file else None
     if warning:
         say(f"warning: {warning}")
-    return Listening(address, token, tls, _limits(values))
+    limits = _limits(args.max_request, spool.spool_limit, max_record_bytes)
+    return Listening(address, token, tls, limits)
 
 
-def _is_said(name: str) -> bool:
+def _unset(offered: dict[str, Any]) -> dict[str, Any]:
+    """What of `offered` has a value, and is an option that nobody has set."""
+    return {
+        name: value for name, value in offered.items() if value is not None and not _is_set(name)
+    }
+
+
+def _is_set(name: str) -> bool:
     """Whether somebody has set this option, anywhere."""
     source = click.get_current_context().get_parameter_source(name)
     return source is not click.core.ParameterSource.DEFAULT
@@ -190,29 +220,26 @@ def _address(given: str | None, vance: VanceSettings | None) -> Address:
     return parse_address(str(_USUAL_PORT if port is None else port))
 
 
-def _tls(values: dict[str, Any]) -> TlsFiles | None:
-    if not values["tls_cert"]:
-        if values["tls_key"]:
+def _tls(args: ListenArgs) -> TlsFiles | None:
+    if not args.tls_cert:
+        if args.tls_key:
             raise UsageError("--tls-key goes with --tls-cert")
         return None
-    files = TlsFiles(values["tls_cert"], values["tls_key"] or None)
+    files = TlsFiles(args.tls_cert, args.tls_key or None)
     files.context()  # what is wrong with them is better said now
     return files
 
 
-def _limits(values: dict[str, Any]) -> IntakeLimits:
+def _limits(request_bytes: int, spool_bytes: int, max_record_bytes: int) -> IntakeLimits:
     usual = IntakeLimits()
-    request_bytes = values["max_request"]
     if request_bytes < 1:
         raise UsageError("--max-request takes at least one byte")
     # What is larger would be told to come again for ever; lines may be longer than the request.
-    spool_bytes = values.get("spool_limit")
-    if spool_bytes is not None:
-        request_bytes = min(request_bytes, spool_bytes)
+    request_bytes = min(request_bytes, spool_bytes)
     return replace(
         usual,
-        max_record_bytes=values.get("max_record") or usual.max_record_bytes,
+        max_record_bytes=max_record_bytes,
         max_request_bytes=request_bytes,
-        max_group_bytes=None if spool_bytes is None else spool_bytes // 2,
+        max_group_bytes=spool_bytes // 2,
         max_pending_bytes=max(usual.max_pending_bytes, 2 * request_bytes),
     )

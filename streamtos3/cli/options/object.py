@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import stat
+from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta, timezone
 from email.header import Header
-from pathlib import Path
-from typing import Any
 
 import click
 
 from ...errors import CredentialsError, UsageError
 from ...integrity.checksums import CHECKSUMS
 from ...model.object_settings import ObjectSettings, guess_content_type
-from ...runtime.files import os_reason
-from .common import Choice, Text, option, pairs, together
+from ...model.options import Verify
+from ...runtime.files import read_private_file
+from .common import ConnectionArgs, option, pairs, together
+from .types import Choice, Text
 
-__all__ = ["case_from", "object_options", "read_customer_key", "settings_from"]
+__all__ = ["ObjectArgs", "case_from", "customer_key", "object_options", "settings_from"]
 
 _CASE_FIELDS = ("case", "evidence", "examiner", "notes")
 
@@ -62,51 +62,75 @@ object_options = together(
 )
 
 
-def settings_from(values: dict[str, Any], key: str) -> ObjectSettings:
+@dataclass(frozen=True)
+class ObjectArgs:
+    """What an object gets besides its bytes, and how it is proved, as the command line says it."""
+
+    verify: Verify
+    checksum: str | None
+    metadata: tuple[str, ...]
+    tag: tuple[str, ...]
+    content_type: str | None
+    content_encoding: str | None
+    cache_control: str | None
+    storage_class: str | None
+    acl: str | None
+    sse: str | None
+    sse_kms_key_id: str | None
+    sse_c_key_file: str | None
+    lock_mode: str | None
+    lock_until: str | None
+    lock_days: int | None
+    legal_hold: bool
+    expected_bucket_owner: str | None
+    request_payer: bool
+    case: str | None
+    evidence: str | None
+    examiner: str | None
+    notes: str | None
+
+
+def settings_from(args: ObjectArgs, key: str, connection: ConnectionArgs) -> ObjectSettings:
     """The object's settings that the command line describes, for this key."""
-    metadata = pairs("--metadata", values["metadata"])
-    for name, text in case_from(values).items():
+    metadata = pairs("--metadata", args.metadata)
+    for name, text in case_from(args).items():
         # S3 demands ASCII; other text goes as RFC 2047, which S3's own console shows decoded.
         plain = text if text.isascii() else Header(text, "utf-8", maxlinelen=10_000).encode()
         metadata.setdefault(name, plain)
-    key_file = values["sse_c_key_file"]
     return ObjectSettings(
         metadata=metadata,
-        tags=pairs("--tag", values["tag"]),
-        content_type=values["content_type"] or guess_content_type(key),
-        content_encoding=values["content_encoding"],
-        cache_control=values["cache_control"],
-        storage_class=values["storage_class"],
-        acl=values["acl"],
-        sse=values["sse"],
-        sse_kms_key_id=values["sse_kms_key_id"],
-        sse_c_key=read_customer_key(key_file, values["insecure_keyfile"]) if key_file else None,
-        lock_mode=values["lock_mode"],
-        lock_until=_lock_until(values["lock_until"], values["lock_days"]),
-        legal_hold=values["legal_hold"],
-        expected_bucket_owner=values["expected_bucket_owner"],
-        request_payer=values["request_payer"],
+        tags=pairs("--tag", args.tag),
+        content_type=args.content_type or guess_content_type(key),
+        content_encoding=args.content_encoding,
+        cache_control=args.cache_control,
+        storage_class=args.storage_class,
+        acl=args.acl,
+        sse=args.sse,
+        sse_kms_key_id=args.sse_kms_key_id,
+        sse_c_key=customer_key(args.sse_c_key_file, connection),
+        lock_mode=args.lock_mode,
+        lock_until=_lock_until(args.lock_until, args.lock_days),
+        legal_hold=args.legal_hold,
+        expected_bucket_owner=args.expected_bucket_owner,
+        request_payer=args.request_payer,
     )
 
 
-def case_from(values: dict[str, Any]) -> dict[str, str]:
-    """The forensic fields that were given."""
-    return {name: values[name] for name in _CASE_FIELDS if values[name]}
+def case_from(args: ObjectArgs) -> dict[str, str]:
+    """The fields of the case file that were given."""
+    fields = {name: getattr(args, name) for name in _CASE_FIELDS}
+    return {name: text for name, text in fields.items() if text}
 
 
-def read_customer_key(path: str, allow_insecure: bool) -> bytes:
-    """The 32 bytes of a customer's key. CredentialsError if unreadable, malformed or exposed."""
-    try:
-        mode = Path(path).stat().st_mode
-        key = Path(path).read_bytes()
-    except OSError as error:
-        reason = os_reason(error)
-        raise CredentialsError(f"cannot read the key file {path}: {reason}") from error
-    if mode & (stat.S_IRGRP | stat.S_IROTH) and not allow_insecure:
-        raise CredentialsError(
-            f"the key file {path} can be read by others (mode {stat.S_IMODE(mode):04o})",
-            hint=f"chmod 600 {path}, or --insecure-keyfile if that is meant",
-        )
+def customer_key(path: str | None, connection: ConnectionArgs) -> bytes | None:
+    """The 32 bytes of a customer's key in the file at `path`; None where there is no file.
+
+    Raises CredentialsError if it is unreadable, malformed or exposed.
+    """
+    if path is None:
+        return None
+    insecure = connection.insecure_keyfile
+    key = read_private_file(path, "key file", "it holds 32 bytes", allow_insecure=insecure)
     if len(key) != 32:
         raise CredentialsError(f"the key file {path} has {len(key)} bytes; a key has 32")
     return key
@@ -125,5 +149,5 @@ def _lock_until(until: str | None, days: int | None) -> datetime | None:
             return datetime.combine(date.fromisoformat(until), end_of_day)
         moment = datetime.fromisoformat(until.replace("Z", "+00:00"))
     except ValueError as error:
-        raise UsageError(f"--lock-until {until!r} is no date: write 2030-12-31") from error
+        raise UsageError(f"--lock-until {until!r} is not a date: write 2030-12-31") from error
     return moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)

@@ -319,7 +319,7 @@ def test_the_options_of_an_object_are_taken_from_the_command_line(
         (["--tag", "=a"], "--tag '=a' is not of the form KEY=VALUE"),
         (["--tag", "a=1", "--tag", "a=2"], "--tag gives 'a' twice"),
         (["--lock-mode", "GOVERNANCE"], "--lock-mode needs --lock-until or --lock-days"),
-        (["--lock-mode", "GOVERNANCE", "--lock-until", "soon"], "'soon' is no date"),
+        (["--lock-mode", "GOVERNANCE", "--lock-until", "soon"], "'soon' is not a date"),
         (["--lock-until", "2099-01-01", "--lock-days", "1"], "not both"),
         (["--sse-kms-key-id", "k"], "--sse-kms-key-id needs --sse"),
         (["--notes", "two\nlines"], "metadata 'notes' is not plain ASCII"),

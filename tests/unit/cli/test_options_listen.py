@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,15 +12,18 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from streamtos3.cli.options.common import connection_options, option
+from streamtos3.cli.arguments import arguments
+from streamtos3.cli.options.common import ConnectionArgs, connection_options
 from streamtos3.cli.options.listen import (
+    ListenArgs,
     Listening,
     connection_with,
+    cut_with,
     listen_options,
     listening_from,
-    options_with,
     vance_from,
 )
+from streamtos3.cli.options.sink import CutArgs, SpoolArgs, cut_options, spool_options
 from streamtos3.errors import CredentialsError, StreamToS3Error, UsageError
 from streamtos3.model.options import Credentials
 from streamtos3.receiver.server import Address
@@ -39,23 +43,36 @@ SPOOL = ("--spool", "spool")
 seen: dict[str, Any] = {}
 
 
+@dataclass(frozen=True)
+class Args:
+    destination: str | None
+    cut: CutArgs
+    spool: SpoolArgs
+    listening: ListenArgs
+    connection: ConnectionArgs
+
+
 @click.command()
 @click.argument("destination", required=False)
-@option("--spool")
-@option("--flush-count", type=int, default=1000)
-@option("--flush-interval", type=float, default=60.0)
-@option("--partition", default="hourly")
-@option("--max-record", type=int, default=MIB)
-@option("--spool-limit", type=int, default=1024 * MIB)
+@cut_options
+@spool_options
 @listen_options
 @connection_options
-def sink(**values: Any) -> None:
+@arguments(Args)
+def sink(args: Args) -> None:
     """A sink that only says what it was told."""
-    vance = vance_from(values, has_destination=values["destination"] is not None)
-    seen["options"] = options_with(values, vance)
-    seen["connection"] = connection_with(values, vance)
+    has_destination = args.destination is not None
+    vance = vance_from(args.listening, args.connection, has_destination=has_destination)
+    seen["cut"] = cut_with(args.cut, vance)
+    seen["connection"] = connection_with(args.connection, vance)
     seen["vance"] = vance
-    seen["listening"] = listening_from(values, vance)
+    seen["listening"] = listening_from(
+        args.listening,
+        args.spool,
+        vance,
+        max_record_bytes=args.cut.max_record,
+        allow_insecure=args.connection.insecure_keyfile,
+    )
 
 
 def told(*words: str, **environment: str) -> Listening | None:
@@ -202,9 +219,8 @@ def test_the_references_configuration_listens_and_needs_no_destination(tmp_path:
     found = told(*files, *SPOOL)
     assert found is not None and found.address == Address("127.0.0.1", 8080)
     assert seen["vance"].bucket == "mybucket"
-    options = seen["options"]
-    assert (options["flush_count"], options["flush_interval"]) == (60, 120)
-    assert (options["partition"], options["region"]) == ("hourly", "us-west-2")
+    cut = seen["cut"]
+    assert (cut.flush_count, cut.flush_interval, cut.partition) == (60, 120, "hourly")
     assert seen["connection"].region == "us-west-2"
     assert seen["connection"].credentials == Credentials(ACCESS_KEY, SECRET_KEY)
     assert SECRET_KEY not in repr(seen["connection"])
@@ -219,9 +235,9 @@ def test_what_is_said_to_us_wins_over_the_reference(tmp_path: Path) -> None:
         SCHEDULEDINTERVAL="7",
     )
     assert found is not None and found.address.port == 9
-    options = seen["options"]
-    assert (options["flush_count"], options["flush_interval"]) == (5, 7)
-    assert (options["partition"], options["region"]) == ("daily", "eu-central-1")
+    cut = seen["cut"]
+    assert (cut.flush_count, cut.flush_interval, cut.partition) == (5, 7, "daily")
+    assert seen["connection"].region == "eu-central-1"
     assert (seen["connection"].keyfile, seen["connection"].credentials) == ("mine", None)
 
 
