@@ -6,38 +6,33 @@ judges. The reading itself is the window's business, the proof the evidence's.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timezone
 from functools import partial
 from typing import TYPE_CHECKING, BinaryIO
 
 from .._version import __version__
-from ..errors import IntegrityError, RefusedError, TransientError, UnprovedReadError, UsageError
+from ..errors import IntegrityError, RefusedError, UnprovedReadError, UsageError
 from ..integrity.etag import is_md5, parts_in
-from ..model.events import Event, ReadStarted, Retrying, guarded
+from ..model.events import Event, ReadStarted
 from ..model.names import check_object_name
 from ..model.options import ByteRange, Options
 from ..results import ReadReport, Receipt
 from ..runtime.buffers import BufferPool, default_memory_bytes
 from ..runtime.cancel import CancelScope
-from ..runtime.retry import Retrier
-from ..runtime.workers import WorkerPool
-from ..s3.bucket import Bucket
 from ..s3.clients import Clients
+from ..s3.context import OperationContext
 from ..s3.responses import ObjectInfo
 from ..units import format_size
 from .output import Writer, as_writer
-from .part_layout import AskPart, asking, find_layout, is_wrong
+from .part_layout import find_layout, is_wrong
 from .proofs import EtagEvidence, Evidence, NoEvidence, Piece, ReceiptEvidence, cut_pieces
 from .ranges import Target, Window
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
 
-__all__ = ["download", "find_object"]
-
-_DIRECTORY_BUCKET = "--x-s3"  # ETags there are never MD5s (docs/s3-facts.org, ETag)
+__all__ = ["download"]
 
 
 def download(
@@ -67,18 +62,12 @@ def download(
     """
     options = options or Options()
     check_object_name(bucket, key)
-    with scope or CancelScope() as own_scope:
+    with OperationContext.open(
+        bucket, options, client=client, scope=scope, on_event=on_event
+    ) as context:
         writer = as_writer(output)
         try:
-            s3_bucket = Bucket(
-                bucket,
-                options.connection,
-                settings=options.settings,
-                connections=options.jobs,
-                client=client,
-            )
-            run = _Download(s3_bucket, key, writer, options, own_scope, guarded(on_event))
-            return run.run(byte_range, version_id, receipt)
+            return _Download(context, key, writer).run(byte_range, version_id, receipt)
         finally:
             writer.close()
 
@@ -86,30 +75,21 @@ def download(
 class _Download:
     """One run. `run` is called once."""
 
-    def __init__(
-        self,
-        bucket: Bucket,
-        key: str,
-        writer: Writer,
-        options: Options,
-        scope: CancelScope,
-        emit: Callable[[Event], None],
-    ) -> None:
-        self._bucket = bucket
-        self._key = key
-        self._what = bucket.url(key)
-        self._writer = writer
+    def __init__(self, context: OperationContext, key: str, writer: Writer) -> None:
+        options = context.options
+        self._context = context
+        self._bucket = context.bucket
+        self._scope = context.scope
         self._options = options
-        self._scope = scope
-        self._emit = emit
-        self._workers = WorkerPool(options.jobs, scope)
+        self._key = key
+        self._what = self._bucket.url(key)
+        self._writer = writer
         self._memory_bytes = options.memory_bytes or default_memory_bytes()
-        self._pool = BufferPool(self._memory_bytes, options.jobs + 1, scope)
-        self._retrier = Retrier(options.retries, scope, self._note_retry)
+        self._pool = BufferPool(self._memory_bytes, options.jobs + 1, self._scope)
+        context.on_throttled = self._pool.hold_back
         self._window: Window | None = None
         self._layout: tuple[int, ...] | None = None
         self._evidence: Evidence = NoEvidence()
-        self._retries = 0
 
     def run(
         self, byte_range: ByteRange | None, version_id: str | None, receipt: Receipt | None
@@ -117,26 +97,19 @@ class _Download:
         """Find, read, prove; or raise the first error."""
         started_at = datetime.now(timezone.utc)
         try:
-            self._info = self._find(version_id)
+            self._info = self._context.find(self._key, version_id)
             self._version_id = self._pinned_version(version_id)
             first, end = _resolve(byte_range, self._info.size_bytes)
             pieces = self._plan(first, end, receipt)
-            self._emit(ReadStarted(end - first))
+            self._context.emit(ReadStarted(end - first))
             self._read(pieces)
             proof = self._verdict()
         except BaseException as error:  # noqa: BLE001 - the first error is raised
             raise self._first(error) from error.__cause__
-        finally:
-            self._workers.shutdown()
         report = self._report(first, end, proof, started_at)
         if proof is None:
             raise self._unproved(report)
         return report
-
-    def _find(self, version_id: str | None) -> ObjectInfo:
-        patience_s = self._options.retries.check_for_s
-        call = partial(find_object, self._bucket, self._retrier, self._key, version_id, patience_s)
-        return self._workers.submit(call).result()
 
     def _pinned_version(self, wanted: str | None) -> str | None:
         """The version that all requests name, so that a replaced object does not disturb them.
@@ -151,12 +124,12 @@ class _Download:
 
         def attempt() -> str | None:
             try:
-                self._retrier.call(what, look)
+                self._context.retrier.call(what, look)
             except RefusedError:
                 return None
             return version_id
 
-        return self._workers.submit(attempt).result()
+        return self._context.workers.submit(attempt).result()
 
     def _plan(self, first: int, end: int, receipt: Receipt | None) -> Iterator[Piece]:
         """Decide what proves the bytes, and with it how they are cut."""
@@ -198,14 +171,13 @@ class _Download:
         roomy_bytes = self._memory_bytes // (self._options.jobs + 1)
         return part_bytes <= max(self._options.chunk_bytes, roomy_bytes)
 
-    @property
-    def _ask(self) -> AskPart:
-        return asking(self._bucket, self._workers, self._retrier, self._key, self._version_id)
+    def _ask(self, numbers: Sequence[int]) -> Sequence[tuple[int, int] | None]:
+        return self._context.ask_parts(self._key, self._version_id, numbers)
 
     def _read(self, pieces: Iterator[Piece]) -> None:
-        self._window = Window(self._workers, self._pool, self._retrier, self._scope)
+        self._window = Window(self._context.workers, self._pool, self._context.retrier, self._scope)
         target = Target(self._bucket, self._key, self._version_id, self._info)
-        self._window.run(target, pieces, self._evidence, self._writer, self._emit)
+        self._window.run(target, pieces, self._evidence, self._writer, self._context.emit)
 
     def _verdict(self) -> str | None:
         try:
@@ -214,13 +186,6 @@ class _Download:
             if self._layout is not None and is_wrong(self._layout, self._info, self._ask):
                 return None
             raise
-
-    def _note_retry(self, event: Retrying, error: TransientError) -> None:
-        with self._scope.condition:
-            self._retries += 1
-        if error.throttled:
-            self._pool.hold_back()
-        self._emit(event)
 
     def _first(self, error: BaseException) -> BaseException:
         """The error that came first; nothing is written any more when it is raised.
@@ -259,7 +224,7 @@ class _Download:
             compared=self._evidence.compared if proof else (),
             proof=proof,
             digests=self._evidence.digests() if proof else {},
-            retries=self._retries,
+            retries=self._context.retries,
             started_at=started_at,
             ended_at=datetime.now(timezone.utc),
             program=f"streamtos3 {__version__}",
@@ -285,29 +250,3 @@ def _other_version(receipt: Receipt, info: ObjectInfo) -> str | None:
     if receipt.version_id in (None, info.version_id):
         return None
     return f"the receipt is of another version: --version-id {receipt.version_id}"
-
-
-def find_object(
-    bucket: Bucket, retrier: Retrier, key: str, version_id: str | None, check_for_s: float
-) -> ObjectInfo:
-    """What is stored under `key`, before it is read.
-
-    Raises AbsentError, RefusedError, CredentialsError, or UnreachableError after `check_for_s`
-    seconds of failing.
-    """
-
-    def look() -> ObjectInfo:
-        try:
-            info = bucket.head(key, version_id)
-        except RefusedError:
-            # A HEAD's answer has no body and so no code: ask again in a way that has one.
-            bucket.peek(key, version_id)
-            raise
-        if info.etag is None:
-            raise bucket.not_s3()
-        if bucket.name.endswith(_DIRECTORY_BUCKET):
-            return replace(info, etag_is_md5=False)
-        return info
-
-    what = f"look at {bucket.url(key)}"
-    return retrier.call(what, look, check_for_s=check_for_s).value

@@ -8,17 +8,12 @@ size of the last part, which a single request tells.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import partial
 
-from ..errors import RefusedError
 from ..integrity.etag import is_md5, parts_in
 from ..model.parts import Limits, PartPlan
-from ..runtime.retry import Retrier
-from ..runtime.workers import WorkerPool
-from ..s3.bucket import Bucket
 from ..s3.responses import ObjectInfo
 
-__all__ = ["AskPart", "asking", "find_layout", "is_wrong"]
+__all__ = ["AskPart", "find_layout", "is_wrong"]
 
 
 AskPart = Callable[[Sequence[int]], Sequence[tuple[int, int] | None]]
@@ -61,25 +56,6 @@ def is_wrong(sizes: Sequence[int], info: ObjectInfo, ask: AskPart) -> bool:
     count = parts_in(info.etag)
     exact = _exact_layout(info, count, ask) if count else None
     return exact is not None and exact != tuple(sizes)
-
-
-def asking(
-    bucket: Bucket, workers: WorkerPool, retrier: Retrier, key: str, version_id: str | None
-) -> AskPart:
-    """How a server is asked for the sizes of an object's parts, several at a time."""
-
-    def ask(number: int) -> tuple[int, int] | None:
-        what = f"look at part {number} of {bucket.url(key)}"
-        try:
-            return retrier.call(what, partial(bucket.head_part, key, number, version_id)).value
-        except RefusedError:  # a server that knows no part numbers
-            return None
-
-    def ask_all(numbers: Sequence[int]) -> Sequence[tuple[int, int] | None]:
-        tasks = [workers.submit(partial(ask, number)) for number in numbers]
-        return [task.result() for task in tasks]
-
-    return ask_all
 
 
 def _exact_layout(info: ObjectInfo, count: int, ask: AskPart) -> tuple[int, ...] | None:

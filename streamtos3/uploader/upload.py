@@ -16,7 +16,7 @@ from datetime import datetime, timezone
 from typing import TYPE_CHECKING, BinaryIO
 
 from .._version import __version__
-from ..errors import IntegrityError, TransientError, leave_behind
+from ..errors import IntegrityError, leave_behind
 from ..integrity.checksums import CHECKSUMS, checksum_of, free_checksum_of, whole_checksums
 from ..integrity.digests import composite_etag, part_md5
 from ..integrity.etag import Expected
@@ -24,11 +24,9 @@ from ..model.events import (
     Event,
     PartStored,
     Resuming,
-    Retrying,
     Started,
     UploadCreated,
     Warned,
-    guarded,
 )
 from ..model.names import check_destination_name
 from ..model.object_settings import ObjectSettings
@@ -37,11 +35,10 @@ from ..model.parts import PartPlan, infer_plan, plan_parts
 from ..results import Proof, Receipt, StoredPart
 from ..runtime.buffers import BufferPool, default_memory_bytes
 from ..runtime.cancel import Cancelled, CancelScope
-from ..runtime.retry import Retrier
-from ..runtime.workers import WorkerPool
 from ..s3.bodies import PartBody
-from ..s3.bucket import Bucket, new_token, object_metadata, requires_equal_parts
+from ..s3.bucket import new_token, object_metadata, requires_equal_parts
 from ..s3.clients import Clients, library_versions
+from ..s3.context import OperationContext
 from ..sources.base import Reporting, Source
 from ..sources.open import as_source
 from .cleanup import INTERRUPTED_SETTLE_S, Undo
@@ -79,6 +76,7 @@ def upload(
     on_event: called with each `Event`, from several threads but never at the same time. What it
         raises is logged and changes nothing.
     scope: give one to end the upload from elsewhere: `scope.fail(Interrupted(signal.SIGTERM))`.
+        It fails with the upload's error, and is not closed.
 
     Returns the receipt if and only if the whole input was stored and proved. Raises a
     StreamToS3Error otherwise, whose class says what is in the bucket (README.org, exit status);
@@ -87,23 +85,18 @@ def upload(
     options = options or Options()
     check_destination_name(bucket, key, of_a_file=options.key_of_a_file)
     options.settings.check()
-    with scope or CancelScope() as own_scope:
+    checksum = CHECKSUMS[options.checksum] if options.checksum else None
+    with OperationContext.open(
+        bucket, options, checksum=checksum, client=client, scope=scope, on_event=on_event
+    ) as context:
         stream = as_source(source)
         try:
-            s3_bucket = Bucket(
-                bucket,
-                options.connection,
-                settings=options.settings,
-                checksum=CHECKSUMS[options.checksum] if options.checksum else None,
-                connections=options.jobs,
-                client=client,
-            )
-            receipt = _Upload(stream, s3_bucket, key, options, own_scope, guarded(on_event)).run()
+            receipt = _Upload(stream, context, key).run()
             if options.verify != "readback":
                 return receipt
             from .readback import proved_by_reading_back  # the way back costs start-up
 
-            return proved_by_reading_back(receipt, options, client, own_scope)
+            return proved_by_reading_back(receipt, options, client, context.scope)
         finally:
             stream.close()
 
@@ -111,38 +104,32 @@ def upload(
 class _Upload:
     """One run of the engine. `run` is called once."""
 
-    def __init__(
-        self,
-        source: Source,
-        bucket: Bucket,
-        key: str,
-        options: Options,
-        scope: CancelScope,
-        emit: Callable[[Event], None],
-    ) -> None:
+    def __init__(self, source: Source, context: OperationContext, key: str) -> None:
+        options = context.options
         self._source = source
-        self._bucket = bucket
-        self._key = key
+        self._context = context
+        self._bucket = context.bucket
+        self._scope = context.scope
+        self._workers = context.workers
+        self._retrier = context.retrier
+        self._emit = context.emit
         self._options = options
-        self._scope = scope
-        self._emit = emit
+        self._key = key
         self._length_bytes = options.expect_size_bytes or source.length_bytes
         self._plan = _plan(self._length_bytes, options)
-        self._url = bucket.url(key)
-        self._workers = WorkerPool(options.jobs, scope)
-        self._undo = Undo(self._url, self._workers, scope, keeps_parts=options.resume)
+        self._url = self._bucket.url(key)
+        self._undo = Undo(self._url, self._workers, self._scope, keeps_parts=options.resume)
         memory_bytes = options.memory_bytes
         if memory_bytes is None:
             memory_bytes = default_memory_bytes()
-        self._pool = BufferPool(memory_bytes, options.jobs + 1, scope)
-        self._retrier = Retrier(options.retries, scope, self._note_retry)
-        self._reader = Reader(source, self._pool, options, scope)
+        self._pool = BufferPool(memory_bytes, options.jobs + 1, self._scope)
+        context.on_throttled = self._pool.hold_back
+        self._reader = Reader(source, self._pool, options, self._scope)
         self._token: str | None = new_token()
         self._leftover: Leftover | None = None
         self._multipart: MultipartUpload | None = None
         self._commit: Commit | None = None
         self._stored: dict[int, StoredPart] = {}
-        self._retries = 0
         self._endpoint_url = ""
         self._region: str | None = None
         self._started_at = datetime.now(timezone.utc)
@@ -157,7 +144,6 @@ class _Upload:
         except BaseException as error:  # noqa: BLE001 - undone, then raised
             raise self._undone(error) from error.__cause__
         finally:
-            self._workers.shutdown()
             self._pool.close()
         self._undo.sweep(self._multipart)
         proof = chosen_proof(self._url, self._options, committed, expected)
@@ -329,13 +315,6 @@ class _Upload:
             )
         return parts
 
-    def _note_retry(self, event: Retrying, error: TransientError) -> None:
-        with self._scope.condition:
-            self._retries += 1
-        if error.throttled:
-            self._pool.hold_back()
-        self._emit(event)
-
     def _undone(self, error: BaseException) -> BaseException:
         """Settle, abort, and return the first error with what is left behind."""
         first = self._scope.fail_with(error)
@@ -361,7 +340,7 @@ class _Upload:
             part_plan=str(self._plan),
             digests=self._reader.digests.hexdigests(),
             proof=Proof("md5-etag" if parts_proved else None, proof),
-            retries=self._retries,
+            retries=self._context.retries,
             upload_id=self._multipart.upload_id if self._multipart else None,
             token=self._token,
             started_at=self._started_at,
