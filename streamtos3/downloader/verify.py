@@ -1,7 +1,7 @@
-"""Is the object what this stream, or this receipt, says? Asked of the service, not of memory.
+"""`verify_object`: compare a stored object with a local stream, a receipt, or its own ETag.
 
-The cheap proof is the ETag: computed here from the local bytes, or written in the receipt, and
-compared with what HEAD says. The expensive one reads the object back.
+The cheap proof is the ETag: computed here from the local bytes, or taken from the receipt, and
+compared with what HEAD answers. The expensive one reads the object back.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from ..sources.base import Source
 from ..sources.open import as_source
 from .download import download
 from .local_etag import read_through
-from .part_layout import find_layout, is_wrong
+from .part_layout import ask_exact_layout, find_layout
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
@@ -87,14 +87,14 @@ class _Verification:
         self._context = context
         self._client = client
         self._key = key
-        self._what = context.bucket.url(key)
+        self._url = context.bucket.url(key)
         self._version_id = version_id
         self._compared: list[str] = []
         self._digests: dict[str, str] = {}
         self._proof: str | None = None
 
     def run(self, source: Source | None, receipt: Receipt | None, *, readback: bool) -> ReadReport:
-        """Compare everything that was asked for; or raise the first error."""
+        """Compare all that was asked for; raises the first error."""
         started_at = datetime.now(timezone.utc)
         try:
             self._info = self._context.find(self._key, self._version_id)
@@ -109,14 +109,14 @@ class _Verification:
             raise first from first.__cause__
         report = self._report(started_at)
         if self._proof is None:
-            raise self._unproved(report, readback=readback)
+            raise self._unproved_error(report, readback=readback)
         return report
 
     def _ask(self, numbers: Sequence[int]) -> Sequence[tuple[int, int] | None]:
         return self._context.ask_parts(self._key, self._version_id, numbers)
 
     def _compare_receipt(self, receipt: Receipt) -> None:
-        """What HEAD says with what the receipt says. The ETag of a proved object proves it."""
+        """Compare HEAD with the receipt. The ETag of an object that was proved then proves it."""
         info = self._info
         etag = receipt.etag_found or receipt.etag_expected
         self._compare("size", info.size_bytes, receipt.size_bytes)
@@ -129,13 +129,13 @@ class _Verification:
     def _compare(self, name: str, found: object, expected: object) -> None:
         if found != expected:
             raise IntegrityError(
-                f"{self._what} is not what the receipt says: its {name} is {found}, "
+                f"{self._url} is not what the receipt says: its {name} is {found}, "
                 f"the receipt says {expected}"
             )
         self._compared.append(name)
 
     def _compare_source(self, source: Source, receipt: Receipt | None, *, readback: bool) -> None:
-        """The local stream with the receipt's parts, or its ETag with the object's."""
+        """Compare the local stream with the receipt's parts, or its ETag with the object's."""
         self._check_length(source.name, source.length_bytes)
         if receipt is not None:
             sizes: Sequence[int] | None = [part.size_bytes for part in receipt.parts]
@@ -163,7 +163,7 @@ class _Verification:
     def _check_length(self, name: str, size_bytes: int | None) -> None:
         if size_bytes not in (None, self._info.size_bytes):
             raise IntegrityError(
-                f"{self._what} has {self._info.size_bytes} bytes, {name} {size_bytes}"
+                f"{self._url} has {self._info.size_bytes} bytes, {name} has {size_bytes}"
             )
 
     def _compare_parts(self, name: str, md5s: Sequence[bytes], receipt: Receipt) -> None:
@@ -181,14 +181,14 @@ class _Verification:
         if found == self._info.etag:
             self._compared.append("etag")
             self._proof = "md5-etag" if plain else "composite-etag"
-        elif not is_wrong(sizes, self._info, self._ask):
+        elif ask_exact_layout(self._info, self._ask) in (None, tuple(sizes)):
             raise IntegrityError(
-                f"{self._what} is not what {name} holds: its ETag is {self._info.etag}, "
+                f"{self._url} is not what {name} holds: its ETag is {self._info.etag}, "
                 f"that of {name} {found}"
             )
 
     def _compare_bytes(self, receipt: Receipt | None, *, against_source: bool) -> None:
-        """Read the object, compare it with whatever is known of it."""
+        """Read the object and compare it with all that is known of it."""
         writer = _DigestWriter((_READBACK_DIGEST,) if against_source else ())
         try:
             report = download(
@@ -205,11 +205,11 @@ class _Verification:
         except UnprovedReadError as error:
             report = error.report
         if report.etag != self._info.etag:
-            raise IntegrityError(f"{self._what} was replaced while it was being compared")
+            raise IntegrityError(f"{self._url} was replaced while it was being compared")
         found = writer.digests.hexdigests()
         if against_source and found != self._digests:
             raise IntegrityError(
-                f"{self._what} is not what was read here: its {_READBACK_DIGEST} is "
+                f"{self._url} is not what was read here: its {_READBACK_DIGEST} is "
                 f"{found[_READBACK_DIGEST]} instead of {self._digests[_READBACK_DIGEST]}"
             )
         self._proof = report.proof or ("readback" if against_source else self._proof)
@@ -220,13 +220,17 @@ class _Verification:
             names = (*names, "bytes")
         self._compared = list(dict.fromkeys(names))
 
-    def _unproved(self, report: ReadReport, *, readback: bool) -> UnprovedReadError:
-        done = f"only its {' and '.join(report.compared)} could be compared"
-        hint = "--receipt FILE, with the receipt of its upload, would prove it"
+    def _unproved_error(self, report: ReadReport, *, readback: bool) -> UnprovedReadError:
+        done = "there is nothing to compare it with"
+        if report.compared:
+            done = f"only its {' and '.join(report.compared)} could be compared"
+        hint = "--readback reads the object and compares the bytes"
+        if readback:
+            hint = "--receipt FILE, with the receipt of its upload, would prove it"
         return UnprovedReadError(
-            f"nothing proves that {self._what} is what was stored: its ETag is {report.etag}; "
-            + (done if report.compared else "there is nothing to compare it with"),
-            hint=hint if readback else "--readback reads the object and compares the bytes",
+            f"nothing proves that {self._url} is what was stored: "
+            f"its ETag is {report.etag}; {done}",
+            hint=hint,
             report=report,
         )
 
@@ -251,14 +255,14 @@ class _Verification:
 
 
 class _DigestWriter:
-    """Digests what it is given and keeps nothing."""
+    """A Writer that keeps nothing but digests."""
 
     def __init__(self, names: Sequence[str]) -> None:
         self.digests = StreamDigests(names)
 
     def deliver(self, data: memoryview, scope: CancelScope) -> None:
-        """See writer.Writer."""
+        """Update the digests."""
         self.digests.update(data)
 
     def close(self) -> None:
-        """Nothing to close."""
+        """Do nothing; there is nothing to close."""

@@ -94,9 +94,9 @@ def upload(
             receipt = _Upload(stream, context, key).run()
             if options.verify != "readback":
                 return receipt
-            from .readback import proved_by_reading_back  # the way back costs start-up
+            from .readback import prove_by_reading_back  # the way back costs start-up
 
-            return proved_by_reading_back(receipt, options, client, context.scope)
+            return prove_by_reading_back(receipt, options, client, context.scope)
         finally:
             stream.close()
 
