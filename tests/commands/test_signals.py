@@ -119,7 +119,7 @@ def test_a_hanging_check_is_left_at_once(store: Store, proxy: FaultProxy) -> Non
 @pytest.mark.parametrize(
     ("verb", "left_behind"),
     [
-        ("create", "may have been begun; the answer that names it never came"),
+        ("create", "may have been begun; the answer with its id never arrived"),
         ("put-part", ""),
         ("complete", "was sent, its answer is unknown; the upload id is "),
         ("abort", "could not be aborted; its parts are billed until it is"),

@@ -30,9 +30,10 @@ from ..options.common import (
 from ..options.destination import DestinationCommand, destination_options
 
 if TYPE_CHECKING:
+    from ...model.unfinished_upload import UnfinishedUpload
     from ...runtime.retry import Retrier
     from ...s3.bucket import Bucket
-    from ...uploader.unfinished import Listing, UnfinishedUpload
+    from ...uploader.unfinished import Listing
 
 __all__ = ["uploads"]
 
@@ -142,9 +143,9 @@ class _Place:
         return self.bucket.url(self.prefix)
 
     def measured(self, found: Sequence[UnfinishedUpload]) -> list[UnfinishedUpload]:
-        from ...uploader.unfinished import measured
+        from ...uploader.unfinished import measure
 
-        return measured(self.bucket, self.retrier, found)
+        return measure(self.bucket, self.retrier, found)
 
 
 @contextmanager

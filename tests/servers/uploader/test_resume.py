@@ -306,7 +306,7 @@ def test_skips_nothing_and_says_so_where_etags_are_no_md5(
             server.upload(data + b"!", on_event=events.append)
         assert resumed_parts(caught.value.receipt) == []
         warnings = [event.message for event in events if isinstance(event, Warned)]
-        assert warnings == ["this endpoint's part ETags are no MD5s: no part can be skipped"]
+        assert warnings == ["this endpoint's part ETags are not MD5s, so no part can be skipped"]
         assert server.stored() == data + b"!"
 
 
