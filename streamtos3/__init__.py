@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from .results import ReadReport, Receipt, StoredPart
     from .runtime.cancel import CancelScope
     from .s3.clients import Clients
+    from .sources.base import Source
     from .uploader.upload import upload
 
 __all__ = [
@@ -32,6 +33,7 @@ __all__ = [
     "ReadReport",
     "Receipt",
     "Retries",
+    "Source",
     "StoredPart",
     "StreamToS3Error",
     "__version__",
@@ -51,6 +53,7 @@ _HOMES = {
     "ReadReport": "results",
     "Receipt": "results",
     "Retries": "model.options",
+    "Source": "sources.base",
     "StoredPart": "results",
     "StreamToS3Error": "errors",
     "download": "downloader.download",

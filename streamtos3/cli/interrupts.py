@@ -8,11 +8,11 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from typing import Protocol, runtime_checkable
 
 from ..errors import Interrupted
 from ..runtime.cancel import CancelScope
 from ..sources.base import Source
+from ..sources.command import CommandSource
 from .reporting import Show
 
 __all__ = ["LEAVE_AFTER_S", "Interrupts"]
@@ -22,15 +22,6 @@ __all__ = ["LEAVE_AFTER_S", "Interrupts"]
 LEAVE_AFTER_S = 14.0
 """Seconds after which a program that was told to end has left, whatever hangs."""
 _SAY_WITHIN_S = 1.0
-
-
-@runtime_checkable
-class _Producer(Protocol):
-    """A source that runs a program, to which signals concern, too."""
-
-    def tell(self, signum: int) -> bool: ...
-
-    def kill(self) -> None: ...
 
 
 class Interrupts:
@@ -71,7 +62,7 @@ class Interrupts:
         is_over = self.stored is not None or self._scope.error is not None
         if not self._may_finish or signum == signal.SIGHUP or is_over:
             return False
-        if isinstance(self.source, _Producer) and not self.source.tell(signum):
+        if isinstance(self.source, CommandSource) and not self.source.tell(signum):
             return False  # nothing has begun that could come to its end
         self._show.write(
             f"{signal.Signals(signum).name}: reading on to the end of the input, to store it all; "
@@ -85,7 +76,7 @@ class Interrupts:
         at_last = threading.Timer(_SAY_WITHIN_S, os._exit, (status,))
         at_last.daemon = True
         at_last.start()
-        if isinstance(self.source, _Producer):
+        if isinstance(self.source, CommandSource):
             self.source.kill()
         if self.stored is not None:
             why += f" before all was reported; {self.stored} is stored and proved"

@@ -29,7 +29,7 @@ from ..runtime.cancel import CancelScope
 from ..runtime.workers import WorkerPool
 from ..s3.bucket import Bucket
 from ..s3.clients import Clients
-from ..sources.base import Source
+from ..sources.base import Source, WrappedSource
 from ..uploader.upload import upload
 from .manifest import Ledger, Specification, entry_of, entry_of_found, specification_json
 from .manifest_object import Manifest
@@ -263,14 +263,11 @@ class Publication:
         return first
 
 
-class _Digested:
+class _Digested(WrappedSource):
     """A source whose SHA-256 is computed while it is read."""
 
     def __init__(self, source: Source) -> None:
-        self.name = source.name
-        self.length_bytes = source.length_bytes
-        self.waits_for_check = source.waits_for_check
-        self._source = source
+        super().__init__(source)
         self._digest = hashlib.sha256()
 
     @property
@@ -278,20 +275,8 @@ class _Digested:
         """Of all that was read, in hex."""
         return self._digest.hexdigest()
 
-    def start(self) -> None:
-        """See Source."""
-        self._source.start()
-
     def readinto(self, view: memoryview, scope: CancelScope) -> int:
-        """See Source."""
-        count = self._source.readinto(view, scope)
+        """Read, and take what was read into the digest."""
+        count = self.wrapped.readinto(view, scope)
         self._digest.update(view[:count])
         return count
-
-    def finish(self, scope: CancelScope) -> None:
-        """See Source."""
-        self._source.finish(scope)
-
-    def close(self) -> None:
-        """See Source."""
-        self._source.close()

@@ -39,7 +39,6 @@ class ArchiveSource:
     """
 
     length_bytes: int | None = None
-    waits_for_check = False
 
     def __init__(self, tree: Tree) -> None:
         self.name = f"the archive of {tree.directory}"
@@ -72,6 +71,10 @@ class ArchiveSource:
 
     def finish(self, scope: CancelScope) -> None:
         """The end of the archive is all that there is to know."""
+
+    def stop(self) -> None:
+        """Close the file that is being read, if one is."""
+        self.close()
 
     def close(self) -> None:
         """Close the file that is being read, if one is."""

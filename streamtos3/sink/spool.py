@@ -103,8 +103,6 @@ class SpoolFile:
 class SpoolSource:
     """The records of a file that has ended, without the frames; see `source.Source`."""
 
-    waits_for_check = False
-
     def __init__(self, file: SpoolFile) -> None:
         self.name = file.path
         self.length_bytes: int | None = file.payload_bytes
@@ -158,6 +156,10 @@ class SpoolSource:
 
     def finish(self, scope: CancelScope) -> None:
         """The frames say where the end is."""
+
+    def stop(self) -> None:
+        """Close the file, which stays."""
+        self.close()
 
     def close(self) -> None:
         """Close the file, which stays."""

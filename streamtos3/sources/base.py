@@ -14,15 +14,14 @@ import stat
 from typing import BinaryIO, Protocol, runtime_checkable
 
 from ..errors import SourceError
-from ..results import CommandReport
 from ..runtime.cancel import CancelScope
 from ..runtime.files import os_reason
 
 __all__ = [
     "FdSource",
     "ObjectSource",
-    "Reporting",
     "Source",
+    "WrappedSource",
     "enlarge_pipe",
 ]
 
@@ -32,48 +31,67 @@ _PIPE_BYTES = 1 << 20
 
 @runtime_checkable
 class Source(Protocol):
-    """What the engine reads from.
+    """What an upload reads from; docs/library.org shows how to write one.
 
-    `length_bytes` is None where it is unknown. `waits_for_check`: reading must not begin, and
-    no producer be started, before the destination was checked.
+    `name` is what messages call it, `length_bytes` how much it will yield, None where that is
+    not known. The methods are called in the order in which they stand here, by one thread but
+    for `stop`. All raise SourceError where the input fails.
     """
 
     name: str
     length_bytes: int | None
-    waits_for_check: bool
 
     def start(self) -> None:
-        """Get ready to be read; called once."""
+        """Get ready to be read. Called once, after the destination was checked."""
 
     def readinto(self, view: memoryview, scope: CancelScope) -> int:
-        """Read up to `len(view)` bytes; 0 at the end of the input, and only there.
+        """Read up to `len(view)` bytes into `view`, and return how many; 0 only at the end.
 
-        Raises SourceError, and Cancelled when the upload fails meanwhile.
+        Raises Cancelled when the upload fails meanwhile; where a read may block, wait for
+        `scope.wake_fd` as well.
         """
 
     def finish(self, scope: CancelScope) -> None:
-        """Called after the end of input: SourceError if it was not a true end."""
+        """Called after the end of the input. Raises SourceError if it was not a true end."""
+
+    def stop(self) -> None:
+        """Begin to end the input, because the upload has failed. Never waits."""
 
     def close(self) -> None:
-        """Let go of the input, whatever happened.
-
-        The first call never waits, because an upload that failed is to be aborted at once; a
-        second one may wait for what the first began, such as the end of a producer.
-        """
+        """Release the input, whatever happened. May wait for what `stop` began."""
 
 
-@runtime_checkable
-class Reporting(Protocol):
-    """A source that may have something to say for the receipt, because it ran a command."""
+class WrappedSource:
+    """A source that passes every call on to `wrapped`; a subclass changes what it needs to."""
 
-    def command_report(self) -> CommandReport | None:
-        """What became of the command, None without one; asked for after `finish`."""
+    def __init__(self, wrapped: Source) -> None:
+        self.name = wrapped.name
+        self.length_bytes = wrapped.length_bytes
+        self.wrapped = wrapped
+
+    def start(self) -> None:
+        """Start the wrapped source."""
+        self.wrapped.start()
+
+    def readinto(self, view: memoryview, scope: CancelScope) -> int:
+        """Read from the wrapped source."""
+        return self.wrapped.readinto(view, scope)
+
+    def finish(self, scope: CancelScope) -> None:
+        """Finish the wrapped source."""
+        self.wrapped.finish(scope)
+
+    def stop(self) -> None:
+        """Stop the wrapped source."""
+        self.wrapped.stop()
+
+    def close(self) -> None:
+        """Close the wrapped source."""
+        self.wrapped.close()
 
 
 class FdSource:
     """A file descriptor: pipe, file, device, socket or terminal. Owns and closes it."""
-
-    waits_for_check = False
 
     def __init__(self, fd: int, name: str) -> None:
         self.name = name
@@ -108,6 +126,10 @@ class FdSource:
     def finish(self, scope: CancelScope) -> None:
         """A descriptor's end of file is all that there is to know."""
 
+    def stop(self) -> None:
+        """Close the descriptor, so that the producer notices."""
+        self.close()
+
     def close(self) -> None:
         """Close the descriptor."""
         if self._fd >= 0:
@@ -126,8 +148,6 @@ class ObjectSource:
 
     A blocking read cannot be woken when the upload fails; pass a descriptor where that matters.
     """
-
-    waits_for_check = False
 
     def __init__(self, reader: BinaryIO, name: str) -> None:
         self.name = name
@@ -164,8 +184,11 @@ class ObjectSource:
     def finish(self, scope: CancelScope) -> None:
         """The object's end of file is all that there is to know."""
 
+    def stop(self) -> None:
+        """Nothing to stop: whoever opened the object closes it."""
+
     def close(self) -> None:
-        """Left to the owner."""
+        """Nothing to close: whoever opened the object closes it."""
 
 
 def enlarge_pipe(fd: int) -> None:

@@ -19,11 +19,11 @@ from ..errors import SourceError, UsageError
 from ..results import CommandReport
 from ..runtime.cancel import Cancelled, CancelScope
 from ..runtime.files import os_reason
-from .base import FdSource
+from .base import FdSource, Source, WrappedSource
 
-__all__ = ["CommandSource"]
+__all__ = ["CommandSource", "command_report_of"]
 
-_HURRIED_GRACE_S = 10.0
+_INTERRUPTED_GRACE_S = 10.0
 _POLL_S = 0.02
 # Ctrl-C on a terminal ends the producer as well as us; ours is the reason to report, even where
 # the producer was quicker.
@@ -42,8 +42,6 @@ class CommandSource:
     Without a terminal it gets a process group of its own, and all of the group is ended; on a
     terminal it stays in ours, so that Ctrl-C and password prompts work as in any pipeline.
     """
-
-    waits_for_check = True
 
     def __init__(
         self,
@@ -96,7 +94,7 @@ class CommandSource:
         self._output.start()
 
     def readinto(self, view: memoryview, scope: CancelScope) -> int:
-        """See Source. The producer's failure is latched the moment that it exits."""
+        """Read what the command has written. Once it fails, the scope fails too."""
         assert self._output is not None
         self._watch(scope)
         return self._output.readinto(view, scope)
@@ -112,8 +110,8 @@ class CommandSource:
         assert self._report is not None
         return self._report
 
-    def close(self) -> None:
-        """End the producer unless it has finished: the first call begins, the second waits."""
+    def stop(self) -> None:
+        """Begin to end the command, unless it has finished: SIGTERM, after the grace SIGKILL."""
         self._close_stdin()
         if self._output is not None:
             self._output.close()
@@ -124,7 +122,11 @@ class CommandSource:
             self._ender = threading.Thread(target=self._end, args=(self._process,), name=name)
             self._ender.daemon = True
             self._ender.start()
-        else:
+
+    def close(self) -> None:
+        """End the command if it has not finished, and wait for its end."""
+        self.stop()
+        if self._ender is not None:
             # Bounded: a process that hangs in the kernel outlives even SIGKILL.
             self._ender.join(self._grace_s + 2.0)
 
@@ -179,7 +181,7 @@ class CommandSource:
         return (
             deadline_s
             if interrupted_s is None
-            else min(deadline_s, interrupted_s + _HURRIED_GRACE_S)
+            else min(deadline_s, interrupted_s + _INTERRUPTED_GRACE_S)
         )
 
     def _is_gone(self, process: subprocess.Popen[bytes]) -> bool:
@@ -215,6 +217,16 @@ class CommandSource:
         if self._stdin_fd is not None:
             os.close(self._stdin_fd)
             self._stdin_fd = None
+
+
+def command_report_of(source: Source) -> CommandReport | None:
+    """What became of the command that `source` ran, however it is wrapped; None without one.
+
+    Known once `finish` has returned.
+    """
+    while isinstance(source, WrappedSource):
+        source = source.wrapped
+    return source.command_report() if isinstance(source, CommandSource) else None
 
 
 def _has_terminal() -> bool:

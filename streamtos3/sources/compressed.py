@@ -12,9 +12,8 @@ from collections.abc import Callable
 from typing import Protocol
 
 from ..errors import UsageError
-from ..results import CommandReport
 from ..runtime.cancel import CancelScope
-from .base import Reporting, Source
+from .base import Source, WrappedSource
 
 __all__ = ["COMPRESSION_SUFFIXES", "CompressedSource", "check_codec"]
 
@@ -37,27 +36,20 @@ def check_codec(codec: str) -> None:
     _new_compressor(codec)
 
 
-class CompressedSource:
+class CompressedSource(WrappedSource):
     """What `source` yields, compressed; `codec` is one of COMPRESSION_SUFFIXES."""
 
-    length_bytes: int | None = None
-
     def __init__(self, source: Source, codec: str) -> None:
-        self.name = source.name
-        self.waits_for_check = source.waits_for_check
-        self._source = source
+        super().__init__(source)
+        self.length_bytes = None
         self._compressor: _Compressor | None = _new_compressor(codec)
         # Some builds of zlib cut their blocks by what they are fed at once: always the same.
         self._block = memoryview(bytearray(_BLOCK_BYTES))
         self._filled_bytes = 0
         self._compressed = memoryview(b"")
 
-    def start(self) -> None:
-        """See Source."""
-        self._source.start()
-
     def readinto(self, view: memoryview, scope: CancelScope) -> int:
-        """See Source."""
+        """Read what the compressor has let go; reads on from the wrapped source until it does."""
         while not self._compressed and self._compressor is not None:
             self._compressed = memoryview(self._next(self._compressor, scope))
         count = min(len(view), len(self._compressed))
@@ -65,22 +57,10 @@ class CompressedSource:
         self._compressed = self._compressed[count:]
         return count
 
-    def finish(self, scope: CancelScope) -> None:
-        """See Source."""
-        self._source.finish(scope)
-
-    def command_report(self) -> CommandReport | None:
-        """See Reporting."""
-        return self._source.command_report() if isinstance(self._source, Reporting) else None
-
-    def close(self) -> None:
-        """See Source."""
-        self._source.close()
-
     def _next(self, compressor: _Compressor, scope: CancelScope) -> bytes:
         """Read until a block is full or the input ends; what the compressor then lets go."""
         while self._filled_bytes < _BLOCK_BYTES:
-            count = self._source.readinto(self._block[self._filled_bytes :], scope)
+            count = self.wrapped.readinto(self._block[self._filled_bytes :], scope)
             if not count:
                 self._compressor = None
                 return compressor.compress(self._block[: self._filled_bytes]) + compressor.flush()

@@ -9,11 +9,14 @@ import stat
 import sys
 from typing import BinaryIO
 
-from ..errors import SourceError
+from ..errors import SourceError, UsageError
 from ..runtime.files import os_reason
 from .base import FdSource, ObjectSource, Source
 
 __all__ = ["as_source", "detach_standard_input", "open_file", "take_standard_input"]
+
+_SOURCE_MEMBERS = ("name", "length_bytes", "start", "readinto", "finish", "stop", "close")
+_ONLY_IN_SOURCES = ("length_bytes", "start", "finish", "stop")
 
 
 def as_source(source: Source | BinaryIO | int | str | os.PathLike[str]) -> Source:
@@ -33,7 +36,28 @@ def as_source(source: Source | BinaryIO | int | str | os.PathLike[str]) -> Sourc
         return open_file(source)
     if isinstance(source, Source):
         return source
+    _check_file_object(source)
     return ObjectSource(source, str(getattr(source, "name", type(source).__name__)))
+
+
+def _check_file_object(source: object) -> None:
+    """UsageError for what is nearly a Source, and for what can not be read at all.
+
+    A file object has none of the members that only a source has, so one of them tells what was
+    meant.
+    """
+    kind = type(source).__name__
+    if any(hasattr(source, name) for name in _ONLY_IN_SOURCES):
+        missing = [name for name in _SOURCE_MEMBERS if not hasattr(source, name)]
+        raise UsageError(
+            f"{kind} is not a Source: it has no {', '.join(missing)}",
+            hint="streamtos3.Source lists the members, docs/library.org shows an example",
+        )
+    if not hasattr(source, "readinto") and not hasattr(source, "read"):
+        raise UsageError(
+            f"{kind} cannot be read: it has neither readinto() nor read()",
+            hint="give a descriptor, a path, a binary file object or a streamtos3.Source",
+        )
 
 
 def open_file(path: str | os.PathLike[str]) -> FdSource:

@@ -18,7 +18,6 @@ class Feed:
     """A source for one upload, whose scope is `scope`; see `source.Source`."""
 
     length_bytes: int | None = None
-    waits_for_check = False
 
     def __init__(self, name: str, scope: CancelScope) -> None:
         self.name = name
@@ -63,8 +62,11 @@ class Feed:
     def finish(self, scope: CancelScope) -> None:
         """`end` was called, or there would be no end of input."""
 
+    def stop(self) -> None:
+        """Nothing to stop: the upload's scope wakes the writer."""
+
     def close(self) -> None:
-        """Nothing to let go of."""
+        """Nothing to release."""
 
 
 class FedRecords:

@@ -11,32 +11,24 @@ import select
 from contextlib import suppress
 
 from ..errors import ReportError
-from ..results import CommandReport
 from ..runtime.cancel import CancelScope
 from ..runtime.files import os_reason
-from .base import Reporting, Source
+from .base import Source, WrappedSource
 
 __all__ = ["TeeSource"]
 
 
-class TeeSource:
+class TeeSource(WrappedSource):
     """A source whose bytes are also written to the descriptor `fd`."""
 
     def __init__(self, source: Source, fd: int) -> None:
-        self.name = source.name
-        self.length_bytes = source.length_bytes
-        self.waits_for_check = source.waits_for_check
+        super().__init__(source)
         self._failed: ReportError | None = None
-        self._source = source
         self._fd = fd
 
-    def start(self) -> None:
-        """See Source."""
-        self._source.start()
-
     def readinto(self, view: memoryview, scope: CancelScope) -> int:
-        """See Source."""
-        count = self._source.readinto(view, scope)
+        """Read, and write what was read to the copy."""
+        count = self.wrapped.readinto(view, scope)
         if count and self._failed is None:
             try:
                 self._write(view[:count], scope)
@@ -44,18 +36,6 @@ class TeeSource:
                 reason = os_reason(error)
                 self._failed = ReportError(f"the copy on standard output is incomplete: {reason}")
         return count
-
-    def finish(self, scope: CancelScope) -> None:
-        """See Source."""
-        self._source.finish(scope)
-
-    def command_report(self) -> CommandReport | None:
-        """See Reporting."""
-        return self._source.command_report() if isinstance(self._source, Reporting) else None
-
-    def close(self) -> None:
-        """See Source."""
-        self._source.close()
 
     def check(self) -> None:
         """ReportError where the copy is incomplete."""

@@ -41,7 +41,8 @@ from ..s3.bodies import PartBody
 from ..s3.bucket import new_token, object_metadata, requires_equal_parts
 from ..s3.clients import Clients, library_versions
 from ..s3.context import OperationContext
-from ..sources.base import Reporting, Source
+from ..sources.base import Source
+from ..sources.command import command_report_of
 from ..sources.open import as_source
 from .cleanup import INTERRUPTED_SETTLE_S, Cleanup
 from .commit import Commit
@@ -157,7 +158,7 @@ class _Upload:
 
     def _clean_up(self, first: BaseException) -> None:
         """Stop the input, undo the upload, and note on `first` what is left behind."""
-        self._source.close()
+        self._source.stop()
         left_behind = self._cleanup.run(first, self._multipart, self._commit)
         if left_behind:
             leave_behind(first, left_behind)
@@ -353,7 +354,7 @@ class _Upload:
             command_line=self._options.command_line,
             program=f"streamtos3 {__version__}",
             libraries=library_versions(),
-            command=self._source.command_report() if isinstance(self._source, Reporting) else None,
+            command=command_report_of(self._source),
             key_template=self._options.key_template,
             case=self._options.case,
         )

@@ -447,7 +447,7 @@ class TestCommandSource:
             source.start()
             with pytest.raises(Cancelled):
                 source.readinto(memoryview(bytearray(10)), scope)
-            source.close()
+            source.stop()
             source.close()
             assert isinstance(scope.error, SourceError)
             assert scope.error.message.startswith("sh exited with status 3")
@@ -475,15 +475,37 @@ class TestCommandSource:
         source = CommandSource(["sh", "-c", f'sh -c "{stubborn}" & sleep 1000'], grace_s=0.3)
         source.start()
         (child,) = pids(noted)
-        source.close()
+        source.stop()
         source.close()
         assert not is_alive(child)
+
+    def test_close_alone_ends_the_command_and_waits_for_its_end(self, tmp_path: Path) -> None:
+        """Its first call once only began the end, and its second waited."""
+        noted = tmp_path / "pids"
+        source = CommandSource(["sh", "-c", f"echo $$ > {noted}; exec sleep 1000"])
+        source.start()
+        (command,) = pids(noted)
+        source.close()
+        assert not is_alive(command)
+        source.close()
+
+    def test_stop_does_not_wait_for_a_command_that_takes_its_time(self, tmp_path: Path) -> None:
+        noted = tmp_path / "pids"
+        stubborn = f"trap '' TERM; echo $$ > {noted}; while :; do sleep 0.1; done"
+        source = CommandSource(["sh", "-c", stubborn], grace_s=1.0)
+        source.start()
+        (command,) = pids(noted)
+        source.stop()
+        source.stop()
+        assert is_alive(command)
+        source.close()
+        assert not is_alive(command)
 
     def test_is_closed_without_having_been_started(self) -> None:
         read_fd, write_fd = os.pipe()
         os.close(write_fd)
         source = CommandSource(["echo"], stdin_fd=read_fd)
-        source.close()
+        source.stop()
         source.close()
         with pytest.raises(OSError, match="Bad file descriptor"):
             os.fstat(read_fd)

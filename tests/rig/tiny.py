@@ -27,7 +27,6 @@ class InSteps:
     """Yields `data`, at most `step_bytes` a read; then what `at_end` raises, or the end."""
 
     length_bytes: int | None = None
-    waits_for_check = False
 
     def __init__(
         self,
@@ -59,6 +58,9 @@ class InSteps:
 
     def finish(self, scope: CancelScope) -> None:
         self._at_finish()
+
+    def stop(self) -> None:
+        self.close()
 
     def close(self) -> None:
         self.closed = True

@@ -11,7 +11,8 @@ import pytest
 from streamtos3.errors import UsageError
 from streamtos3.model.object_settings import ObjectSettings, guess_content_type, lock_problem
 
-LATER = datetime.now(timezone.utc).replace(microsecond=0) + timedelta(days=2)
+TODAY = datetime.now(timezone.utc).replace(hour=0, minute=0, second=0, microsecond=0)
+LATER = TODAY + timedelta(days=3)
 LOCKED = ObjectSettings(lock_mode="GOVERNANCE", lock_until=LATER, legal_hold=True)
 LOCK_IN_HEAD = {
     "ObjectLockMode": "GOVERNANCE",

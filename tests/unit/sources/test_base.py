@@ -21,9 +21,9 @@ from typing import Any, BinaryIO, cast
 
 import pytest
 
-from streamtos3.errors import Interrupted, SourceError
+from streamtos3.errors import Interrupted, SourceError, UsageError
 from streamtos3.runtime.cancel import Cancelled, CancelScope
-from streamtos3.sources.base import FdSource, ObjectSource, Source
+from streamtos3.sources.base import FdSource, ObjectSource, Source, WrappedSource
 from streamtos3.sources.open import as_source, open_file
 from tests.rig.support import payload, running_as_root, unless_root
 
@@ -423,7 +423,7 @@ def test_a_descriptor_that_is_not_open_is_an_error_of_the_source() -> None:
 
 TAKE = """
 import os, subprocess, sys
-from streamtos3.errors import SourceError
+from streamtos3.errors import SourceError, UsageError
 from streamtos3.runtime.cancel import CancelScope
 from streamtos3.sources.open import take_standard_input
 """
@@ -510,3 +510,66 @@ from streamtos3.sources.open import as_source
 print(as_source(0).name, os.readlink("/proc/self/fd/0"))
 """
     assert run_python(program, input="x").stdout == "standard input /dev/null\n"
+
+
+# What is nearly a source
+
+
+class NearlyASource:
+    """What the documentation of an earlier version asked for, with a method forgotten."""
+
+    name = "nearly"
+    length_bytes: int | None = None
+
+    def start(self) -> None: ...
+
+    def readinto(self, view: memoryview, scope: CancelScope) -> int:
+        return 0
+
+    def finish(self, scope: CancelScope) -> None: ...
+
+
+def test_what_is_nearly_a_source_is_told_what_it_lacks() -> None:
+    """It was taken for a file, and failed at its first byte: readinto() lacks an argument."""
+    with pytest.raises(UsageError) as caught:
+        as_source(NearlyASource())  # type: ignore[arg-type]
+    assert caught.value.message == "NearlyASource is not a Source: it has no stop, close"
+
+
+def test_what_cannot_be_read_is_a_mistake() -> None:
+    with pytest.raises(UsageError, match="object cannot be read: it has neither"):
+        as_source(object())  # type: ignore[arg-type]
+
+
+def test_a_wrapped_source_passes_everything_on() -> None:
+    calls: list[str] = []
+
+    class Told:
+        name = "told"
+        length_bytes: int | None = 3
+
+        def start(self) -> None:
+            calls.append("start")
+
+        def readinto(self, view: memoryview, scope: CancelScope) -> int:
+            calls.append("readinto")
+            return 0
+
+        def finish(self, scope: CancelScope) -> None:
+            calls.append("finish")
+
+        def stop(self) -> None:
+            calls.append("stop")
+
+        def close(self) -> None:
+            calls.append("close")
+
+    wrapped = WrappedSource(Told())
+    assert (wrapped.name, wrapped.length_bytes) == ("told", 3)
+    with CancelScope() as scope:
+        wrapped.start()
+        assert wrapped.readinto(memoryview(bytearray(1)), scope) == 0
+        wrapped.finish(scope)
+        wrapped.stop()
+        wrapped.close()
+    assert calls == ["start", "readinto", "finish", "stop", "close"]

@@ -14,7 +14,7 @@ import pytest
 from streamtos3.errors import Interrupted, SourceError, UsageError
 from streamtos3.runtime.cancel import Cancelled, CancelScope
 from streamtos3.sources import compressed as compress
-from streamtos3.sources.command import CommandSource
+from streamtos3.sources.command import command_report_of
 from streamtos3.sources.compressed import COMPRESSION_SUFFIXES, CompressedSource, check_codec
 from tests.rig.support import MIB, payload
 from tests.rig.tiny import InSteps, broken_input
@@ -142,11 +142,10 @@ def test_an_error_of_the_input_is_not_taken_for_its_end(codec: str) -> None:
 def test_what_the_source_has_to_say_and_its_end_are_passed_on() -> None:
     source = InSteps(b"")
     stream = CompressedSource(source, "gzip")
-    assert (stream.name, stream.length_bytes, stream.waits_for_check) == ("steps", None, False)
-    assert stream.command_report() is None
+    assert (stream.name, stream.length_bytes) == ("steps", None)
+    assert command_report_of(stream) is None
     stream.close()
     assert source.closed
-    assert CompressedSource(CommandSource(["true"]), "gzip").waits_for_check
 
 
 def test_without_the_library_zstd_is_a_mistake_that_names_the_extra(

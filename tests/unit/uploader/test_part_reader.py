@@ -23,7 +23,6 @@ LIMITS = Limits(min_part_bytes=1, max_part_bytes=1 << 20, max_parts=10_000)
 class TrickleSource:
     """Gives at most so many bytes a read, and records when it was read and finished."""
 
-    waits_for_check = False
     name = "a trickle"
     length_bytes: int | None = None
 
@@ -50,6 +49,9 @@ class TrickleSource:
 
     def finish(self, scope: CancelScope) -> None:
         self.finished = True
+
+    def stop(self) -> None:
+        """Nothing to stop."""
 
     def close(self) -> None:
         """Nothing to close."""
