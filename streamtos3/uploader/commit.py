@@ -8,7 +8,6 @@ ETag decide. Until they have, the commit is undecided and the upload must not be
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from enum import Flag, auto
 from typing import NoReturn
 
 from ..errors import (
@@ -28,56 +27,15 @@ from ..s3.bodies import PartBody
 from ..s3.bucket import Bucket
 from ..s3.responses import Answer, ObjectInfo
 from .confirm import Committed, Inspection, NotOurs, contradicts
+from .fate import Fate
 
-__all__ = ["Commit", "Fate"]
+__all__ = ["Commit"]
 
 _BAD_PART_CODES = ("InvalidPart", "InvalidPartOrder")
 # What a gateway answers when it has lost the answer of the server behind it.
 _GATEWAY_STATUSES = (502, 504, 520, 522, 524)  # the last three are Cloudflare's
 # What broke the commit's connection has broken the idle ones too, and each costs a look.
 _LAST_LOOKS = 3
-
-
-class Fate(Flag):
-    """What the requests sent so far may have made under the key.
-
-    The facts are independent, because a look settles MAY_EXIST and not MAY_COME: a server that
-    is still at work shows nothing yet. These combinations are reachable; the fault tests reach all
-    but the last two, which take two damaged answers and a lost one:
-
-    state                          reached by                                  left behind  abort
-    NOTHING                        nothing sent; refused; a look found         nothing      yes
-                                   nothing, and every try was answered
-    MAY_EXIST                      sent; answered with an error such as 500    unknown      no
-    MAY_EXIST MAY_COME             sent and never answered                     unknown      no
-    MAY_COME                       ... and then a look found nothing           unknown      no
-    MADE                           answered with success; a look found it      unproved     no
-    MADE DISPROVED                 the proof failed                            disproved    no
-    MADE MAY_EXIST                 `put` replaces its own damaged object       unknown      no
-    MADE MAY_EXIST MAY_COME        ... and is never answered                   unknown      no
-    MADE MAY_COME                  ... and then a look found nothing           unknown      no
-
-    What happens next, from any of them:
-
-    a request is sent              + MAY_EXIST
-    it never left, was refused     the state before it was sent
-    an error is answered           no change
-    no answer, or a gateway's      + MAY_COME
-    a look finds our object        - MAY_EXIST - MAY_COME + MADE
-    a look finds nothing of ours   - MAY_EXIST (MADE stays: a server may answer from the past)
-    a look tells nothing           no change
-    a refusal rules out late ones  - MAY_COME (see `Commit._raise_refusal`)
-    success is answered            MADE alone
-    the proof fails                MADE DISPROVED; NOTHING where the object is another writer's
-                                   or not there
-    """
-
-    NOTHING = 0
-    MAY_EXIST = auto()
-    MAY_COME = auto()
-    MADE = auto()
-    DISPROVED = auto()
-    UNDECIDED = MAY_EXIST | MAY_COME
 
 
 class Commit:

@@ -95,7 +95,7 @@ class Reader:
             yield part
 
     def check_end(self) -> None:
-        """Raise SourceError if the input did not truly end, or not as the user said it would."""
+        """Raise SourceError if the input did not truly end, or not as the user expected."""
         self._source.finish(self._scope)
         wanted, size = self._options, self.size_bytes
         if wanted.expect_size_bytes not in (None, size):

@@ -55,7 +55,7 @@ def _check_bucket(bucket: Bucket, key: str) -> None:
     except AbsentError:
         _exists_by_peeking(bucket, key)
     except RefusedError:
-        return  # the right to list a bucket is not needed to store into it
+        return  # an upload needs no permission to list the bucket
 
 
 def _exists_by_peeking(bucket: Bucket, key: str) -> bool:

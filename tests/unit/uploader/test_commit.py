@@ -30,8 +30,9 @@ from streamtos3.runtime.cancel import Cancelled, CancelScope
 from streamtos3.runtime.retry import Retrier
 from streamtos3.s3.bucket import Bucket
 from streamtos3.s3.responses import Answer, ObjectInfo
-from streamtos3.uploader.commit import Commit, Fate
+from streamtos3.uploader.commit import Commit
 from streamtos3.uploader.confirm import Committed
+from streamtos3.uploader.fate import Fate
 
 NOTHING, MAY_EXIST, MAY_COME, MADE, DISPROVED = (
     Fate.NOTHING,
