@@ -77,7 +77,14 @@ def test_a_server_that_tells_the_sizes_of_parts(
     assert server.asked == asked
 
 
-@pytest.mark.parametrize("server", [Server(), Server(10)])
+class OnePart(Server):
+    """Answers for every part as if the object were one."""
+
+    def __call__(self, numbers: Sequence[int]) -> list[tuple[int, int] | None]:
+        return [(10, 1) for _ in numbers]
+
+
+@pytest.mark.parametrize("server", [Server(), Server(10), OnePart()])
 @pytest.mark.parametrize(("plan", "expected"), [("4/10000", (4, 4, 2)), (None, None)])
 def test_a_server_that_knows_no_parts_leaves_our_plan(
     server: Server, plan: str | None, expected: tuple[int, ...] | None

@@ -148,6 +148,18 @@ def test_nothing_is_aborted_before_requests_in_flight_have_ended(scope: CancelSc
     assert order == ["request", "abort"]
 
 
+def test_before_anything_was_begun_no_request_is_waited_for(scope: CancelScope) -> None:
+    """As where the check of the destination hangs and the input has failed."""
+    workers = WorkerPool(1, scope)
+    with CancelScope() as other:
+        workers.submit(lambda: other.wait_for(lambda: False, 5.0), even_if_cancelled=True)
+        scope.fail(SOURCE)
+        begun_s = time.monotonic()
+        assert Cleanup(URL, workers, scope, keeps_parts=False).run(SOURCE, None, None) is None
+        assert time.monotonic() - begun_s < 2
+        other.fail(SOURCE)
+
+
 def test_requests_that_hang_after_a_signal_are_not_waited_for_long(
     scope: CancelScope, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -171,6 +171,18 @@ def test_an_object_that_disagrees_at_every_look_is_an_integrity_error(
     assert inspection.sees_ours == sees_ours
 
 
+def test_a_signal_between_two_looks_leaves_what_the_first_has_seen() -> None:
+    def interrupted(_: float) -> None:
+        raise Cancelled
+
+    with CancelScope() as scope:
+        retrier = Retrier(Retries(tries=3), scope, lambda *_: None, sleep=interrupted)
+        looks = cast("Bucket", Looks(replace(INFO, size_bytes=9)))
+        inspection = Inspection(looks, retrier, "key", "token", lambda _: None)
+        with pytest.raises(IntegrityError, match="it has 9 bytes"):
+            inspection.confirm(None, EXPECTED)
+
+
 @pytest.mark.parametrize("end", [DENIED, BROKEN, Cancelled()])
 def test_a_look_that_disagreed_counts_only_if_it_was_the_last(
     end: StoreError | Cancelled,
