@@ -8,7 +8,7 @@ BENCH := bench/.venv
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 MAKEFLAGS += --no-print-directory
 .DELETE_ON_ERROR:
-.PHONY: help venv demo test test-slow check format readme bench dist clean
+.PHONY: help venv demo test test-slow check format docs bench dist clean
 
 help: ## list these targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1|\2/p' $(firstword $(MAKEFILE_LIST)) \
@@ -37,8 +37,8 @@ format: $(STAMP) ## let ruff format the code and sort the imports
 	@$(BIN)/ruff check --fix-only --quiet .
 	@$(BIN)/ruff format .
 
-readme: $(STAMP) ## write the --help of all commands into README.org anew
-	@$(BIN)/python -m tests.project.test_docs
+docs: $(STAMP) ## write docs/commands.org anew from the --help of all commands
+	@$(BIN)/python -m tests.project.commands_page
 
 bench: $(BENCH)/.installed ## streamtos3 beside its peers; ARGS='--quick', see ARGS=--help
 	@$(BENCH)/bin/python -m pip install --quiet --no-deps --force-reinstall .

@@ -1,8 +1,4 @@
-"""README.org says what the program does: made from it where possible, compared with it elsewhere.
-
-`python -m tests.project.test_docs` (`make readme`) writes the `--help` of every command into
-README.org anew; the tests here fail as long as that, or anything else they compare, is out of date.
-"""
+"""The documents say what the program does: made from it where possible, compared elsewhere."""
 
 from __future__ import annotations
 
@@ -24,8 +20,9 @@ from streamtos3 import errors
 from streamtos3.cli import program
 from streamtos3.model.parts import plan_parts
 from streamtos3.publish.manifest import Published, Specification
-from streamtos3.results import CommandReport, Proof, Receipt, StoredPart
+from streamtos3.results import CommandReport, Proof, ReadReport, Receipt, StoredPart
 from streamtos3.units import MIB, format_size
+from tests.project.commands_page import COMMANDS, commands, page
 from tests.rig.seaweed import SeaweedFS
 from tests.rig.support import payload
 
@@ -33,23 +30,9 @@ ROOT = Path(__file__).parents[2]
 README = ROOT / "README.org"
 DESIGN = ROOT / "docs" / "design.org"
 
-HELP_BEGINS = "# From here to the next comment the text is made by `make readme`.\n"
-HELP_ENDS = "# End of what is made by `make readme`.\n"
 HELP_WIDTH = 100
-
-
-def commands() -> Iterator[tuple[tuple[str, ...], click.Command]]:
-    """Every command with the words that call it, the program itself first."""
-    pending: list[tuple[tuple[str, ...], click.Command]] = [((), program)]
-    while pending:
-        words, command = pending.pop(0)
-        yield words, command
-        if isinstance(command, click.Group):
-            context = click.Context(command)
-            for name in command.list_commands(context):
-                found = command.get_command(context, name)
-                assert found is not None
-                pending.append(((*words, name), found))
+ALL = [README, ROOT / "CHANGELOG.org", *sorted((ROOT / "docs").glob("*.org"))]
+documents = pytest.mark.parametrize("path", ALL, ids=lambda path: path.name)
 
 
 def help_of(words: tuple[str, ...]) -> str:
@@ -61,22 +44,9 @@ def help_of(words: tuple[str, ...]) -> str:
     return "".join(f"{line.rstrip()}\n" for line in result.output.splitlines())
 
 
-def help_section() -> str:
-    """The usage of all commands, as org text."""
-    blocks = []
-    for words, _ in commands():
-        name = " ".join(["streamtos3", *words])
-        blocks.append(
-            f"** ={name}=\n\n#+begin_example\n$ {name} --help\n{help_of(words)}#+end_example\n"
-        )
-    return "\n" + "\n".join(blocks) + "\n"
-
-
-def with_help(text: str) -> str:
-    """`text` of a README with the help in it brought up to date."""
-    before, _, rest = text.partition(HELP_BEGINS)
-    _, _, after = rest.partition(HELP_ENDS)
-    return before + HELP_BEGINS + help_section() + HELP_ENDS + after
+def doc(name: str) -> str:
+    """The text of the page `name` in docs/."""
+    return (ROOT / "docs" / f"{name}.org").read_text(encoding="utf-8")
 
 
 @pytest.fixture(scope="module")
@@ -104,13 +74,19 @@ def first_block(text: str, begin: str) -> str:
     return block
 
 
-def test_the_help_in_the_readme_is_what_the_program_prints(readme: str) -> None:
-    """If this fails, run `make readme`."""
-    assert HELP_BEGINS in readme and HELP_ENDS in readme
-    assert with_help(readme) == readme
+def terms(text: str) -> list[str]:
+    """What the description lists in `text` describe, without the marks of code."""
+    found = re.findall(r"^- (.+?) :: ", text, re.MULTILINE)
+    return [name.strip("= ") for each in found for name in each.split(",")]
 
 
-def test_every_option_of_every_command_says_what_it_is_for(readme: str) -> None:
+def test_the_page_of_commands_is_what_the_program_says() -> None:
+    """If this fails, run `make docs`."""
+    assert page() == COMMANDS.read_text(encoding="utf-8")
+
+
+def test_every_option_of_every_command_says_what_it_is_for() -> None:
+    described = COMMANDS.read_text(encoding="utf-8")
     seen = 0
     for words, command in commands():
         if isinstance(command, click.Group):
@@ -121,13 +97,47 @@ def test_every_option_of_every_command_says_what_it_is_for(readme: str) -> None:
                 seen += 1
                 assert option.help, f"{words}: {option.name} has no help"
                 for name in (*option.opts, *option.secondary_opts):
-                    assert re.search(rf"(?<![\w-]){re.escape(name)}(?![\w-])", shown), name
-        assert shown in readme
+                    pattern = rf"(?<![\w-]){re.escape(name)}(?![\w-])"
+                    assert re.search(pattern, shown), name
+                    assert re.search(pattern, described), name
     assert seen >= 20
 
 
-def test_the_exit_statuses_of_the_readme_are_those_of_the_error_classes(readme: str) -> None:
-    documented = [row[0] for row in rows(section(readme, "Exit status"))[1:]]
+def test_an_option_that_a_command_lacks_is_not_promised_by_its_groups() -> None:
+    """`sink` has no --progress, so its group is said to be taken without it."""
+    said = section(COMMANDS.read_text(encoding="utf-8"), "Commands")
+    of_sink = said.partition("** =streamtos3 sink=")[2].partition("\n** ")[0]
+    assert "=--progress=" in of_sink.partition("but not")[2]
+
+
+def test_the_readme_is_short() -> None:
+    assert len(README.read_text(encoding="utf-8").splitlines()) <= 200
+
+
+def test_the_readme_shows_every_command(readme: str) -> None:
+    names = {words[0] for words, _ in commands() if words}
+    assert {name for name in names if f"streamtos3 {name}" not in readme} == set()
+
+
+@documents
+def test_no_line_is_too_long(path: Path) -> None:
+    """120 columns, but for what a program printed."""
+    text = re.sub(
+        r"^#\+begin_example\n.*?^#\+end_example\n",
+        "",
+        path.read_text(encoding="utf-8"),
+        flags=re.MULTILINE | re.DOTALL,
+    )
+    assert [line for line in text.splitlines() if len(line) > 120] == []
+
+
+def test_every_document_is_linked_from_the_readme(readme: str) -> None:
+    names = [path.relative_to(ROOT).as_posix() for path in ALL if path != README]
+    assert [name for name in names if f"[[file:{name}]" not in readme] == []
+
+
+def test_the_exit_statuses_documented_are_those_of_the_error_classes() -> None:
+    documented = terms(section(doc("guarantees"), "Exit status"))
 
     def subclasses(kind: type[errors.StreamToS3Error]) -> Iterator[type[errors.StreamToS3Error]]:
         yield kind
@@ -138,8 +148,8 @@ def test_the_exit_statuses_of_the_readme_are_those_of_the_error_classes(readme: 
     assert documented == [*(str(status) for status in sorted(statuses)), "128+n"]
 
 
-def test_the_fields_of_the_receipt_in_the_readme_are_those_of_its_classes(readme: str) -> None:
-    documented = {row[0] for row in rows(section(readme, "Receipt")) if row[0] != "field"}
+def test_the_fields_of_the_receipt_documented_are_those_of_its_classes() -> None:
+    documented = set(terms(section(doc("formats"), "Receipt")))
     nested: list[tuple[str, type[Receipt | StoredPart | Proof | CommandReport]]] = [
         ("", Receipt),
         ("parts[].", StoredPart),
@@ -155,19 +165,20 @@ def test_the_fields_of_the_receipt_in_the_readme_are_those_of_its_classes(readme
     assert documented == fields
 
 
-def test_the_fields_of_the_specification_in_the_readme_are_those_of_its_classes(
-    readme: str,
-) -> None:
-    found = [row[0] for row in rows(section(readme, "Publishing a directory"))]
-    cells = found[found.index("field") + 1 :]
-    documented = [name.strip("= ") for cell in cells for name in cell.split(",")]
+def test_the_fields_of_the_report_documented_are_those_of_its_class() -> None:
+    documented = terms(section(doc("formats"), "Report"))
+    assert sorted(documented) == sorted(field.name for field in dataclasses.fields(ReadReport))
+
+
+def test_the_fields_of_the_specification_documented_are_those_of_its_classes() -> None:
+    documented = terms(section(doc("formats"), "Specification"))
     entry = [f"entries[].{field.name}" for field in dataclasses.fields(Published)]
     fields = [field.name for field in dataclasses.fields(Specification)]
     assert sorted(documented) == sorted([*fields, *entry])
 
 
-def test_the_longest_streams_in_the_readme_are_what_the_part_plan_holds(readme: str) -> None:
-    table, _, _ = section(readme, "Limits and memory").partition("#+begin_example")
+def test_the_longest_streams_documented_are_what_the_part_plan_holds() -> None:
+    table, _, _ = section(doc("operations"), "Limits and memory").partition("#+begin_example")
     shown = [row[:3] for row in rows(table)[1:]]
     computed = []
     for chunk, _, _ in shown:
@@ -179,24 +190,40 @@ def test_the_longest_streams_in_the_readme_are_what_the_part_plan_holds(readme: 
     assert shown == computed
 
 
-def test_every_right_of_the_iam_policy_is_explained(readme: str) -> None:
-    text = section(readme, "IAM policy")
+def test_every_right_of_the_iam_policy_is_explained() -> None:
+    text = section(doc("operations"), "IAM policy")
     policy = json.loads(first_block(text, "begin_src json"))
     actions = [action for statement in policy["Statement"] for action in statement["Action"]]
-    assert sorted(row[0] for row in rows(text)[1:]) == sorted(actions)
+    assert sorted(terms(text)) == sorted(actions)
 
 
-def test_every_public_name_of_the_library_is_in_the_readme(readme: str) -> None:
-    text = section(readme, "Library")
+def test_every_public_name_of_the_library_is_documented() -> None:
+    text = doc("library")
     missing = [name for name in streamtos3.__all__ if not re.search(rf"\b{name}\b", text)]
     assert missing == []
 
 
-@pytest.mark.parametrize("document", ["README.org", "CHANGELOG.org", "docs/design.org"])
-def test_every_link_to_a_file_leads_to_one(document: str) -> None:
-    path = ROOT / document
-    links = re.findall(r"\[\[file:([^]]+)\]", path.read_text(encoding="utf-8"))
-    assert [link for link in links if not (path.parent / link).exists()] == []
+@documents
+def test_every_link_leads_somewhere(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    for target in re.findall(r"\[\[([^]]+)\]", text):
+        if target.startswith(("http:", "https:")):
+            continue
+        file, _, heading = target.removeprefix("file:").partition("::")
+        if not target.startswith("file:"):
+            file, heading = path.name, target
+        linked = path.parent / file
+        assert linked.exists(), target
+        if heading:
+            headings = re.findall(r"^\*+ (.*)$", linked.read_text(encoding="utf-8"), re.MULTILINE)
+            assert heading.removeprefix("*") in headings, target
+
+
+@documents
+def test_every_test_that_a_document_names_is_there(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    names = re.findall(r"=(?:tests/)?((?:\w+/)*test_\w*[a-z_]\.py)=", text)
+    assert [name for name in names if not (ROOT / "tests" / name).exists()] == []
 
 
 def test_every_make_target_of_the_readme_exists(readme: str) -> None:
@@ -261,11 +288,15 @@ def test_the_session_at_the_top_prints_what_the_readme_shows(
     assert len(digests) == 2 and digests[0] == digests[1]
 
 
-def test_the_example_of_the_library_runs(
-    readme: str, shell: dict[str, str], bucket: str, tmp_path: Path
+@pytest.mark.parametrize(
+    ("heading", "printed"),
+    [("Library", f"{9 * MIB} bytes, composite-etag "), ("Writing a source", "3893 md5-etag")],
+)
+def test_the_examples_of_the_library_run(
+    heading: str, printed: str, shell: dict[str, str], bucket: str, tmp_path: Path
 ) -> None:
     (tmp_path / "disk.img").write_bytes(payload(9 * MIB))
-    example = first_block(section(readme, "Library"), "begin_src python")
+    example = first_block(section(doc("library"), heading), "begin_src python")
     assert '"demo"' in example
     done = subprocess.run(
         [sys.executable, "-c", example.replace('"demo"', f'"{bucket}"')],
@@ -275,8 +306,4 @@ def test_the_example_of_the_library_runs(
         text=True,
     )
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.splitlines()[-1].startswith(f"{9 * MIB} bytes, composite-etag ")
-
-
-if __name__ == "__main__":
-    README.write_text(with_help(README.read_text(encoding="utf-8")), encoding="utf-8")
+    assert done.stdout.splitlines()[-1].startswith(printed)
