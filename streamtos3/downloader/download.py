@@ -106,7 +106,8 @@ class _Download:
             self._read(pieces)
             proof = self._judge()
         except BaseException as error:  # noqa: BLE001 - the first error is raised
-            raise self._fail(error) from error.__cause__
+            first_error = self._fail(error)
+            raise first_error from first_error.__cause__
         report = self._report(first, end, proof, started_at)
         if proof is None:
             raise self._unproved_error(report)
