@@ -1,1 +1,1 @@
-"""The way back: one object read in parallel ranges, proved, and delivered in order."""
+"""Reading an object back: in parallel ranges, in order, and proved."""

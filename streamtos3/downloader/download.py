@@ -1,43 +1,38 @@
-"""The way back: one object to one output, ranges in parallel, in order, and proved.
+"""`download`: one object, or a range of it, written to one output and proved.
 
-Finds the object, decides what can prove it and how it is therefore cut, has it read, and
-judges. The reading itself is the window's business, the proof the evidence's.
+Finds the object, decides what can prove it and in which pieces it is therefore read, and judges
+the result. `ranges` reads, `proofs` compares.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timezone
 from functools import partial
 from typing import TYPE_CHECKING, BinaryIO
 
 from .._version import __version__
-from ..errors import IntegrityError, RefusedError, TransientError, UnprovedReadError, UsageError
+from ..errors import IntegrityError, RefusedError, UnprovedReadError, UsageError
 from ..integrity.etag import is_md5, parts_in
-from ..model.events import Event, ReadStarted, Retrying, guarded
+from ..model.events import Event, ReadStarted
 from ..model.names import check_object_name
 from ..model.options import ByteRange, Options
 from ..results import ReadReport, Receipt
 from ..runtime.buffers import BufferPool, default_memory_bytes
 from ..runtime.cancel import CancelScope
-from ..runtime.retry import Retrier
-from ..runtime.workers import WorkerPool
-from ..s3.bucket import Bucket
 from ..s3.clients import Clients
+from ..s3.context import OperationContext
 from ..s3.responses import ObjectInfo
 from ..units import format_size
 from .output import Writer, as_writer
-from .part_layout import AskPart, asking, find_layout, is_wrong
-from .proofs import EtagEvidence, Evidence, NoEvidence, Piece, ReceiptEvidence, cut_pieces
-from .ranges import Target, Window
+from .part_layout import ask_exact_layout, find_layout
+from .proofs import DownloadProof, EtagProof, NoProof, Piece, ReceiptProof, cut_pieces
+from .ranges import RangeReader, Target
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
 
-__all__ = ["download", "find_object"]
-
-_DIRECTORY_BUCKET = "--x-s3"  # ETags there are never MD5s (docs/s3-facts.org, ETag)
+__all__ = ["download"]
 
 
 def download(
@@ -55,30 +50,25 @@ def download(
 ) -> ReadReport:
     """Read the object `key`, or a range of it, into `output`, in order, and prove it.
 
-    output: a descriptor (duplicated), a binary file object, or any `writer.Writer`.
+    output: a descriptor (duplicated), a binary file object, or any `output.Writer`.
     byte_range: proved only with a receipt, by the parts that hold it.
-    receipt: what `upload` returned. No byte of a part leaves before the part's MD5 is right.
-    options: `chunk_bytes`, `jobs`, `memory_bytes`, `retries` and `connection` are heeded.
+    receipt: what `upload` returned. No byte of a part is written before its MD5 was compared.
+    options: `chunk_bytes`, `jobs`, `memory_bytes`, `retries` and `connection` apply.
     client, on_event, scope: as for `upload`.
 
     Returns if and only if what was written is proved to be what was stored. Raises a
-    StreamToS3Error otherwise: IntegrityError, though bytes are out, when the object is another
-    or was replaced half way; UnprovedReadError, after all bytes, when nothing can prove them.
+    StreamToS3Error otherwise: IntegrityError, perhaps after bytes were written, when the object
+    differs or was replaced meanwhile; UnprovedReadError, after all bytes, when nothing can prove
+    them.
     """
     options = options or Options()
     check_object_name(bucket, key)
-    with scope or CancelScope() as own_scope:
+    with OperationContext.open(
+        bucket, options, client=client, scope=scope, on_event=on_event
+    ) as context:
         writer = as_writer(output)
         try:
-            s3_bucket = Bucket(
-                bucket,
-                options.connection,
-                settings=options.settings,
-                connections=options.jobs,
-                client=client,
-            )
-            run = _Download(s3_bucket, key, writer, options, own_scope, guarded(on_event))
-            return run.run(byte_range, version_id, receipt)
+            return _Download(context, key, writer).run(byte_range, version_id, receipt)
         finally:
             writer.close()
 
@@ -86,30 +76,21 @@ def download(
 class _Download:
     """One run. `run` is called once."""
 
-    def __init__(
-        self,
-        bucket: Bucket,
-        key: str,
-        writer: Writer,
-        options: Options,
-        scope: CancelScope,
-        emit: Callable[[Event], None],
-    ) -> None:
-        self._bucket = bucket
-        self._key = key
-        self._what = bucket.url(key)
-        self._writer = writer
+    def __init__(self, context: OperationContext, key: str, writer: Writer) -> None:
+        options = context.options
+        self._context = context
+        self._bucket = context.bucket
+        self._scope = context.scope
         self._options = options
-        self._scope = scope
-        self._emit = emit
-        self._workers = WorkerPool(options.jobs, scope)
+        self._key = key
+        self._url = self._bucket.url(key)
+        self._writer = writer
         self._memory_bytes = options.memory_bytes or default_memory_bytes()
-        self._pool = BufferPool(self._memory_bytes, options.jobs + 1, scope)
-        self._retrier = Retrier(options.retries, scope, self._note_retry)
-        self._window: Window | None = None
+        self._pool = BufferPool(self._memory_bytes, options.jobs + 1, self._scope)
+        context.on_throttled = self._pool.hold_back
+        self._ranges: RangeReader | None = None
         self._layout: tuple[int, ...] | None = None
-        self._evidence: Evidence = NoEvidence()
-        self._retries = 0
+        self._proof: DownloadProof = NoProof()
 
     def run(
         self, byte_range: ByteRange | None, version_id: str | None, receipt: Receipt | None
@@ -117,49 +98,42 @@ class _Download:
         """Find, read, prove; or raise the first error."""
         started_at = datetime.now(timezone.utc)
         try:
-            self._info = self._find(version_id)
-            self._version_id = self._pinned_version(version_id)
-            first, end = _resolve(byte_range, self._info.size_bytes)
+            self._info = self._context.find(self._key, version_id)
+            self._version_id = self._pin_version(version_id)
+            first, end = _resolve_range(byte_range, self._info.size_bytes)
             pieces = self._plan(first, end, receipt)
-            self._emit(ReadStarted(end - first))
+            self._context.emit(ReadStarted(end - first))
             self._read(pieces)
-            proof = self._verdict()
+            proof = self._judge()
         except BaseException as error:  # noqa: BLE001 - the first error is raised
-            raise self._first(error) from error.__cause__
-        finally:
-            self._workers.shutdown()
+            first_error = self._fail(error)
+            raise first_error from first_error.__cause__
         report = self._report(first, end, proof, started_at)
         if proof is None:
-            raise self._unproved(report)
+            raise self._unproved_error(report)
         return report
 
-    def _find(self, version_id: str | None) -> ObjectInfo:
-        patience_s = self._options.retries.check_for_s
-        call = partial(find_object, self._bucket, self._retrier, self._key, version_id, patience_s)
-        return self._workers.submit(call).result()
+    def _pin_version(self, wanted: str | None) -> str | None:
+        """The version that all requests name, so that replacing the object does not disturb them.
 
-    def _pinned_version(self, wanted: str | None) -> str | None:
-        """The version that all requests name, so that a replaced object does not disturb them.
-
-        None where the right to read versions is missing: If-Match notices a replacement then.
+        None where reading versions is not allowed: If-Match notices a replacement then.
         """
         if wanted is not None or self._info.version_id in (None, "null"):
             return wanted
         version_id = self._info.version_id
-        what = f"look at {self._what}"
         look = partial(self._bucket.head, self._key, version_id)
 
         def attempt() -> str | None:
             try:
-                self._retrier.call(what, look)
+                self._context.retrier.call(f"look at {self._url}", look)
             except RefusedError:
                 return None
             return version_id
 
-        return self._workers.submit(attempt).result()
+        return self._context.workers.submit(attempt).result()
 
     def _plan(self, first: int, end: int, receipt: Receipt | None) -> Iterator[Piece]:
-        """Decide what proves the bytes, and with it how they are cut."""
+        """Decide what proves the bytes, and so in which pieces they are read."""
         whole = (first, end) == (0, self._info.size_bytes)
         if receipt is not None:
             return self._plan_by_receipt(first, end, receipt, whole=whole)
@@ -168,7 +142,7 @@ class _Download:
         sizes = self._layout
         if sizes is not None:
             whole_parts = parts_in(self._info.etag) is not None and self._fit(max(sizes))
-            self._evidence = EtagEvidence(self._what, self._info, sizes, whole_parts=whole_parts)
+            self._proof = EtagProof(self._url, self._info, sizes, whole_parts=whole_parts)
             sizes = sizes if whole_parts else None
         return cut_pieces(first, end, self._options.chunk_bytes, sizes)
 
@@ -177,62 +151,59 @@ class _Download:
     ) -> Iterator[Piece]:
         if receipt.size_bytes != self._info.size_bytes:
             raise IntegrityError(
-                f"{self._what} has {self._info.size_bytes} bytes, "
+                f"{self._url} has {self._info.size_bytes} bytes, "
                 f"the receipt says {receipt.size_bytes}",
                 hint=_other_version(receipt, self._info),
             )
-        self._evidence = ReceiptEvidence(self._what, receipt, whole=whole)
+        self._proof = ReceiptProof(self._url, receipt, whole=whole)
         sizes = [part.size_bytes for part in receipt.parts]
         pieces = list(cut_pieces(first, end, self._options.chunk_bytes, sizes))
         largest_bytes = max((piece.size_bytes for piece in pieces), default=0)
         if largest_bytes > self._memory_bytes:
             raise UsageError(
                 f"a part of {format_size(largest_bytes)} must be checked as a whole before it "
-                f"leaves, and --memory is {format_size(self._memory_bytes)}",
+                f"is written, and --memory is {format_size(self._memory_bytes)}",
                 hint=f"raise it: --memory {largest_bytes}",
             )
         return iter(pieces)
 
     def _fit(self, part_bytes: int) -> bool:
-        """Whether whole parts can be read without losing parallelism to their size."""
+        """Whether memory holds as many whole parts of this size as there are workers."""
         roomy_bytes = self._memory_bytes // (self._options.jobs + 1)
         return part_bytes <= max(self._options.chunk_bytes, roomy_bytes)
 
-    @property
-    def _ask(self) -> AskPart:
-        return asking(self._bucket, self._workers, self._retrier, self._key, self._version_id)
+    def _ask(self, numbers: Sequence[int]) -> Sequence[tuple[int, int] | None]:
+        return self._context.ask_parts(self._key, self._version_id, numbers)
 
     def _read(self, pieces: Iterator[Piece]) -> None:
-        self._window = Window(self._workers, self._pool, self._retrier, self._scope)
+        context = self._context
+        self._ranges = RangeReader(context.workers, self._pool, context.retrier, self._scope)
         target = Target(self._bucket, self._key, self._version_id, self._info)
-        self._window.run(target, pieces, self._evidence, self._writer, self._emit)
+        self._ranges.run(target, pieces, self._proof, self._writer, context.emit)
 
-    def _verdict(self) -> str | None:
+    def _judge(self) -> str | None:
+        """The name of the proof, or None. Raises IntegrityError if the bytes are disproved."""
         try:
-            return self._evidence.verdict()
+            return self._proof.judge()
         except IntegrityError:
-            if self._layout is not None and is_wrong(self._layout, self._info, self._ask):
-                return None
-            raise
+            if self._layout is None:
+                raise
+            # The ETag may have been missed only because the parts were guessed wrongly.
+            if ask_exact_layout(self._info, self._ask) in (None, self._layout):
+                raise
+            return None
 
-    def _note_retry(self, event: Retrying, error: TransientError) -> None:
-        with self._scope.condition:
-            self._retries += 1
-        if error.throttled:
-            self._pool.hold_back()
-        self._emit(event)
+    def _fail(self, error: BaseException) -> BaseException:
+        """Fail with `error`; returns the first error, after the last write has ended.
 
-    def _first(self, error: BaseException) -> BaseException:
-        """The error that came first; nothing is written any more when it is raised.
-
-        Unless the writer hangs in a pipe that nobody empties: then it is left to itself.
+        A write that hangs in a pipe which nobody reads is not waited for.
         """
         first = self._scope.fail_with(error)
-        if self._window is not None:
-            self._window.wait_idle()
+        if self._ranges is not None:
+            self._ranges.wait_idle()
         return first
 
-    def _unproved(self, report: ReadReport) -> UnprovedReadError:
+    def _unproved_error(self, report: ReadReport) -> UnprovedReadError:
         etag = self._info.etag
         if report.size_bytes < self._info.size_bytes:
             reason = "no ETag covers a range"
@@ -241,7 +212,7 @@ class _Download:
         else:
             reason = f"its ETag {etag} is not made of MD5s"
         return UnprovedReadError(
-            f"{self._what} was read, but nothing proves that it is what was stored: {reason}",
+            f"{self._url} was read, but nothing proves that it is what was stored: {reason}",
             hint="--receipt FILE, with the receipt of its upload, would prove it",
             report=report,
         )
@@ -256,18 +227,18 @@ class _Download:
             etag=self._info.etag,
             offset_bytes=first,
             size_bytes=end - first,
-            compared=self._evidence.compared if proof else (),
+            compared=self._proof.compared if proof else (),
             proof=proof,
-            digests=self._evidence.digests() if proof else {},
-            retries=self._retries,
+            digests=self._proof.digests() if proof else {},
+            retries=self._context.retries,
             started_at=started_at,
             ended_at=datetime.now(timezone.utc),
             program=f"streamtos3 {__version__}",
         )
 
 
-def _resolve(wanted: ByteRange | None, size_bytes: int) -> tuple[int, int]:
-    """The first byte and the one after the last. UsageError where the object has none of them."""
+def _resolve_range(wanted: ByteRange | None, size_bytes: int) -> tuple[int, int]:
+    """The first byte and the one after the last. UsageError if the object has none of the range."""
     if wanted is None:
         return 0, size_bytes
     if wanted.first is None:
@@ -281,33 +252,7 @@ def _resolve(wanted: ByteRange | None, size_bytes: int) -> tuple[int, int]:
 
 
 def _other_version(receipt: Receipt, info: ObjectInfo) -> str | None:
-    """A hint, where the receipt is of another version."""
+    """A hint where the receipt is of another version, else None."""
     if receipt.version_id in (None, info.version_id):
         return None
     return f"the receipt is of another version: --version-id {receipt.version_id}"
-
-
-def find_object(
-    bucket: Bucket, retrier: Retrier, key: str, version_id: str | None, check_for_s: float
-) -> ObjectInfo:
-    """What is stored under `key`, before it is read.
-
-    Raises AbsentError, RefusedError, CredentialsError, or UnreachableError after `check_for_s`
-    seconds of failing.
-    """
-
-    def look() -> ObjectInfo:
-        try:
-            info = bucket.head(key, version_id)
-        except RefusedError:
-            # A HEAD's answer has no body and so no code: ask again in a way that has one.
-            bucket.peek(key, version_id)
-            raise
-        if info.etag is None:
-            raise bucket.not_s3()
-        if bucket.name.endswith(_DIRECTORY_BUCKET):
-            return replace(info, etag_is_md5=False)
-        return info
-
-    what = f"look at {bucket.url(key)}"
-    return retrier.call(what, look, check_for_s=check_for_s).value

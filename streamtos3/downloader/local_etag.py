@@ -1,6 +1,6 @@
-"""What is on this side: a local stream's ETag and digests, without a single request.
+"""The ETag and the digests of a local stream, computed without a request.
 
-The reader of an upload is not used, because nothing is stored: no buffers, no parts, no limits.
+An upload's reader is not used, because nothing is stored: there are no buffers and no limits.
 """
 
 from __future__ import annotations
@@ -25,7 +25,10 @@ def read_through(
     scope: CancelScope,
     on_bytes: Callable[[int], None],
 ) -> int:
-    """Digest all of `source`; returns its length in bytes. Raises SourceError, Cancelled."""
+    """Read `source` to its end into both digests; returns its length in bytes.
+
+    `on_bytes` is called with the bytes of each read. Raises SourceError, Cancelled.
+    """
     view = memoryview(bytearray(_READ_BYTES))
     size_bytes = 0
     source.start()
@@ -45,10 +48,11 @@ def etag_as_stored(
     chunk_bytes: int = DEFAULT_CHUNK_BYTES,
     limits: Limits = S3_LIMITS,
 ) -> str:
-    """The ETag that `upload` would expect of this stream with these chunks.
+    """The ETag that `upload` would expect for this stream with this `chunk_bytes`.
 
-    The plain MD5 of what fits one part, else the composite. The part sizes follow the same plan:
-    they grow where the length is unknown, and are larger than the chunks where a file needs it.
+    The plain MD5 of a stream that fits one part, else the composite. The parts follow the plan of
+    an upload: they grow where the length is unknown, and are larger than `chunk_bytes` where a
+    file would need too many. Raises SourceError, Cancelled.
     """
     plan = plan_parts(chunk_bytes, length_bytes=source.length_bytes, limits=limits)
     parts = PartDigests(plan.size_bytes(number) for number in count(1))

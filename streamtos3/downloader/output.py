@@ -1,8 +1,7 @@
-"""Where bytes that were read back go: a descriptor, a Python object, or nowhere.
+"""Where a download is written to: a descriptor, a Python object, or nowhere.
 
-Every error here is an OutputError, so that it can never be taken for an error of the store. A
-write may block for as long as the reader of a pipe likes: it runs in a thread that nobody
-joins, see `fetch`.
+Every error here is an OutputError, so that it cannot be taken for an error of the store. A write
+into a pipe may block for ever; `ranges` runs it in a thread that is never joined.
 """
 
 from __future__ import annotations
@@ -26,14 +25,14 @@ class Writer(Protocol):
     """What `download` writes to, in order."""
 
     def deliver(self, data: memoryview, scope: CancelScope) -> None:
-        """Write all of `data`. Raises OutputError, and Cancelled when the download fails."""
+        """Write all of `data`. Raises OutputError, and Cancelled once the download has failed."""
 
     def close(self) -> None:
-        """Let go of the output; a second call does nothing."""
+        """Release the output; a second call does nothing."""
 
 
 class FdWriter:
-    """A file descriptor. Owns and closes it."""
+    """Writes to a file descriptor, which it owns and closes."""
 
     def __init__(self, fd: int, name: str) -> None:
         self._fd = fd
@@ -42,7 +41,7 @@ class FdWriter:
         enlarge_pipe(fd)
 
     def deliver(self, data: memoryview, scope: CancelScope) -> None:
-        """See Writer."""
+        """Write all of `data`, waiting where the descriptor does not block."""
         while data:
             scope.check()
             data = data[self._write_some(data[:_WRITE_BYTES], scope) :]
@@ -54,7 +53,7 @@ class FdWriter:
             self._wait(scope)
             return 0
         except BrokenPipeError as error:
-            raise OutputClosedError(f"nobody reads {self._name} any more") from error
+            raise OutputClosedError(f"{self._name} was closed by its reader") from error
         except OSError as error:
             reason = os_reason(error)
             raise OutputError(
@@ -77,40 +76,40 @@ class FdWriter:
 
 
 class ObjectWriter:
-    """A binary file object, written by its own `write`; closed by whoever opened it."""
+    """Writes to a binary file object, which stays open: the caller has opened it."""
 
     def __init__(self, stream: BinaryIO, name: str) -> None:
         self._stream = stream
         self._name = name
 
     def deliver(self, data: memoryview, scope: CancelScope) -> None:
-        """See Writer. An unbuffered object may take less than it is given."""
+        """Write all of `data`; an unbuffered object may take less than it is given."""
         while data:
             scope.check()
             try:
                 count = self._stream.write(data)
             except BrokenPipeError as error:
-                raise OutputClosedError(f"nobody reads {self._name} any more") from error
+                raise OutputClosedError(f"{self._name} was closed by its reader") from error
             except (OSError, ValueError) as error:
                 raise OutputError(f"cannot write {self._name}: {error}") from error
             data = data[count:]
 
     def close(self) -> None:
-        """Left to the owner."""
+        """Do nothing; the owner closes the object."""
 
 
 class NullWriter:
-    """For those who want the proof and not the bytes."""
+    """Discards everything, for a caller who wants the proof and not the bytes."""
 
     def deliver(self, data: memoryview, scope: CancelScope) -> None:
-        """Nothing is written."""
+        """Discard `data`."""
 
     def close(self) -> None:
-        """Nothing to close."""
+        """Do nothing; there is nothing to close."""
 
 
 def as_writer(writer: Writer | BinaryIO | int) -> Writer:
-    """What the library accepts: a descriptor (duplicated), a binary file object, or a Writer."""
+    """A Writer for what the library accepts: a descriptor (duplicated), a binary file, a Writer."""
     if isinstance(writer, int):
         name = "standard output" if writer == 1 else f"descriptor {writer}"
         return FdWriter(os.dup(writer), name)

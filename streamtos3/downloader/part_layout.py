@@ -1,41 +1,42 @@
-"""Where an object's parts begin and end: what its composite ETag can be recomputed with.
+"""The sizes of an object's parts, which its composite ETag can be recomputed with.
 
-S3 keeps the boundaries but tells them only one by one, and some servers not at all. What is
-known beforehand (our own plan in the metadata, equal parts) is therefore held against the
-size of the last part, which a single request tells.
+S3 keeps them but tells them only one part a request, and some servers not at all. A guess (our
+own plan in the metadata, equal parts) is therefore checked against the size of the last part.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import partial
 
-from ..errors import RefusedError
 from ..integrity.etag import is_md5, parts_in
 from ..model.parts import Limits, PartPlan
-from ..runtime.retry import Retrier
-from ..runtime.workers import WorkerPool
-from ..s3.bucket import Bucket
 from ..s3.responses import ObjectInfo
 
-__all__ = ["AskPart", "asking", "find_layout", "is_wrong"]
+__all__ = ["AskParts", "ask_exact_layout", "find_layout"]
 
 
-AskPart = Callable[[Sequence[int]], Sequence[tuple[int, int] | None]]
-"""Size and count for each part number asked for; None where the server does not tell."""
+AskParts = Callable[[Sequence[int]], Sequence[tuple[int, int] | None]]
+"""Asks for the size in bytes of each part of these numbers, and for the number of all parts.
+
+One request a part; None where the server does not tell. See `OperationContext.ask_parts`.
+"""
 
 
-def find_layout(info: ObjectInfo, ask: AskPart, limits: Limits) -> tuple[int, ...] | None:
-    """The sizes of the object's parts; None where they cannot be known or prove nothing."""
+def find_layout(info: ObjectInfo, ask: AskParts, limits: Limits) -> tuple[int, ...] | None:
+    """The sizes of the object's parts in bytes; None where they are unknown or prove nothing.
+
+    The last part is asked for first. Its size tells plans apart, because it is what the others
+    leave over, while the first part is the same in many. And the same answer says how many parts
+    the server knows: where that is not what the ETag says, it knows none. A guess may still be
+    wrong in the middle; the ETag does not match then, and `ask_exact_layout` finds out.
+    """
     if not info.etag_is_md5:
         return None
-    if is_md5(info.etag):
-        return (info.size_bytes,)
     count = parts_in(info.etag)
+    if is_md5(info.etag) or count == 1:
+        return (info.size_bytes,)
     if count is None:
         return None
-    if count == 1:
-        return (info.size_bytes,)
     plan = PartPlan.parse(info.part_plan or "", limits)
     planned = _cut(plan, info.size_bytes, count)
     (last,) = ask([count])
@@ -43,12 +44,23 @@ def find_layout(info: ObjectInfo, ask: AskPart, limits: Limits) -> tuple[int, ..
         return planned
     if planned and planned[-1] == last[0]:
         return planned
-    return _equal_parts(info, count, last[0], ask, limits) or _exact_layout(info, count, ask)
+    return _ask_equal_parts(info, count, last[0], ask, limits) or ask_exact_layout(info, ask)
 
 
-def _equal_parts(
-    info: ObjectInfo, count: int, last_bytes: int, ask: AskPart, limits: Limits
+def ask_exact_layout(info: ObjectInfo, ask: AskParts) -> tuple[int, ...] | None:
+    """The sizes of the object's parts as the server knows them, one request a part.
+
+    None where the ETag names no parts, or the server does not tell the size of each.
+    """
+    count = parts_in(info.etag) or 0
+    sizes = tuple(answer[0] for answer in ask(range(1, count + 1)) if answer is not None)
+    return sizes if count and len(sizes) == count and sum(sizes) == info.size_bytes else None
+
+
+def _ask_equal_parts(
+    info: ObjectInfo, count: int, last_bytes: int, ask: AskParts, limits: Limits
 ) -> tuple[int, ...] | None:
+    """The sizes, if all parts but the last have the size of the first."""
     (first,) = ask([1])
     if first is None or not first[0]:
         return None
@@ -56,40 +68,8 @@ def _equal_parts(
     return sizes if sizes and sizes[-1] == last_bytes else None
 
 
-def is_wrong(sizes: Sequence[int], info: ObjectInfo, ask: AskPart) -> bool:
-    """Whether an ETag was missed only because the parts' sizes are not what was thought."""
-    count = parts_in(info.etag)
-    exact = _exact_layout(info, count, ask) if count else None
-    return exact is not None and exact != tuple(sizes)
-
-
-def asking(
-    bucket: Bucket, workers: WorkerPool, retrier: Retrier, key: str, version_id: str | None
-) -> AskPart:
-    """How a server is asked for the sizes of an object's parts, several at a time."""
-
-    def ask(number: int) -> tuple[int, int] | None:
-        what = f"look at part {number} of {bucket.url(key)}"
-        try:
-            return retrier.call(what, partial(bucket.head_part, key, number, version_id)).value
-        except RefusedError:  # a server that knows no part numbers
-            return None
-
-    def ask_all(numbers: Sequence[int]) -> Sequence[tuple[int, int] | None]:
-        tasks = [workers.submit(partial(ask, number)) for number in numbers]
-        return [task.result() for task in tasks]
-
-    return ask_all
-
-
-def _exact_layout(info: ObjectInfo, count: int, ask: AskPart) -> tuple[int, ...] | None:
-    """The parts' sizes as the server knows them, each asked for; None where it does not tell."""
-    sizes = tuple(answer[0] for answer in ask(range(1, count + 1)) if answer is not None)
-    return sizes if len(sizes) == count and sum(sizes) == info.size_bytes else None
-
-
 def _cut(plan: PartPlan | None, size_bytes: int, count: int) -> tuple[int, ...] | None:
-    """What `plan` makes of the object, if that gives as many parts as it has."""
+    """The sizes by `plan`, if that gives as many parts as the object has."""
     if plan is None or size_bytes > plan.capacity_bytes:
         return None
     sizes = plan.cut(size_bytes)

@@ -1,8 +1,8 @@
-"""The window that moves over an object: pieces read in parallel, let go in order.
+"""Ranges of one object, read in parallel and written in order.
 
-A dispatcher asks for the pieces as buffers get free, a workers reads them, a writer hands them on.
-The calling thread only waits, so that neither a silent service nor a reader who does not read
-can hold the program.
+One thread requests the pieces as buffers become free, the workers read them, another thread
+writes them. The calling thread only waits, so that neither a silent service nor an output that
+nobody reads can keep the program from ending.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ from ..s3.bodies import Landing
 from ..s3.bucket import Bucket
 from ..s3.responses import ObjectInfo
 from .output import Writer
-from .proofs import Evidence, Piece
+from .proofs import DownloadProof, Piece
 
-__all__ = ["Target", "Window"]
+__all__ = ["RangeReader", "Target"]
 
 _SETTLE_S = 2.0
 
 
 @dataclass(frozen=True)
 class Target:
-    """The one object that all requests are pinned to, by version (where known) and ETag."""
+    """The one object that all requests are for, pinned by version (where known) and ETag."""
 
     bucket: Bucket
     key: str
@@ -42,9 +42,10 @@ class Target:
         return self.bucket.url(self.key)
 
     def read(self, piece: Piece, landing: Landing) -> None:
-        """One request for what is missing of `piece`. TransientError if it was cut short.
+        """Request once what `landing` still lacks of `piece`.
 
-        IntegrityError when the object is not the same any more.
+        Raises TransientError if the answer was cut short, IntegrityError if the object was
+        replaced.
         """
         try:
             self.bucket.get_range(
@@ -57,17 +58,18 @@ class Target:
         except ConditionError as error:
             raise IntegrityError(
                 f"{self} was replaced while it was being read: {error.message}",
-                hint="what came before this is of the object that was there first",
+                hint="what was written before is of the object that was there first",
             ) from error
         except RefusedError as error:
             raise self._archived(error) if error.code == "InvalidObjectState" else error from error
 
     def _archived(self, error: RefusedError) -> RefusedError:
-        """The refusal in clearer words."""
+        """The refusal of an object in cold storage, with what to do."""
         under_way = "true" in (self.info.restore or "")
         state = "its restore is still under way" if under_way else "must be restored first"
+        kind = self.info.storage_class or "storage class unknown"
         return RefusedError(
-            f"{self} is archived ({self.info.storage_class or 'not at hand'}) and {state}",
+            f"{self} is archived ({kind}) and {state}",
             hint="try again later" if under_way else "see aws s3api restore-object",
             code=error.code,
             http_status=error.http_status,
@@ -75,7 +77,7 @@ class Target:
         )
 
 
-class Window:
+class RangeReader:
     """Reads the pieces of one object. `run` is called once."""
 
     def __init__(
@@ -86,52 +88,52 @@ class Window:
         self._retrier = retrier
         self._scope = scope
         self._flow = WorkerPool(2, scope)  # the dispatcher and the writer
-        self._asked: deque[tuple[Piece, Buffer, Task[bytes | None]]] = deque()
-        self._all_asked = False
+        self._requested: deque[tuple[Piece, Buffer, Task[bytes | None]]] = deque()
+        self._all_requested = False
 
     def run(
         self,
         target: Target,
         pieces: Iterator[Piece],
-        evidence: Evidence,
+        proof: DownloadProof,
         writer: Writer,
         emit: Callable[[Event], None],
     ) -> None:
-        """Hand all pieces to `writer`, in order. Raises Cancelled when the scope has an error."""
+        """Read all pieces and write them in order. Raises Cancelled when the scope has an error."""
         try:
-            self._flow.submit(partial(self._ask_for, pieces, target, evidence))
-            self._flow.submit(partial(self._deliver, evidence, writer, emit)).result()
+            self._flow.submit(partial(self._request_all, pieces, target, proof))
+            self._flow.submit(partial(self._write_all, proof, writer, emit)).result()
         finally:
             self._flow.shutdown()
 
     def wait_idle(self) -> None:
-        """Wait until nothing is written any more.
+        """Wait until nothing is written any more, 2 s at most.
 
-        A writer that hangs in a pipe which nobody empties is left to itself after a while.
+        A write into a pipe that nobody reads never ends; its thread is abandoned.
         """
         self._flow.wait_idle(_SETTLE_S, _SETTLE_S)
 
-    def _ask_for(self, pieces: Iterator[Piece], target: Target, evidence: Evidence) -> None:
+    def _request_all(self, pieces: Iterator[Piece], target: Target, proof: DownloadProof) -> None:
         for piece in pieces:
             buffer = self._pool.acquire(piece.size_bytes)
-            task = self._workers.submit(partial(self._read, piece, buffer, target, evidence))
+            task = self._workers.submit(partial(self._read, piece, buffer, target, proof))
             with self._scope.condition:
-                self._asked.append((piece, buffer, task))
+                self._requested.append((piece, buffer, task))
                 self._scope.condition.notify_all()
         with self._scope.condition:
-            self._all_asked = True
+            self._all_requested = True
             self._scope.condition.notify_all()
 
     def _read(
-        self, piece: Piece, buffer: Buffer, target: Target, evidence: Evidence
+        self, piece: Piece, buffer: Buffer, target: Target, proof: DownloadProof
     ) -> bytes | None:
-        """In the workers: read one piece until it is whole and, as far as can be known, right."""
+        """In a worker: read one piece until it is complete and not known to be wrong."""
         landing = Landing(buffer.view[: piece.size_bytes], self._scope.check)
 
         def attempt() -> bytes | None:
             target.read(piece, landing)
             try:
-                return evidence.examine(piece, landing.data)
+                return proof.examine(piece, landing.data)
             except TransientError:
                 landing.clear()
                 raise
@@ -139,18 +141,20 @@ class Window:
         last = piece.offset_bytes + piece.size_bytes - 1
         return self._retrier.call(f"bytes {piece.offset_bytes}-{last}", attempt).value
 
-    def _deliver(self, evidence: Evidence, writer: Writer, emit: Callable[[Event], None]) -> None:
+    def _write_all(
+        self, proof: DownloadProof, writer: Writer, emit: Callable[[Event], None]
+    ) -> None:
         while (entry := self._next()) is not None:
             piece, buffer, task = entry
             md5 = task.result()
             data = buffer.view[: piece.size_bytes]
-            evidence.take(piece, data, md5)
+            proof.take(piece, data, md5)
             writer.deliver(data[piece.skip_bytes :][: piece.take_bytes], self._scope)
             self._pool.release(buffer)
-            emit(RangeRead(piece.take_bytes, in_flight=len(self._asked)))
+            emit(RangeRead(piece.take_bytes, in_flight=len(self._requested)))
 
     def _next(self) -> tuple[Piece, Buffer, Task[bytes | None]] | None:
-        """The oldest piece that was asked for; None after the last."""
+        """The piece that is written next, and the task that reads it; None after the last."""
         with self._scope.condition:
-            self._scope.wait_for(lambda: bool(self._asked) or self._all_asked)
-            return self._asked.popleft() if self._asked else None
+            self._scope.wait_for(lambda: bool(self._requested) or self._all_requested)
+            return self._requested.popleft() if self._requested else None

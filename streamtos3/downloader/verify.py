@@ -1,7 +1,7 @@
-"""Is the object what this stream, or this receipt, says? Asked of the service, not of memory.
+"""`verify_object`: compare a stored object with a local stream, a receipt, or its own ETag.
 
-The cheap proof is the ETag: computed here from the local bytes, or written in the receipt, and
-compared with what HEAD says. The expensive one reads the object back.
+The cheap proof is the ETag: computed here from the local bytes, or taken from the receipt, and
+compared with what HEAD answers. The expensive one reads the object back.
 """
 
 from __future__ import annotations
@@ -9,28 +9,24 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from datetime import datetime, timezone
-from functools import partial
 from typing import TYPE_CHECKING, BinaryIO
 
 from .._version import __version__
-from ..errors import IntegrityError, TransientError, UnprovedReadError
+from ..errors import IntegrityError, UnprovedReadError
 from ..integrity.digests import PartDigests, StreamDigests, composite_etag
 from ..integrity.etag import is_md5
-from ..model.events import Event, RangeRead, ReadStarted, Retrying, guarded
+from ..model.events import Event, RangeRead, ReadStarted
 from ..model.names import check_object_name
 from ..model.options import Options
 from ..results import ReadReport, Receipt
 from ..runtime.cancel import CancelScope
-from ..runtime.retry import Retrier
-from ..runtime.workers import WorkerPool
-from ..s3.bucket import Bucket
 from ..s3.clients import Clients
-from ..s3.responses import ObjectInfo
+from ..s3.context import OperationContext
 from ..sources.base import Source
 from ..sources.open import as_source
-from .download import download, find_object
+from .download import download
 from .local_etag import read_through
-from .part_layout import AskPart, asking, find_layout, is_wrong
+from .part_layout import ask_exact_layout, find_layout
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
@@ -65,13 +61,13 @@ def verify_object(
     """
     options = options or Options()
     check_object_name(bucket, key)
-    with scope or CancelScope() as own_scope:
+    with OperationContext.open(
+        bucket, options, client=client, scope=scope, on_event=on_event
+    ) as context:
         stream = None if source is None else as_source(source)
         try:
-            run = _Verification(
-                bucket, key, version_id, options, client, own_scope, guarded(on_event)
-            )
             readback = readback or (source is None and receipt is None)
+            run = _Verification(context, key, version_id, client)
             return run.run(stream, receipt, readback=readback)
         finally:
             if stream is not None:
@@ -83,40 +79,25 @@ class _Verification:
 
     def __init__(
         self,
-        bucket: str,
+        context: OperationContext,
         key: str,
         version_id: str | None,
-        options: Options,
         client: S3Client | Clients | None,
-        scope: CancelScope,
-        emit: Callable[[Event], None],
     ) -> None:
-        self._bucket = Bucket(
-            bucket,
-            options.connection,
-            settings=options.settings,
-            connections=options.jobs,
-            client=client,
-        )
+        self._context = context
         self._client = client
         self._key = key
-        self._what = f"s3://{bucket}/{key}"
+        self._url = context.bucket.url(key)
         self._version_id = version_id
-        self._options = options
-        self._scope = scope
-        self._emit = emit
-        self._workers = WorkerPool(options.jobs, scope)
-        self._retrier = Retrier(options.retries, scope, self._note_retry)
-        self._retries = 0
         self._compared: list[str] = []
         self._digests: dict[str, str] = {}
         self._proof: str | None = None
 
     def run(self, source: Source | None, receipt: Receipt | None, *, readback: bool) -> ReadReport:
-        """Compare everything that was asked for; or raise the first error."""
+        """Compare all that was asked for; raises the first error."""
         started_at = datetime.now(timezone.utc)
         try:
-            self._info = self._find()
+            self._info = self._context.find(self._key, self._version_id)
             if receipt is not None:
                 self._compare_receipt(receipt)
             if source is not None:
@@ -124,31 +105,18 @@ class _Verification:
             if readback:
                 self._compare_bytes(receipt, against_source=source is not None)
         except BaseException as error:  # noqa: BLE001 - the first error is raised
-            first = self._scope.fail_with(error)
+            first = self._context.scope.fail_with(error)
             raise first from first.__cause__
-        finally:
-            self._workers.shutdown()
         report = self._report(started_at)
         if self._proof is None:
-            raise self._unproved(report, readback=readback)
+            raise self._unproved_error(report, readback=readback)
         return report
 
-    def _note_retry(self, event: Retrying, error: TransientError) -> None:
-        with self._scope.condition:
-            self._retries += 1
-        self._emit(event)
-
-    def _find(self) -> ObjectInfo:
-        patience_s = self._options.retries.check_for_s
-        args = (self._bucket, self._retrier, self._key, self._version_id, patience_s)
-        return self._workers.submit(partial(find_object, *args)).result()
-
-    @property
-    def _ask(self) -> AskPart:
-        return asking(self._bucket, self._workers, self._retrier, self._key, self._version_id)
+    def _ask(self, numbers: Sequence[int]) -> Sequence[tuple[int, int] | None]:
+        return self._context.ask_parts(self._key, self._version_id, numbers)
 
     def _compare_receipt(self, receipt: Receipt) -> None:
-        """What HEAD says with what the receipt says. The ETag of a proved object proves it."""
+        """Compare HEAD with the receipt. The ETag of an object that was proved then proves it."""
         info = self._info
         etag = receipt.etag_found or receipt.etag_expected
         self._compare("size", info.size_bytes, receipt.size_bytes)
@@ -161,23 +129,27 @@ class _Verification:
     def _compare(self, name: str, found: object, expected: object) -> None:
         if found != expected:
             raise IntegrityError(
-                f"{self._what} is not what the receipt says: its {name} is {found}, "
+                f"{self._url} is not what the receipt says: its {name} is {found}, "
                 f"the receipt says {expected}"
             )
         self._compared.append(name)
 
     def _compare_source(self, source: Source, receipt: Receipt | None, *, readback: bool) -> None:
-        """The local stream with the receipt's parts, or its ETag with the object's."""
+        """Compare the local stream with the receipt's parts, or its ETag with the object's."""
         self._check_length(source.name, source.length_bytes)
         if receipt is not None:
             sizes: Sequence[int] | None = [part.size_bytes for part in receipt.parts]
         else:
-            sizes = find_layout(self._info, self._ask, self._options.limits)
+            sizes = find_layout(self._info, self._ask, self._context.options.limits)
         parts = PartDigests(sizes or (self._info.size_bytes,))
         digests = StreamDigests((_READBACK_DIGEST,) if readback else ())
-        self._emit(ReadStarted(source.length_bytes))
+        self._context.emit(ReadStarted(source.length_bytes))
         size_bytes = read_through(
-            source, parts, digests, self._scope, lambda count: self._emit(RangeRead(count))
+            source,
+            parts,
+            digests,
+            self._context.scope,
+            lambda count: self._context.emit(RangeRead(count)),
         )
         self._check_length(source.name, size_bytes)
         self._digests = digests.hexdigests()
@@ -191,7 +163,7 @@ class _Verification:
     def _check_length(self, name: str, size_bytes: int | None) -> None:
         if size_bytes not in (None, self._info.size_bytes):
             raise IntegrityError(
-                f"{self._what} has {self._info.size_bytes} bytes, {name} {size_bytes}"
+                f"{self._url} has {self._info.size_bytes} bytes, {name} has {size_bytes}"
             )
 
     def _compare_parts(self, name: str, md5s: Sequence[bytes], receipt: Receipt) -> None:
@@ -209,60 +181,64 @@ class _Verification:
         if found == self._info.etag:
             self._compared.append("etag")
             self._proof = "md5-etag" if plain else "composite-etag"
-        elif not is_wrong(sizes, self._info, self._ask):
+        elif ask_exact_layout(self._info, self._ask) in (None, tuple(sizes)):
             raise IntegrityError(
-                f"{self._what} is not what {name} holds: its ETag is {self._info.etag}, "
+                f"{self._url} is not what {name} holds: its ETag is {self._info.etag}, "
                 f"that of {name} {found}"
             )
 
     def _compare_bytes(self, receipt: Receipt | None, *, against_source: bool) -> None:
-        """Read the object, compare it with whatever is known of it."""
+        """Read the object and compare it with all that is known of it."""
         writer = _DigestWriter((_READBACK_DIGEST,) if against_source else ())
         try:
             report = download(
-                self._bucket.name,
+                self._context.bucket.name,
                 self._key,
                 writer,
                 version_id=self._version_id,
                 receipt=receipt,
-                options=self._options,
+                options=self._context.options,
                 client=self._client,
-                on_event=self._emit,
-                scope=self._scope,
+                on_event=self._context.emit,
+                scope=self._context.scope,
             )
         except UnprovedReadError as error:
             report = error.report
         if report.etag != self._info.etag:
-            raise IntegrityError(f"{self._what} was replaced while it was being compared")
+            raise IntegrityError(f"{self._url} was replaced while it was being compared")
         found = writer.digests.hexdigests()
         if against_source and found != self._digests:
             raise IntegrityError(
-                f"{self._what} is not what was read here: its {_READBACK_DIGEST} is "
+                f"{self._url} is not what was read here: its {_READBACK_DIGEST} is "
                 f"{found[_READBACK_DIGEST]} instead of {self._digests[_READBACK_DIGEST]}"
             )
         self._proof = report.proof or ("readback" if against_source else self._proof)
-        self._retries += report.retries
+        self._context.retries += report.retries
         self._digests = {**report.digests, **found}
         names = (*self._compared, *report.compared, *found)
         if report.compared or found:
             names = (*names, "bytes")
         self._compared = list(dict.fromkeys(names))
 
-    def _unproved(self, report: ReadReport, *, readback: bool) -> UnprovedReadError:
-        done = f"only its {' and '.join(report.compared)} could be compared"
-        hint = "--receipt FILE, with the receipt of its upload, would prove it"
+    def _unproved_error(self, report: ReadReport, *, readback: bool) -> UnprovedReadError:
+        done = "there is nothing to compare it with"
+        if report.compared:
+            done = f"only its {' and '.join(report.compared)} could be compared"
+        hint = "--readback reads the object and compares the bytes"
+        if readback:
+            hint = "--receipt FILE, with the receipt of its upload, would prove it"
         return UnprovedReadError(
-            f"nothing proves that {self._what} is what was stored: its ETag is {report.etag}; "
-            + (done if report.compared else "there is nothing to compare it with"),
-            hint=hint if readback else "--readback reads the object and compares the bytes",
+            f"nothing proves that {self._url} is what was stored: "
+            f"its ETag is {report.etag}; {done}",
+            hint=hint,
             report=report,
         )
 
     def _report(self, started_at: datetime) -> ReadReport:
         return ReadReport(
-            bucket=self._bucket.name,
+            bucket=self._context.bucket.name,
             key=self._key,
-            endpoint=self._bucket.endpoint_url,
+            endpoint=self._context.bucket.endpoint_url,
             version_id=self._info.version_id,
             object_bytes=self._info.size_bytes,
             etag=self._info.etag,
@@ -271,7 +247,7 @@ class _Verification:
             compared=tuple(self._compared),
             proof=self._proof,
             digests=self._digests,
-            retries=self._retries,
+            retries=self._context.retries,
             started_at=started_at,
             ended_at=datetime.now(timezone.utc),
             program=f"streamtos3 {__version__}",
@@ -279,14 +255,14 @@ class _Verification:
 
 
 class _DigestWriter:
-    """Digests what it is given and keeps nothing."""
+    """A Writer that keeps nothing but digests."""
 
     def __init__(self, names: Sequence[str]) -> None:
         self.digests = StreamDigests(names)
 
     def deliver(self, data: memoryview, scope: CancelScope) -> None:
-        """See writer.Writer."""
+        """Update the digests."""
         self.digests.update(data)
 
     def close(self) -> None:
-        """Nothing to close."""
+        """Do nothing; there is nothing to close."""

@@ -6,13 +6,14 @@ import io
 from contextlib import suppress
 from dataclasses import replace
 
-from ..downloader.download import download, find_object
+from ..downloader.download import download
 from ..errors import ExistsError, UnprovedReadError
 from ..model.options import Options
 from ..runtime.cancel import CancelScope
 from ..runtime.retry import Retrier
 from ..s3.bucket import Bucket
 from ..s3.clients import Clients
+from ..s3.context import find_object
 from ..uploader.preflight import check_destination
 from ..uploader.upload import upload
 from .manifest import Specification, names_same_objects, specification_json

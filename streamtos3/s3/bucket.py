@@ -29,6 +29,7 @@ from ..integrity.digests import content_md5
 from ..model.object_settings import ObjectSettings
 from ..model.options import Connection
 from ..model.parts import ListedPart
+from ..model.unfinished_upload import UnfinishedUpload
 from ..results import StoredPart
 from .bodies import Landing, PartBody
 from .clients import Clients, Patience
@@ -36,7 +37,6 @@ from .responses import (
     PLAN_KEY,
     TOKEN_KEY,
     Answer,
-    ListedUpload,
     ObjectInfo,
     etag_is_md5,
     is_cut,
@@ -265,14 +265,14 @@ class Bucket:
             for part in page.get("Parts", []):
                 yield ListedPart(part["PartNumber"], part["Size"], part["ETag"].strip('"'))
 
-    def list_uploads(self, prefix: str = "") -> Iterator[ListedUpload]:
+    def list_uploads(self, prefix: str = "") -> Iterator[UnfinishedUpload]:
         """The unfinished uploads whose key begins with `prefix`."""
         what = f"list the unfinished uploads of {self.url(prefix)}"
         markers: dict[str, str] = {}
         while True:
             page = self._uploads_page(what, Prefix=prefix, **markers)
             for upload in page.get("Uploads", []):
-                yield ListedUpload(upload["Key"], upload["UploadId"], upload["Initiated"])
+                yield UnfinishedUpload(upload["Key"], upload["UploadId"], upload["Initiated"])
             if not page.get("IsTruncated"):
                 return
             # Some servers name one of the two (directory buckets the key, SeaweedFS the id).

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
 from typing import Any
 
 from ..model.object_settings import ObjectSettings, lock_problem
@@ -13,7 +12,6 @@ __all__ = [
     "PLAN_KEY",
     "TOKEN_KEY",
     "Answer",
-    "ListedUpload",
     "ObjectInfo",
     "etag_is_md5",
     "is_cut",
@@ -59,15 +57,6 @@ class ObjectInfo:
     lock_problem: str | None = None
     storage_class: str | None = None
     restore: str | None = None
-
-
-@dataclass(frozen=True)
-class ListedUpload:
-    """An unfinished multipart upload."""
-
-    key: str
-    upload_id: str
-    initiated: datetime
 
 
 def object_info(answer: Mapping[str, Any], settings: ObjectSettings) -> ObjectInfo:

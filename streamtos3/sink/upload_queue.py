@@ -220,15 +220,16 @@ class Shipping:
     def _upload(
         self, source: Source, bucket: str, key: str, options: Options, scope: CancelScope
     ) -> Receipt:
-        return upload(
-            source,
-            bucket,
-            key,
-            options=options,
-            client=self._client,
-            on_event=self.note,
-            scope=scope,
-        )
+        with scope:
+            return upload(
+                source,
+                bucket,
+                key,
+                options=options,
+                client=self._client,
+                on_event=self.note,
+                scope=scope,
+            )
 
     def _unproved(self, error: UnprovedError) -> Receipt:
         """What `--verify none` accepts, to be raised at the end; anything else ends the sink."""
@@ -242,15 +243,16 @@ class Shipping:
         """The object was stored before the crash; IntegrityError if it is not what we hold."""
         head = file.header
         try:
-            verify_object(
-                head.bucket,
-                head.key,
-                source=_content(file),
-                options=options,
-                client=self._client,
-                on_event=self.note,
-                scope=self.new_latch(),
-            )
+            with self.new_latch() as scope:
+                verify_object(
+                    head.bucket,
+                    head.key,
+                    source=_content(file),
+                    options=options,
+                    client=self._client,
+                    on_event=self.note,
+                    scope=scope,
+                )
         except UnprovedReadError:
             if options.verify != "none":
                 raise

@@ -1,7 +1,8 @@
-"""Undoing an upload: settle, abort where that is safe, and say what remains in the bucket.
+"""Cleaning up after a failed upload: wait, abort where that is safe, and say what is left.
 
 Every failure ends in a known state. An upload whose commit is undecided is never aborted, one
-that is to be resumed is kept, and an abort that fails is told with the command that repeats it.
+that is to be resumed is kept, and an abort that fails is reported with the command that repeats
+it.
 """
 
 from __future__ import annotations
@@ -15,19 +16,19 @@ from ..runtime.workers import WorkerPool
 from .commit import Commit
 from .multipart import MultipartUpload
 
-__all__ = ["INTERRUPTED_SETTLE_S", "Undo"]
+__all__ = ["INTERRUPTED_SETTLE_S", "Cleanup"]
 
 INTERRUPTED_SETTLE_S = 5.0
-"""How long what is in flight may take to settle after a signal."""
+"""How long to wait for requests in flight after a signal."""
 
 _SETTLE_S = 60.0
 _ABORT_S = 30.0
 
 
-class Undo:
+class Cleanup:
     """What happens to one upload when it fails; `url` is its destination.
 
-    `keeps_parts`: a later run is to go on with the upload.
+    `keeps_parts`: a later run is to resume the upload.
     """
 
     def __init__(
@@ -38,26 +39,27 @@ class Undo:
         self._scope = scope
         self._keeps_parts = keeps_parts
 
-    def left_behind(
+    def run(
         self, first: BaseException, multipart: MultipartUpload | None, commit: Commit | None
     ) -> str | None:
-        """Settle, and abort where that is safe; what remains, or None if nothing does.
+        """Wait for requests in flight, abort where that is safe; returns what is left, or None.
 
-        `first` is the error that ended the upload; `multipart` and `commit` are None as long as
-        there was none.
+        `first` is the error that ended the upload; `multipart` and `commit` are None if the
+        upload did not come that far. Takes 90 s at most, 10 s after a signal.
         """
-        # Before anything was sent that changes the bucket, nobody need be waited for.
-        settled = multipart is None and commit is None
-        settled = settled or self._workers.wait_idle(_SETTLE_S, INTERRUPTED_SETTLE_S)
+        # Before anything was sent that changes the bucket, there is nothing to wait for.
+        is_idle = multipart is None and commit is None
+        is_idle = is_idle or self._workers.wait_idle(_SETTLE_S, INTERRUPTED_SETTLE_S)
         if commit is not None and commit.left_behind:
             self.sweep(multipart)
-            named = multipart is not None and multipart.upload_id and commit.is_undecided
-            upload = f"; the upload id is {multipart.upload_id}" if named and multipart else ""
-            return f"{commit.left_behind}{upload}"
+            left_behind = commit.left_behind
+            if commit.is_undecided and multipart is not None and multipart.upload_id:
+                left_behind += f"; the upload id is {multipart.upload_id}"
+            return left_behind
         if multipart is None:
             return None
         if not multipart.upload_id:
-            return self._forget_unheard(multipart, settled)
+            return self._abort_unanswered(multipart, is_idle=is_idle)
         is_gone = getattr(first, "code", None) == "NoSuchUpload"
         if self._keeps_parts and not is_gone and not isinstance(first, ExistsError):
             return (
@@ -67,18 +69,18 @@ class Undo:
         return self._abort(multipart)
 
     def sweep(self, multipart: MultipartUpload | None) -> None:
-        """Drop what was begun and never heard of."""
+        """Abort uploads that were begun but whose answer never arrived."""
         if multipart is not None:
-            self._regardless(multipart.sweep)
+            self._run_in_time(multipart.sweep)
 
-    def _forget_unheard(self, multipart: MultipartUpload, settled: bool) -> str | None:
-        """Abort what an unanswered `create` may have begun."""
-        if self._regardless(multipart.abort) and settled:
+    def _abort_unanswered(self, multipart: MultipartUpload, *, is_idle: bool) -> str | None:
+        """Abort what a `create` may have begun, of which no answer arrived."""
+        if self._run_in_time(multipart.abort) and is_idle:
             return None
-        return f"an upload of {self._url} may have been begun; the answer that names it never came"
+        return f"an upload of {self._url} may have been begun; the answer with its id never arrived"
 
     def _abort(self, multipart: MultipartUpload) -> str | None:
-        if self._regardless(multipart.abort):
+        if self._run_in_time(multipart.abort):
             return None
         return (
             f"unfinished upload {multipart.upload_id} of {self._url} could not be aborted; its "
@@ -86,12 +88,12 @@ class Undo:
             f"--upload-id {shlex.quote(multipart.upload_id)} --older-than 0"
         )
 
-    def _regardless(self, call: Callable[[], None]) -> bool:
-        """Tidy up, whatever has failed before; whether that succeeded in time."""
+    def _run_in_time(self, call: Callable[[], None]) -> bool:
+        """Run `call` although the scope has failed; whether it succeeded in time."""
         workers = WorkerPool(1, self._scope)
         try:
             task = workers.submit(call, even_if_cancelled=True)
-        except RuntimeError:  # the system has no thread left to give
+        except RuntimeError:  # the system gives no more threads
             return False
         workers.wait_idle(_ABORT_S, 2 * INTERRUPTED_SETTLE_S)
         workers.shutdown()

@@ -1,13 +1,14 @@
 """The commit: the one request that makes the object appear, and the proof that follows.
 
-An answer that is lost is not a failure yet, and a success that is answered is not a proof yet
-(docs/s3-facts.org, Lost answers): a HEAD, the token in the object's metadata, its size and its ETag
-decide. Until they have, the commit is undecided, and nobody may abort the upload.
+A lost answer is not a failure yet, and a success that was answered is not a proof yet
+(docs/s3-facts.org, Lost answers): a HEAD, the token in the object's metadata, its size and its
+ETag decide. Until they have, the commit is undecided and the upload must not be aborted.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import NoReturn
 
 from ..errors import (
     ConditionError,
@@ -26,18 +27,19 @@ from ..s3.bodies import PartBody
 from ..s3.bucket import Bucket
 from ..s3.responses import Answer, ObjectInfo
 from .confirm import Committed, Inspection, NotOurs, contradicts
+from .fate import Fate
 
 __all__ = ["Commit"]
 
 _BAD_PART_CODES = ("InvalidPart", "InvalidPartOrder")
-# What a gateway says when it has lost the answer of the server behind it.
+# What a gateway answers when it has lost the answer of the server behind it.
 _GATEWAY_STATUSES = (502, 504, 520, 522, 524)  # the last three are Cloudflare's
 # What broke the commit's connection has broken the idle ones too, and each costs a look.
 _LAST_LOOKS = 3
 
 
 class Commit:
-    """One commit of one object.
+    """One commit of one object; `complete` or `put` is called once.
 
     `token` is None where an earlier run began the upload; size and ETag decide then. With
     `overwrite` False the request is conditional (`If-None-Match: *`). `check` raises Cancelled
@@ -62,27 +64,29 @@ class Commit:
         self._conditional = not overwrite
         self._check = check
         self._warn = warn
-        self._what = bucket.url(key)
+        self._url = bucket.url(key)
         self._tries = 0
-        self._has_failed = False
-        self._may_be_seen = False  # a try may have been applied: a look would tell
-        self._may_come = False  # a try was never answered: it may be applied even later
-        self._is_made = False
-        self._is_disproved = False
+        self._fate = Fate.NOTHING
+
+    @property
+    def fate(self) -> Fate:
+        """What may be under the key because of this commit. Only `NOTHING` allows an abort."""
+        return self._fate
 
     @property
     def is_undecided(self) -> bool:
-        """Whether a request was sent of which nobody knows what became."""
-        return self._may_be_seen or self._may_come
+        """Whether a request was sent and it is not known what became of it."""
+        return bool(self._fate & Fate.UNDECIDED)
 
     @property
     def left_behind(self) -> str | None:
         """What this commit leaves in the bucket if the upload fails now; None: surely nothing."""
         if self.is_undecided:
-            return f"the request that makes {self._what} was sent, its answer is unknown"
-        if self._is_made:
-            state = "and is not what was read" if self._is_disproved else "but was not proved"
-            return f"{self._what} is there {state}"
+            return f"the request that makes {self._url} was sent, its answer is unknown"
+        if Fate.DISPROVED in self._fate:
+            return f"{self._url} is there and is not what was read"
+        if Fate.MADE in self._fate:
+            return f"{self._url} is there but was not proved"
         return None
 
     def complete(
@@ -104,21 +108,20 @@ class Commit:
             )
 
         def attempt() -> Answer | ObjectInfo:
-            if self._has_failed:
+            if self._tries:
                 found = self._look(expected)
                 if isinstance(found, ObjectInfo):
                     return found
-            answer = self._sent(send, expected)
-            # Ceph 16 names none, nor does a page that asks to sign in.
+            answer = self._send(send, expected)
+            # Ceph 16 names no ETag, nor does the sign-in page of a captive portal.
             if answer.etag is not None:
                 return answer
-            self._has_failed = True
             found = self._look(expected)
             if isinstance(found, ObjectInfo):
                 return found
-            raise TransientError(f"cannot complete {self._what}: the answer names no ETag")
+            raise TransientError(f"cannot complete {self._url}: the answer names no ETag")
 
-        return self._committed(f"complete the upload of {self._what}", attempt, expected)
+        return self._commit(f"complete the upload of {self._url}", attempt, expected)
 
     def put(
         self,
@@ -142,7 +145,7 @@ class Commit:
                 checksum=next(iter(expected.checksums), None),
             )
             part_is_proved(
-                self._what,
+                self._url,
                 md5.hex(),
                 answer.etag,
                 etags_are_md5=True,
@@ -153,86 +156,114 @@ class Commit:
         def attempt() -> Answer | ObjectInfo:
             nonlocal damage_etag
             damage_etag = None
-            if self._has_failed:
+            if self._tries:
                 found = self._look(expected)
                 if isinstance(found, ObjectInfo):
                     if not contradicts(found, expected):
                         return found
                     damage_etag = found.etag
-            return self._sent(send, expected)
+            return self._send(send, expected)
 
-        return self._committed(f"store {self._what}", attempt, expected)
+        return self._commit(f"store {self._url}", attempt, expected)
 
-    def _committed(
-        self, what: str, attempt: Callable[[], Answer | ObjectInfo], expected: Expected
+    def _commit(
+        self, action: str, attempt: Callable[[], Answer | ObjectInfo], expected: Expected
     ) -> Committed:
         """Try until it is decided, look once more where it is not, and prove the object."""
         try:
-            answer = self._retrier.call(what, attempt).value
+            answer = self._retrier.call(action, attempt).value
         except (StreamToS3Error, Cancelled) as error:
-            answer = self._last_look(error, expected)
-        return self._proved(answer, expected)
+            answer = self._look_before_giving_up(error, expected)
+        return self._prove(answer, expected)
 
-    def _sent(self, send: Callable[[], Answer], expected: Expected) -> Answer | ObjectInfo:
-        """One request, and what its failure tells of its fate."""
-        before = self._may_be_seen
-        self._may_be_seen = True
+    def _send(self, send: Callable[[], Answer], expected: Expected) -> Answer | ObjectInfo:
+        """Send the request; once more without its condition where the service knows none.
+
+        Returns the answer, or our object where a refusal turns out to follow from an earlier
+        try. Raises TransientError, and what `_raise_refusal` makes of a refusal.
+        """
+        while True:
+            try:
+                return self._send_once(send)
+            except TransientError:
+                raise
+            except StoreError as refusal:
+                found = self._look(expected)
+                if isinstance(found, ObjectInfo):
+                    return found
+                if not self._lacks_conditions(refusal) or found is NotOurs.FOREIGN:
+                    self._raise_refusal(refusal, found)
+                self._conditional = False
+                self._warn(
+                    "this endpoint does not support conditional writes (If-None-Match); "
+                    "an object that someone else creates meanwhile would be replaced"
+                )
+
+    def _send_once(self, send: Callable[[], Answer]) -> Answer:
+        """Send one request and note what its failure tells of its fate."""
+        before = self._fate
+        self._fate |= Fate.MAY_EXIST
         self._tries += 1
         try:
             self._check()
             return send()
         except Cancelled:  # before the whole request had left
-            self._may_be_seen = before
+            self._fate = before
             raise
         except TransientError as error:
-            self._has_failed = True
             if not error.sent:
-                self._may_be_seen = before
+                self._fate = before
             elif not error.answered or error.http_status in _GATEWAY_STATUSES:
-                self._may_come = True
+                self._fate |= Fate.MAY_COME
             raise
-        except StoreError as error:
-            self._may_be_seen = before
-            return self._refused(error, send, expected)
+        except StoreError:  # this try made nothing; an earlier one may have
+            self._fate = before
+            raise
 
-    def _refused(
-        self, error: StoreError, send: Callable[[], Answer], expected: Expected
-    ) -> Answer | ObjectInfo:
-        """After a no: our object if it is there all the same, else what the no means."""
-        self._has_failed = True
-        found = self._look(expected)
-        if isinstance(found, ObjectInfo):
-            return found
-        no_conditions = error.http_status == 501 and self._conditional
-        if isinstance(error, ConditionError) or (no_conditions and found is NotOurs.FOREIGN):
-            if found is NotOurs.ABSENT and self._may_come:
-                # What the condition sees, though a look does not yet, may well be ours.
-                raise TransientError(error.message, code=error.code) from error
+    def _lacks_conditions(self, refusal: StoreError) -> bool:
+        """Whether the refusal says that the service knows no conditional writes."""
+        return self._conditional and refusal.http_status == 501
+
+    def _raise_refusal(self, refusal: StoreError, found: NotOurs) -> NoReturn:
+        """Raise what a definitive refusal means, after a look that did not find our object.
+
+        - ExistsError: the condition was not met, or is not supported and another writer's object
+          is there. An earlier try that is still at work meets the same condition, so it cannot
+          be applied any more.
+        - TransientError for an unmet condition where nothing can be seen and an earlier try was
+          never answered: what the condition sees may be our own object.
+        - TransientError (damaged) for parts that the service confirmed and does not hold. Where
+          the look could tell, an earlier try cannot be applied any more either.
+        - TransientError for NoSuchUpload where an earlier try was never answered: that try took
+          the upload and may still be at work.
+        - The refusal itself otherwise.
+        """
+        if isinstance(refusal, ConditionError) or self._lacks_conditions(refusal):
+            if found is NotOurs.ABSENT and Fate.MAY_COME in self._fate:
+                raise TransientError(refusal.message, code=refusal.code) from refusal
             if found is NotOurs.FOREIGN:
-                self._may_come = False  # whatever comes later meets the same condition
+                self._fate &= ~Fate.MAY_COME
             raise ExistsError(
-                f"{self._what} was created by someone else meanwhile",
+                f"{self._url} was created by someone else meanwhile",
                 hint="choose another key, or --overwrite if it may be replaced",
-            ) from error
-        if no_conditions:
-            self._conditional = False
-            self._warn(
-                "this endpoint knows no conditional writes (If-None-Match); "
-                "an object created meanwhile by someone else would be replaced"
-            )
-            return self._sent(send, expected)
-        if error.code in _BAD_PART_CODES:
-            self._may_come = self._may_come and found is NotOurs.UNKNOWN
-            raise TransientError(
-                f"the service does not hold the parts it confirmed: {error.message}", damaged=True
-            ) from error
-        if error.code == "NoSuchUpload" and self._may_come:
-            # The try that was never answered took the upload, and may still be at work.
-            raise TransientError(error.message, hint=error.hint, code=error.code) from error
-        raise error
+            ) from refusal
+        if refusal.code in _BAD_PART_CODES:
+            if found is not NotOurs.UNKNOWN:
+                self._fate &= ~Fate.MAY_COME
+            message = f"the service does not hold the parts it confirmed: {refusal.message}"
+            raise TransientError(message, damaged=True) from refusal
+        if refusal.code == "NoSuchUpload" and Fate.MAY_COME in self._fate:
+            raise TransientError(refusal.message, hint=refusal.hint, code=refusal.code) from refusal
+        raise refusal
 
-    def _last_look(self, error: StreamToS3Error | Cancelled, expected: Expected) -> ObjectInfo:
-        """Our object, where giving up came too early; else the error that ends the upload."""
+    def _look_before_giving_up(
+        self, error: StreamToS3Error | Cancelled, expected: Expected
+    ) -> ObjectInfo:
+        """Our object, if it is there after the last try has failed.
+
+        Raises `error` where it is certain that nothing of ours is or will be there, and after a
+        signal; UndecidedError otherwise.
+        """
         if not self.is_undecided:
             raise error
         found: ObjectInfo | NotOurs = NotOurs.UNKNOWN
@@ -247,30 +278,34 @@ class Commit:
         if isinstance(error, Cancelled) or not self.is_undecided:
             raise error
         raise UndecidedError(
-            f"{error.message}; whether the object was stored is not known",
-            hint=f"look at {self._what} before anything is repeated",
+            f"{error.message}; it is not known whether the object was stored",
+            hint=f"look at {self._url} before repeating anything",
             code=getattr(error, "code", None),
             http_status=getattr(error, "http_status", None),
             request_id=getattr(error, "request_id", None),
         ) from error
 
     def _look(self, expected: Expected) -> ObjectInfo | NotOurs:
-        """Our object, if it is there, and what that says of the tries so far."""
+        """Look for our object once, and note what that tells of the tries so far.
+
+        Raises TransientError when the look fails.
+        """
         found = self._inspection.find(expected)
-        if found is not NotOurs.UNKNOWN:
-            self._may_be_seen = False
         if isinstance(found, ObjectInfo):
-            self._may_come, self._is_made = False, True
+            self._fate = Fate.MADE
+        elif found is not NotOurs.UNKNOWN:
+            self._fate &= ~Fate.MAY_EXIST
         return found
 
-    def _proved(self, answer: Answer | ObjectInfo, expected: Expected) -> Committed:
-        self._is_made, self._may_be_seen, self._may_come = True, False, False
+    def _prove(self, answer: Answer | ObjectInfo, expected: Expected) -> Committed:
+        """Prove the object that `answer` says was made. Raises IntegrityError if it differs."""
+        self._fate = Fate.MADE
         try:
             info = self._inspection.confirm(answer.version_id, expected)
-            proof = self._proof(answer, info, expected)
+            proof = self._judge(answer, info, expected)
         except IntegrityError:
-            self._is_made = self._inspection.sees_ours
-            self._is_disproved = True
+            is_there = self._inspection.sees_ours
+            self._fate = Fate.MADE | Fate.DISPROVED if is_there else Fate.NOTHING
             raise
         etag = info.etag if info else None
         version_id = answer.version_id or (info.version_id if info else None)
@@ -285,17 +320,17 @@ class Commit:
 
     def _unseen_lock(self) -> str | None:
         settings = self._bucket.settings
-        return "nobody may look at it" if settings.lock_mode or settings.legal_hold else None
+        return "looking at it is not allowed" if settings.lock_mode or settings.legal_hold else None
 
-    def _proof(
+    def _judge(
         self, answer: Answer | ObjectInfo, info: ObjectInfo | None, expected: Expected
     ) -> str | None:
-        """What proves the object: the ETag that it has, or else the one in the answer."""
+        """The proof by ETag: the one that a look shows, or else the one in the answer."""
         if not answer.etag_is_md5 or (info is not None and not info.etag_is_md5):
             return None
-        proof = judge_object(self._what, expected, [info.etag]) if info else None
+        proof = judge_object(self._url, expected, [info.etag]) if info else None
         if proof is None:
-            return judge_object(self._what, expected, [answer.etag])
+            return judge_object(self._url, expected, [answer.etag])
         if expected.is_contradicted_by(answer.etag or ""):
             self._warn(f"the answer to the commit named another ETag: {answer.etag}")
         return proof

@@ -1,7 +1,7 @@
-"""Whether the object is there, ours, and proved to be what was read.
+"""Is the object there, is it ours, and is it proved to be what was read?
 
-The commit asks this after an answer that was lost, and after one that said success. Nothing here
-decides about requests; it knows how far the answer to a HEAD can be believed.
+`commit` asks this by HEAD after an answer that was lost and after one that reported success; the
+upload then chooses the proof for the receipt. Nothing here changes the bucket.
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ from ..runtime.retry import Retrier
 from ..s3.bucket import Bucket
 from ..s3.responses import ObjectInfo
 
-__all__ = ["Committed", "Inspection", "NotOurs", "check_verdict", "chosen_proof", "contradicts"]
+__all__ = ["Committed", "Inspection", "NotOurs", "choose_proof", "contradicts", "require_proof"]
 
 
 @dataclass(frozen=True)
 class Committed:
-    """The object is stored. `proof` is None where its ETag proves nothing; `tries` of the request.
+    """A stored object. `proof` by its ETag is None where that proves nothing.
 
-    `checksums` are all that S3 answered, by its member names; `lock_problem` says what of the
-    lock that was asked for did not take.
+    `tries`: how often the commit was sent. `checksums`: all that S3 answered, by its member
+    names. `lock_problem`: which part of the requested lock is not in effect; None if nothing.
     """
 
     etag: str | None
@@ -47,15 +47,18 @@ class Committed:
 
 
 class NotOurs(Enum):
-    """What a look found where it did not find our object."""
+    """What a look found instead of our object."""
 
     ABSENT = "nothing"
     FOREIGN = "another writer's object"
-    UNKNOWN = "we may not look, or cannot tell whose object it is"
+    UNKNOWN = "looking is not allowed, or nothing tells whose object it is"
 
 
 class Inspection:
-    """Looks at one key. `token` is None where an earlier run began the upload."""
+    """Looks at one key by HEAD. `token` is None where an earlier run began the upload.
+
+    `sees_ours`: whether the last look that saw anything saw our object, or found no token.
+    """
 
     def __init__(
         self,
@@ -70,11 +73,11 @@ class Inspection:
         self._key = key
         self._token = token
         self._warn = warn
-        self._what = bucket.url(key)
-        self.sees_ours = False  # as of the last look that saw anything
+        self._url = bucket.url(key)
+        self.sees_ours = False
 
     def find(self, expected: Expected) -> ObjectInfo | NotOurs:
-        """Our object, if it is there. One look; raises TransientError when that fails."""
+        """Look once; returns our object, or what is there instead. TransientError if that fails."""
         try:
             info = self._head()
         except AbsentError:
@@ -87,10 +90,10 @@ class Inspection:
         return info if is_ours else NotOurs.FOREIGN
 
     def confirm(self, version_id: str | None, expected: Expected) -> ObjectInfo | None:
-        """The object that was just stored, which must be ours; None where we may not look.
+        """Look at the object that was just stored; None where looking is not allowed or fails.
 
-        What is not as it should be is looked at again, because an answer can be damaged on its
-        way and some servers show a new object late. Raises IntegrityError if it stays so.
+        A look that disagrees is repeated, because an answer can be damaged on its way and some
+        servers show a new object late. Raises IntegrityError if it still disagrees.
         """
         wrong: TransientError | None = None
         self.sees_ours = True
@@ -104,16 +107,16 @@ class Inspection:
                 info = self._head(version_id, at_once=is_first)
             except AbsentError as error:
                 self.sees_ours = False
-                reason = f"{self._what} is not there after it was stored: {error.message}"
+                reason = f"{self._url} is not there after it was stored: {error.message}"
                 wrong = TransientError(reason, damaged=True)
                 raise wrong from error
-            wrong = self._mismatch(info, expected)
+            wrong = self._compare(info, expected)
             if wrong is not None:
                 raise wrong
             return info
 
         try:
-            return self._retrier.call(f"look at {self._what}", look).value
+            return self._retrier.call(f"look at {self._url}", look).value
         except IntegrityError:
             raise
         except (StreamToS3Error, Cancelled) as error:
@@ -121,7 +124,7 @@ class Inspection:
                 raise IntegrityError(wrong.message, hint=wrong.hint) from error
             if isinstance(error, StreamToS3Error):
                 self._warn(f"the stored object could not be looked at: {error.message}")
-            # After a signal, what the service has answered has to do.
+            # After a signal there is no time for more: the answer to the commit must suffice.
         return None
 
     def _head(self, version_id: str | None = None, *, at_once: bool = False) -> ObjectInfo:
@@ -136,22 +139,23 @@ class Inspection:
             raise
 
     def _is_ours(self, info: ObjectInfo, expected: Expected) -> bool | None:
-        """Whether this run made the object; None where nothing tells."""
+        """Whether this upload made the object; None where nothing tells."""
         if info.token is not None and self._token is not None:
             return info.token == self._token
         if info.size_bytes != expected.size_bytes or contradicts(info, expected):
             return False
         return True if info.etag == expected.etag else None
 
-    def _mismatch(self, info: ObjectInfo, expected: Expected) -> TransientError | None:
+    def _compare(self, info: ObjectInfo, expected: Expected) -> TransientError | None:
+        """The error for an object that is not the one just stored, None where it is."""
         self.sees_ours = None in (info.token, self._token) or info.token == self._token
         if not self.sees_ours:
             return TransientError(
-                f"{self._what} was replaced by another writer right after it was stored",
+                f"{self._url} was replaced by another writer right after it was stored",
                 hint="turn on the bucket's versioning, and let only one program write this key",
                 damaged=True,
             )
-        found = f"{self._what} is not what was read:"
+        found = f"{self._url} is not what was read:"
         if info.size_bytes != expected.size_bytes:
             reason = f"it has {info.size_bytes} bytes, but {expected.size_bytes} were read"
         elif contradicts(info, expected):
@@ -166,10 +170,10 @@ def contradicts(info: ObjectInfo, expected: Expected) -> bool:
     return info.etag_is_md5 and expected.is_contradicted_by(info.etag or "")
 
 
-def chosen_proof(
+def choose_proof(
     url: str, options: Options, committed: Committed, expected: Expected
 ) -> str | None:
-    """The first proof of those that the user accepts, by name; None where there is none.
+    """The name of the first proof that `options.verify` accepts; None where there is none.
 
     Raises IntegrityError when an additional checksum disproves the object.
     """
@@ -189,8 +193,11 @@ def chosen_proof(
     return committed.proof if mode == "etag" else committed.proof or by_checksum
 
 
-def check_verdict(receipt: Receipt, options: Options, lock_problem: str | None) -> None:
-    """UnprovedError where nothing proves the object, IntegrityError where its lock did not take."""
+def require_proof(receipt: Receipt, options: Options, lock_problem: str | None) -> None:
+    """Raise UnprovedError if nothing proves the object, IntegrityError if its lock is not there.
+
+    A proof by reading back comes later, and is not required here.
+    """
     url = f"s3://{receipt.bucket}/{receipt.key}"
     if lock_problem:
         locked = IntegrityError(
@@ -202,13 +209,13 @@ def check_verdict(receipt: Receipt, options: Options, lock_problem: str | None) 
         locked.left_behind = f"{url} is there"
         raise locked
     if receipt.proof.object is None and options.verify != "readback":
-        raise _unproved(url, receipt, options)
+        raise _unproved_error(url, receipt, options)
 
 
-def _unproved(url: str, receipt: Receipt, options: Options) -> UnprovedError:
-    if options.verify == "none":
-        message, hint = f"{url} is stored, and no proof was asked for", None
-    else:
+def _unproved_error(url: str, receipt: Receipt, options: Options) -> UnprovedError:
+    message = f"{url} is stored, and no proof was asked for"
+    hint = None
+    if options.verify != "none":
         message = (
             f"{url} is stored, but nothing that this endpoint answers proves it "
             f"(ETag {receipt.etag_found or 'missing'})"

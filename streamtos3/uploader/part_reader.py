@@ -1,7 +1,7 @@
-"""The reader: the input, cut into parts as planned, digested in order on its way.
+"""Reads the input into parts of the planned sizes, and digests it on the way.
 
-Runs in the upload's own thread. Parts come out in order, each in a buffer of the pool; whoever
-takes a part gives its buffer back.
+Runs in the upload's own thread. Parts come out in order, each in a buffer of the pool, which the
+caller releases once the part is stored.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from ..units import format_size
 
 __all__ = ["Part", "Reader"]
 
-_READ_BYTES = 1 << 20  # so that a digest finds what was read still in the processor's cache
+_READ_BYTES = 1 << 20  # small enough to be still in the processor's cache when it is digested
 
 
 class Part:
@@ -35,7 +35,7 @@ class Part:
 
     @property
     def is_full(self) -> bool:
-        """Whether the part has all the bytes that its plan gives it."""
+        """Whether the part has its planned size."""
         return self.filled_bytes == self._size_bytes
 
     @property
@@ -62,19 +62,20 @@ class Reader:
         names = [*options.digests, "sha256"] if options.expect_sha256 else options.digests
         self.digests = StreamDigests(dict.fromkeys(names))
         self._source = source
-        self._plan: PartPlan
+        self._plan: PartPlan  # set by `first_parts`
         self._pool = pool
         self._options = options
         self._scope = scope
 
     def first_parts(self, plan: PartPlan) -> tuple[Part, Part | None]:
-        """The first part, and the second, begun; None where the first is all there is.
+        """Read the first part, and the first bytes of the second; None if there are none.
 
-        All parts are cut by `plan`. A full first part is held until a second begins, because a
-        stream that fits one part goes as one request.
+        `plan` gives the sizes of all parts. A full first part is held back until the second
+        begins, because a stream that fits one part goes as one request. Raises SourceError.
         """
         self._plan = plan
-        first = self._filled(self._new_part(1))
+        first = self._new_part(1)
+        self._fill(first)
         if not first.is_full:
             return first, None
         second = self._new_part(2)
@@ -84,15 +85,17 @@ class Reader:
         return first, None
 
     def rest(self, part: Part) -> Iterator[Part]:
-        """`part` and all that follow, each as soon as it is full or the input ends."""
-        while self._filled(part).is_full:
+        """Yield `part` and all that follow, each as soon as it is full or the input ends."""
+        self._fill(part)
+        while part.is_full:
             yield part
             part = self._new_part(part.number + 1)
+            self._fill(part)
         if part.filled_bytes:
             yield part
 
     def check_end(self) -> None:
-        """The input has ended: truly, and as the user said it would? SourceError if not."""
+        """Raise SourceError if the input did not truly end, or not as the user expected."""
         self._source.finish(self._scope)
         wanted, size = self._options, self.size_bytes
         if wanted.expect_size_bytes not in (None, size):
@@ -101,7 +104,8 @@ class Reader:
             )
         if size < wanted.min_size_bytes:
             raise SourceError(
-                f"the input ended after {size} bytes; at least {wanted.min_size_bytes} were asked"
+                f"the input ended after {size} bytes; "
+                f"at least {wanted.min_size_bytes} were expected"
             )
         sha256 = self.digests.hexdigests().get("sha256")
         if wanted.expect_sha256 and wanted.expect_sha256.lower() != sha256:
@@ -110,7 +114,7 @@ class Reader:
             )
 
     def _new_part(self, number: int) -> Part:
-        """A part to be filled. SourceError if S3 allows none of this number and more comes."""
+        """An empty part. SourceError if S3 allows no part of this number and input is left."""
         if number > self._plan.limits.max_parts:
             probe = Part(number, self.size_bytes, 1, self._pool.acquire(1))
             if self._read_some(probe):
@@ -123,11 +127,10 @@ class Reader:
         size_bytes = self._plan.size_bytes(number)
         return Part(number, self.size_bytes, size_bytes, self._pool.acquire(size_bytes))
 
-    def _filled(self, part: Part) -> Part:
-        """`part`, read until it is full or the input ends."""
+    def _fill(self, part: Part) -> None:
+        """Read until `part` is full or the input ends."""
         while not part.is_full and self._read_some(part):
             pass
-        return part
 
     def _read_some(self, part: Part) -> bool:
         """Read once into `part`; False at the end of the input."""

@@ -1,8 +1,7 @@
-"""The check before the first byte: may this object be stored here, as far as can be known?
+"""The check before the first byte: can this object be stored here, as far as can be known?
 
 A wrong bucket must fail at once, even while the producer is silent or will run for hours. What
-a 403 hides stays unknown, and the conditional commit decides. Reading begins with the same
-question: is the object there, and if not, why?
+a 403 hides stays unknown, and the conditional commit decides.
 """
 
 from __future__ import annotations
@@ -17,10 +16,10 @@ __all__ = ["check_destination"]
 def check_destination(
     bucket: Bucket, retrier: Retrier, key: str, *, overwrite: bool, check_for_s: float
 ) -> None:
-    """Raise what would make the upload fail, if that can be known now.
+    """Raise the error that the upload would end with, if that can be known now.
 
-    UnreachableError, CredentialsError, RefusedError (no such bucket, access denied to it),
-    ExistsError. Gives up after `check_for_s` seconds of failing.
+    UnreachableError, CredentialsError, RefusedError (no such bucket, access denied to it), or
+    ExistsError. Stops retrying after `check_for_s` seconds of failing.
     """
 
     def check() -> None:
@@ -50,13 +49,13 @@ def check_destination(
 
 
 def _check_bucket(bucket: Bucket, key: str) -> None:
-    """The object is absent; is its bucket there? Some servers begin uploads without one."""
+    """Raise AbsentError if the bucket is absent too: some servers begin uploads without one."""
     try:
         bucket.head_bucket()
     except AbsentError:
         _exists_by_peeking(bucket, key)
     except RefusedError:
-        return  # the right to list a bucket is not needed to store into it
+        return  # an upload needs no permission to list the bucket
 
 
 def _exists_by_peeking(bucket: Bucket, key: str) -> bool:

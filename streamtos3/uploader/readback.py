@@ -1,4 +1,4 @@
-"""Proof by reading back: the stored object, part by part, against the receipt of its upload."""
+"""`--verify readback`: compare the stored object, part by part, with the receipt of its upload."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ..downloader.download import download
+from ..downloader.output import NullWriter
 from ..errors import IntegrityError, Interrupted, StreamToS3Error, UnprovedError
 from ..model.options import Options
 from ..results import Proof, Receipt
@@ -15,22 +16,22 @@ from ..s3.clients import Clients
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
 
-__all__ = ["proved_by_reading_back"]
+__all__ = ["prove_by_reading_back"]
 
 
-def proved_by_reading_back(
+def prove_by_reading_back(
     receipt: Receipt, options: Options, client: S3Client | Clients | None, scope: CancelScope
 ) -> Receipt:
-    """`receipt` with the proof that reading the object gives.
+    """Read the object back; returns `receipt` with this proof.
 
-    Raises IntegrityError when other bytes come back, UnprovedError when it cannot be read.
+    Raises IntegrityError when other bytes come back, UnprovedError when the object cannot be read.
     """
     url = f"s3://{receipt.bucket}/{receipt.key}"
     try:
         download(
             receipt.bucket,
             receipt.key,
-            _Nowhere(),
+            NullWriter(),
             version_id=receipt.version_id,
             receipt=receipt,
             options=options,
@@ -52,13 +53,3 @@ def proved_by_reading_back(
         unproved.left_behind = f"{url}, unproved"
         raise unproved from error
     return replace(receipt, proof=Proof(receipt.proof.parts, "readback"))
-
-
-class _Nowhere:
-    """Takes what is read and keeps nothing: the comparison comes before."""
-
-    def deliver(self, data: memoryview, scope: CancelScope) -> None:
-        """See writer.Writer."""
-
-    def close(self) -> None:
-        """Nothing to close."""

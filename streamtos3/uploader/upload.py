@@ -1,8 +1,8 @@
-"""The engine: one stream to one object, from the first byte to the receipt.
+"""`upload`: one stream to one object, from the first byte to the receipt.
 
-Reads in the calling thread, stores parts in a workers of daemon threads, commits once the input has
-truly ended and every part is proved, and undoes everything else. It knows nothing of where the
-stream comes from, of the command line, or of being one upload among many.
+Reads in the calling thread, stores parts in daemon threads, and commits once the input has truly
+ended and every part is proved; cleans up otherwise. It knows nothing of where the stream comes
+from, of the command line, or of other uploads.
 """
 
 from __future__ import annotations
@@ -13,10 +13,11 @@ import socket
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timezone
+from functools import partial
 from typing import TYPE_CHECKING, BinaryIO
 
 from .._version import __version__
-from ..errors import IntegrityError, TransientError, leave_behind
+from ..errors import IntegrityError, leave_behind
 from ..integrity.checksums import CHECKSUMS, checksum_of, free_checksum_of, whole_checksums
 from ..integrity.digests import composite_etag, part_md5
 from ..integrity.etag import Expected
@@ -24,34 +25,32 @@ from ..model.events import (
     Event,
     PartStored,
     Resuming,
-    Retrying,
     Started,
     UploadCreated,
     Warned,
-    guarded,
 )
 from ..model.names import check_destination_name
 from ..model.object_settings import ObjectSettings
 from ..model.options import Options
 from ..model.parts import PartPlan, infer_plan, plan_parts
+from ..model.unfinished_upload import UnfinishedUpload
 from ..results import Proof, Receipt, StoredPart
 from ..runtime.buffers import BufferPool, default_memory_bytes
 from ..runtime.cancel import Cancelled, CancelScope
-from ..runtime.retry import Retrier
-from ..runtime.workers import WorkerPool
 from ..s3.bodies import PartBody
-from ..s3.bucket import Bucket, new_token, object_metadata, requires_equal_parts
+from ..s3.bucket import new_token, object_metadata, requires_equal_parts
 from ..s3.clients import Clients, library_versions
+from ..s3.context import OperationContext
 from ..sources.base import Source
 from ..sources.command import command_report_of
 from ..sources.open import as_source
-from .cleanup import INTERRUPTED_SETTLE_S, Undo
+from .cleanup import INTERRUPTED_SETTLE_S, Cleanup
 from .commit import Commit
-from .confirm import Committed, check_verdict, chosen_proof
+from .confirm import Committed, choose_proof, require_proof
 from .multipart import MultipartUpload
 from .part_reader import Part, Reader
 from .preflight import check_destination
-from .unfinished import Leftover, find_leftover
+from .unfinished import find_unfinished
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
@@ -71,15 +70,16 @@ def upload(
 ) -> Receipt:
     """Store everything that `source` yields as the object `key`, and prove it.
 
-    source: a descriptor (0 is taken for us alone, see `source.take_standard_input`), a path, a
-        binary file object, or any `source.Source`.
+    source: a descriptor (0 is taken over, see `open.take_standard_input`), a path, a binary
+        file object, or any `base.Source`.
     options: sizes, retries, digests and the connection; see `Options`.
     client: a boto3 S3 client to use instead of one made from `options.connection`. Turn its own
         retries off (`Config(retries={"total_max_attempts": 1})`), or the numbers multiply. Or
         the `Clients` of a connection, shared by many uploads.
-    on_event: called with each `Event`, from several threads but never at the same time. What it
-        raises is logged and changes nothing.
+    on_event: called with each `Event`, from several threads but never at the same time. An
+        exception that it raises is logged and changes nothing.
     scope: give one to end the upload from elsewhere: `scope.fail(Interrupted(signal.SIGTERM))`.
+        It fails with the upload's error, and is not closed.
 
     Returns the receipt if and only if the whole input was stored and proved. Raises a
     StreamToS3Error otherwise, whose class says what is in the bucket (README.org, exit status);
@@ -88,90 +88,87 @@ def upload(
     options = options or Options()
     check_destination_name(bucket, key, of_a_file=options.key_of_a_file)
     options.settings.check()
-    with scope or CancelScope() as own_scope:
+    checksum = CHECKSUMS[options.checksum] if options.checksum else None
+    with OperationContext.open(
+        bucket, options, checksum=checksum, client=client, scope=scope, on_event=on_event
+    ) as context:
         stream = as_source(source)
         try:
-            s3_bucket = Bucket(
-                bucket,
-                options.connection,
-                settings=options.settings,
-                checksum=CHECKSUMS[options.checksum] if options.checksum else None,
-                connections=options.jobs,
-                client=client,
-            )
-            receipt = _Upload(stream, s3_bucket, key, options, own_scope, guarded(on_event)).run()
+            receipt = _Upload(stream, context, key).run()
             if options.verify != "readback":
                 return receipt
-            from .readback import proved_by_reading_back  # the way back costs start-up
+            from .readback import prove_by_reading_back  # the way back costs start-up
 
-            return proved_by_reading_back(receipt, options, client, own_scope)
+            return prove_by_reading_back(receipt, options, client, context.scope)
         finally:
             stream.close()
 
 
 class _Upload:
-    """One run of the engine. `run` is called once."""
+    """One run. `run` is called once."""
 
-    def __init__(
-        self,
-        source: Source,
-        bucket: Bucket,
-        key: str,
-        options: Options,
-        scope: CancelScope,
-        emit: Callable[[Event], None],
-    ) -> None:
+    def __init__(self, source: Source, context: OperationContext, key: str) -> None:
+        options = context.options
         self._source = source
-        self._bucket = bucket
-        self._key = key
+        self._context = context
+        self._bucket = context.bucket
+        self._scope = context.scope
+        self._workers = context.workers
+        self._retrier = context.retrier
+        self._emit = context.emit
         self._options = options
-        self._scope = scope
-        self._emit = emit
+        self._key = key
         self._length_bytes = options.expect_size_bytes or source.length_bytes
         self._plan = _plan(self._length_bytes, options)
-        self._url = bucket.url(key)
-        self._workers = WorkerPool(options.jobs, scope)
-        self._undo = Undo(self._url, self._workers, scope, keeps_parts=options.resume)
+        self._url = self._bucket.url(key)
+        self._cleanup = Cleanup(self._url, self._workers, self._scope, keeps_parts=options.resume)
         memory_bytes = options.memory_bytes
         if memory_bytes is None:
             memory_bytes = default_memory_bytes()
-        self._pool = BufferPool(memory_bytes, options.jobs + 1, scope)
-        self._retrier = Retrier(options.retries, scope, self._note_retry)
-        self._reader = Reader(source, self._pool, options, scope)
+        self._pool = BufferPool(memory_bytes, options.jobs + 1, self._scope)
+        context.on_throttled = self._pool.hold_back
+        self._reader = Reader(source, self._pool, options, self._scope)
         self._token: str | None = new_token()
-        self._leftover: Leftover | None = None
+        self._unfinished: UnfinishedUpload | None = None
         self._multipart: MultipartUpload | None = None
         self._commit: Commit | None = None
         self._stored: dict[int, StoredPart] = {}
-        self._retries = 0
         self._endpoint_url = ""
         self._region: str | None = None
         self._started_at = datetime.now(timezone.utc)
 
     def run(self) -> Receipt:
-        """Read, store, commit, prove; or undo and raise."""
+        """Read, store, commit and prove; or clean up and raise the first error."""
         try:
             self._check_and_start()
-            whole = self._read_parts()
+            content = self._read_parts()
             self._reader.check_end()
-            committed, expected = self._commit_all(whole)
-        except BaseException as error:  # noqa: BLE001 - undone, then raised
-            raise self._undone(error) from error.__cause__
+            committed, expected = self._commit_all(content)
+        except BaseException as error:  # noqa: BLE001 - cleaned up, then raised
+            first = self._scope.fail_with(error)
+            self._clean_up(first)
+            raise first from first.__cause__
         finally:
-            self._workers.shutdown()
             self._pool.close()
-        self._undo.sweep(self._multipart)
-        proof = chosen_proof(self._url, self._options, committed, expected)
+        self._cleanup.sweep(self._multipart)
+        proof = choose_proof(self._url, self._options, committed, expected)
         receipt = self._receipt(committed, expected, proof)
-        check_verdict(receipt, self._options, committed.lock_problem)
+        require_proof(receipt, self._options, committed.lock_problem)
         return receipt
+
+    def _clean_up(self, first: BaseException) -> None:
+        """Stop the input, undo the upload, and note on `first` what is left behind."""
+        self._source.stop()
+        left_behind = self._cleanup.run(first, self._multipart, self._commit)
+        if left_behind:
+            leave_behind(first, left_behind)
 
     def _check_and_start(self) -> None:
         """Check the destination before the first byte is needed, then let the input begin."""
         self._workers.submit(self._check).result()
-        if self._leftover is not None:
-            self._plan = infer_plan(self._leftover.parts, self._plan, self._length_bytes)
-        # Asked now: when the object is stored nothing may fail any more, not even credentials.
+        if self._unfinished is not None:
+            self._plan = infer_plan(self._unfinished.listed, self._plan, self._length_bytes)
+        # Known before the object is stored, because nothing may fail any more after that.
         self._endpoint_url, self._region = self._bucket.endpoint_url, self._bucket.region
         self._scope.check()
         self._source.start()
@@ -179,70 +176,74 @@ class _Upload:
         self._emit(Started(self._length_bytes, plan.part_bytes, plan.capacity_bytes, plan.grows))
 
     def _check(self) -> None:
-        patience_s = self._options.retries.check_for_s
+        check_for_s = self._options.retries.check_for_s
         check_destination(
             self._bucket,
             self._retrier,
             self._key,
             overwrite=self._options.overwrite,
-            check_for_s=patience_s,
+            check_for_s=check_for_s,
         )
         if self._options.resume:
-            self._leftover = find_leftover(self._bucket, self._retrier, self._key, patience_s)
+            self._unfinished = find_unfinished(self._bucket, self._retrier, self._key, check_for_s)
 
-    def _read_parts(self) -> Part | None:
-        """Read to the end of input; the whole of it where it fits one part, else None."""
+    def _read_parts(self) -> Part | MultipartUpload:
+        """Read to the end of the input.
+
+        Returns the one part of an input that fits it, else the upload that parts are sent to.
+        """
         first, second = self._reader.first_parts(self._plan)
         if second is None:
             return first
-        self._begin_multipart()
-        self._dispatch(first)
+        multipart = self._begin_multipart()
+        self._dispatch(multipart, first)
         for part in self._reader.rest(second):
-            self._dispatch(part)
-        return None
+            self._dispatch(multipart, part)
+        return multipart
 
-    def _begin_multipart(self) -> None:
+    def _begin_multipart(self) -> MultipartUpload:
         multipart = MultipartUpload(self._bucket, self._retrier, self._key, self._options.checksum)
-        self._multipart = multipart
-        found = self._leftover
-        if found is not None:
-            multipart.adopt(found)
-            self._token = None  # only the run that began the upload knows it
-            count = len({part.number for part in found.parts})
-            self._emit(Resuming(found.upload_id, count, found.size_bytes))
-            if replace(self._options.settings, content_type=None) != ObjectSettings():
-                self._emit(
-                    Warned(
-                        "metadata, encryption and other settings of the object are those that the "
-                        "upload was begun with, not those asked for now"
-                    )
-                )
+        self._multipart = multipart  # before it is begun, so that a failure cleans it up
+        if self._unfinished is not None:
+            self._resume(multipart, self._unfinished)
         else:
             metadata = object_metadata(self._token or "", str(self._plan))
             self._workers.submit(lambda: multipart.create(metadata)).result()
         self._emit(UploadCreated(multipart.upload_id))
+        return multipart
 
-    def _dispatch(self, part: Part) -> None:
-        self._workers.submit(lambda: self._store_part(part))
-
-    def _store_part(self, part: Part) -> None:
-        """In a worker: hash, send and compare one part, then free its buffer."""
-        assert self._multipart is not None
-        stored = self._multipart.store_part(
-            part.number, part.offset_bytes, part.data, self._scope.check
+    def _resume(self, multipart: MultipartUpload, unfinished: UnfinishedUpload) -> None:
+        multipart.resume(unfinished)
+        self._token = None  # only the run that began the upload knows it
+        self._emit(
+            Resuming(unfinished.upload_id, unfinished.parts or 0, unfinished.size_bytes or 0)
         )
+        if replace(self._options.settings, content_type=None) != ObjectSettings():
+            self._emit(
+                Warned(
+                    "metadata, encryption and other settings of the object are those that the "
+                    "upload was begun with, not those asked for now"
+                )
+            )
+
+    def _dispatch(self, multipart: MultipartUpload, part: Part) -> None:
+        self._workers.submit(lambda: self._store_part(multipart, part))
+
+    def _store_part(self, multipart: MultipartUpload, part: Part) -> None:
+        """In a worker: hash, send and compare one part, then release its buffer."""
+        stored = multipart.store_part(part.number, part.offset_bytes, part.data, self._scope.check)
         with self._scope.condition:
             is_first_sent = not any(each.tries for each in self._stored.values())
             self._stored[part.number] = stored
         self._pool.release(part.buffer)
-        if self._leftover is not None and is_first_sent and not stored.etag_is_md5:
-            self._emit(Warned("this endpoint's part ETags are no MD5s: no part can be skipped"))
+        if self._unfinished is not None and is_first_sent and not stored.etag_is_md5:
+            self._emit(Warned("this endpoint's part ETags are not MD5s, so no part can be skipped"))
         self._emit(PartStored(stored, in_flight=self._workers.unfinished - 1))
 
-    def _commit_all(self, whole: Part | None) -> tuple[Committed, Expected]:
-        """Wait for every part, then commit; after a signal, only what was already sent."""
+    def _commit_all(self, content: Part | MultipartUpload) -> tuple[Committed, Expected]:
+        """Wait for every part, then commit. Nothing more is sent after a signal."""
         self._scope.wait_for(lambda: self._workers.unfinished == 0)
-        self._commit = Commit(
+        commit = self._commit = Commit(
             self._bucket,
             self._retrier,
             self._key,
@@ -251,20 +252,22 @@ class _Upload:
             check=self._scope.check,
             warn=lambda message: self._emit(Warned(message)),
         )
-        call = self._complete if whole is None else lambda: self._put_whole(whole)
-        task = self._workers.submit(call)
+        task = self._workers.submit(
+            partial(self._put, commit, content)
+            if isinstance(content, Part)
+            else partial(self._complete, commit, content)
+        )
         try:
             return task.result()
         except Cancelled:
-            # A signal came while the answer was on its way. What the service then says is
-            # the truth, and a stored and proved object is a success whoever pressed a key.
+            # A signal came while the answer was on its way. What the service then answers is
+            # the truth, and a stored and proved object is a success in spite of the signal.
             self._workers.wait_idle(INTERRUPTED_SETTLE_S, INTERRUPTED_SETTLE_S)
             if task.has_value:
                 return task.result()
             raise
 
-    def _complete(self) -> tuple[Committed, Expected]:
-        assert self._multipart is not None and self._commit is not None
+    def _complete(self, commit: Commit, multipart: MultipartUpload) -> tuple[Committed, Expected]:
         parts = self._checked_parts()
         expected = Expected(
             size_bytes=self._reader.size_bytes,
@@ -275,28 +278,21 @@ class _Upload:
                 self._options.checksum, [(part.checksum, part.size_bytes) for part in parts]
             ),
         )
-        return self._commit.complete(self._multipart.upload_id, parts, expected), expected
+        return commit.complete(multipart.upload_id, parts, expected), expected
 
-    def _put_whole(self, part: Part) -> tuple[Committed, Expected]:
-        assert self._commit is not None
+    def _put(self, commit: Commit, part: Part) -> tuple[Committed, Expected]:
         md5 = part_md5(part.data)
         name = self._options.checksum
         checksum = checksum_of(name)(part.data) if name else None
-        expected = Expected(
-            size_bytes=part.filled_bytes,
-            etag=md5.hex(),
-            etags_are_md5=True,
-            checksums=(checksum,) if checksum else (),
-        )
-        committed = self._commit.put(
+        expected = _expect_whole(part, md5, checksum)
+        committed = commit.put(
             lambda: PartBody(part.data, self._scope.check),
             md5,
             object_metadata(self._token or "", str(self._plan)),
             expected,
         )
         if committed.proof is None and checksum is None:
-            free = free_checksum_of(part.data)
-            expected.checksums = (free,) if free else ()
+            expected = _expect_whole(part, md5, free_checksum_of(part.data))
         self._stored[1] = StoredPart(
             number=1,
             offset_bytes=0,
@@ -308,18 +304,19 @@ class _Upload:
             checksum=checksum,
         )
         self._emit(PartStored(self._stored[1]))
-        if self._leftover is not None:
+        if self._unfinished is not None:
             # Not aborted: a producer that died at once must not cost the parts of a long stream.
             self._emit(
                 Warned(
-                    f"the input fits one request, so unfinished upload {self._leftover.upload_id} "
-                    "of this key was not used; it stays until it is aborted"
+                    "the input fits one request, so unfinished upload "
+                    f"{self._unfinished.upload_id} of this key was not used; "
+                    "it stays until it is aborted"
                 )
             )
         return committed, expected
 
     def _checked_parts(self) -> list[StoredPart]:
-        """All parts in order. Never commit with a gap, whatever bug may have led here."""
+        """All parts in order. IntegrityError if one is missing, whatever bug may have led here."""
         parts = [self._stored[number] for number in sorted(self._stored)]
         numbers = [part.number for part in parts]
         total_bytes = sum(part.size_bytes for part in parts)
@@ -329,22 +326,6 @@ class _Upload:
                 f"but {self._reader.size_bytes} bytes were read"
             )
         return parts
-
-    def _note_retry(self, event: Retrying, error: TransientError) -> None:
-        with self._scope.condition:
-            self._retries += 1
-        if error.throttled:
-            self._pool.hold_back()
-        self._emit(event)
-
-    def _undone(self, error: BaseException) -> BaseException:
-        """Settle, abort, and return the first error with what is left behind."""
-        first = self._scope.fail_with(error)
-        self._source.stop()
-        left_behind = self._undo.left_behind(first, self._multipart, self._commit)
-        if left_behind:
-            leave_behind(first, left_behind)
-        return first
 
     def _receipt(self, committed: Committed, expected: Expected, proof: str | None) -> Receipt:
         parts = tuple(self._stored[number] for number in sorted(self._stored))
@@ -362,7 +343,7 @@ class _Upload:
             part_plan=str(self._plan),
             digests=self._reader.digests.hexdigests(),
             proof=Proof("md5-etag" if parts_proved else None, proof),
-            retries=self._retries,
+            retries=self._context.retries,
             upload_id=self._multipart.upload_id if self._multipart else None,
             token=self._token,
             started_at=self._started_at,
@@ -377,6 +358,16 @@ class _Upload:
             key_template=self._options.key_template,
             case=self._options.case,
         )
+
+
+def _expect_whole(part: Part, md5: bytes, checksum: str | None) -> Expected:
+    """What an object of this one part must be."""
+    return Expected(
+        size_bytes=part.filled_bytes,
+        etag=md5.hex(),
+        etags_are_md5=True,
+        checksums=(checksum,) if checksum else (),
+    )
 
 
 def _plan(length_bytes: int | None, options: Options) -> PartPlan:

@@ -213,7 +213,7 @@ def test_memory_for_fewer_than_two_parts_is_warned_of(
     [
         (["--expect-size", "7"], "the input is longer than the 7 bytes expected"),
         (["--expect-size", "7MiB"], f"the input ended after {len(DATA)} bytes"),
-        (["--min-size", "7MiB"], "at least 7340032 were asked"),
+        (["--min-size", "7MiB"], "at least 7340032 were expected"),
         (["--expect-sha256", "0" * 64], f"the input's SHA-256 is {SHA256}"),
     ],
 )

@@ -306,7 +306,9 @@ def test_an_error_is_all_that_is_left_of_the_bar(bucket: str, admin: dict[str, s
         painted = terminal.painted()
     assert process.returncode == 7
     lines = [line for line in screen(painted) if line]
-    assert lines == ["streamtos3: error: the input ended after 9 bytes; at least 1024 were asked"]
+    assert lines == [
+        "streamtos3: error: the input ended after 9 bytes; at least 1024 were expected"
+    ]
 
 
 def test_a_terminal_that_goes_away_does_not_change_the_status(

@@ -119,7 +119,7 @@ def test_a_hanging_check_is_left_at_once(store: Store, proxy: FaultProxy) -> Non
 @pytest.mark.parametrize(
     ("verb", "left_behind"),
     [
-        ("create", "may have been begun; the answer that names it never came"),
+        ("create", "may have been begun; the answer with its id never arrived"),
         ("put-part", ""),
         ("complete", "was sent, its answer is unknown; the upload id is "),
         ("abort", "could not be aborted; its parts are billed until it is"),
@@ -479,7 +479,7 @@ def test_after_an_interruption_the_next_signal_is_the_second(
 @pytest.mark.parametrize(
     ("option", "value", "said"),
     [
-        ("--min-size", "10", "ended after 9 bytes; at least 10 were asked"),
+        ("--min-size", "10", "ended after 9 bytes; at least 10 were expected"),
         ("--expect-size", "10", "ended after 9 bytes; 10 were expected"),
         ("--expect-size", "8", "longer than the 8 bytes expected"),
         ("--expect-sha256", "0" * 64, f"SHA-256 is {hashlib.sha256(b'all of it').hexdigest()}"),

@@ -22,15 +22,15 @@ from streamtos3.errors import RefusedError, UsageError
 from streamtos3.model.events import Retrying
 from streamtos3.model.names import split_s3_prefix
 from streamtos3.model.options import Connection, Retries
+from streamtos3.model.unfinished_upload import UnfinishedUpload
 from streamtos3.runtime.cancel import CancelScope
 from streamtos3.runtime.retry import Retrier
 from streamtos3.s3.bucket import Bucket
 from streamtos3.uploader.unfinished import (
     Listing,
-    UnfinishedUpload,
     abort_each,
     list_unfinished,
-    measured,
+    measure,
 )
 from tests.rig.fake_s3 import FakeS3, Quirks
 from tests.rig.proxy import Fault, FaultProxy
@@ -183,7 +183,7 @@ def test_all_pages_are_aborted() -> None:
 def test_more_than_a_thousand_parts_are_counted() -> None:
     with a_fake() as fake, place(fake.endpoint_url) as (store, retrier):
         left(fake, "k", age_s=1, sizes=(2,) * 1_003)
-        (found,) = measured(store, retrier, list_unfinished(store, retrier).uploads)
+        (found,) = measure(store, retrier, list_unfinished(store, retrier).uploads)
     assert (found.parts, found.size_bytes) == (1_003, 2_006)
 
 

@@ -74,7 +74,7 @@ def test_a_file_of_another_size_is_different_before_it_is_read(
     path = tmp_path / "file"
     path.write_bytes(b"short")
     source = open_file(path)
-    with pytest.raises(IntegrityError, match="has 3000 bytes, .*file 5"):
+    with pytest.raises(IntegrityError, match="has 3000 bytes, .*file has 5"):
         verified(shelves, source=source)
 
 

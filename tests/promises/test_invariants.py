@@ -462,9 +462,9 @@ def test_a_gap_in_the_parts_is_never_committed(
 ) -> None:
     """Whatever bug may have led there: the last look before `complete` adds everything up."""
 
-    def forget(self: Any, part: Any) -> None:
+    def forget(self: Any, multipart: Any, part: Any) -> None:
         if part.number != 2:
-            dispatch(self, part)
+            dispatch(self, multipart, part)
 
     dispatch = engine._Upload._dispatch
     monkeypatch.setattr(engine._Upload, "_dispatch", forget)

@@ -33,9 +33,10 @@ from ..options.destination import DestinationCommand, NamedArgs, destination_opt
 from ..options.types import duration
 
 if TYPE_CHECKING:
+    from ...model.unfinished_upload import UnfinishedUpload
     from ...runtime.retry import Retrier
     from ...s3.bucket import Bucket
-    from ...uploader.unfinished import Listing, UnfinishedUpload
+    from ...uploader.unfinished import Listing
 
 __all__ = ["AbortArgs", "ListArgs", "PrefixArgs", "uploads"]
 
@@ -170,9 +171,9 @@ class _Listed:
         return self.bucket.url(self.prefix)
 
     def measured(self, found: Sequence[UnfinishedUpload]) -> list[UnfinishedUpload]:
-        from ...uploader.unfinished import measured
+        from ...uploader.unfinished import measure
 
-        return measured(self.bucket, self.retrier, found)
+        return measure(self.bucket, self.retrier, found)
 
 
 @contextmanager

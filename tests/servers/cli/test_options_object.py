@@ -161,7 +161,7 @@ def test_a_legal_hold_that_moto_forgets_is_status_9(
 def test_a_lock_that_nobody_may_look_at_is_not_confirmed() -> None:
     with (
         fake_s3(head_forbidden=True) as fake,
-        pytest.raises(IntegrityError, match="nobody may look at it"),
+        pytest.raises(IntegrityError, match="looking at it is not allowed"),
     ):
         store(fake.endpoint_url, "bucket", b"data", LOCK)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import io
 import os
 import signal
@@ -13,7 +14,16 @@ import pytest
 
 import streamtos3.downloader.download
 import streamtos3.downloader.ranges
-from streamtos3 import ByteRange, CancelScope, Options, Receipt, Retries, download, upload
+from streamtos3 import (
+    ByteRange,
+    CancelScope,
+    Options,
+    Receipt,
+    Retries,
+    download,
+    upload,
+    verify_object,
+)
 from streamtos3.downloader.proofs import cut_pieces
 from streamtos3.errors import (
     AbsentError,
@@ -35,6 +45,9 @@ from tests.rig.fake_s3 import FakeS3
 from tests.rig.quirks import Stored
 from tests.rig.shelf import OPTIONS, P, Shelf, bodies_of, once, shelf
 from tests.rig.support import MIB, payload
+
+# Where an operation makes a scope of its own.
+SCOPE_MADE_IN = "streamtos3.s3.context.CancelScope"
 
 GRID = (0, 1, P - 1, P, P + 1, 2 * P, 2 * P + 1, 3 * P + 7, 9 * P + 1)
 
@@ -643,3 +656,56 @@ def test_upload_and_download_are_the_same_door(shelves: Shelf) -> None:
     out = io.BytesIO()
     report = download("bkt", "again", out, receipt=receipt, options=OPTIONS, client=shelves.client)
     assert (out.getvalue(), report.proof) == (payload(3 * P), "receipt")
+
+
+# The scope
+
+
+def test_a_scope_that_the_caller_gives_is_not_closed(shelves: Shelf) -> None:
+    shelves.store(payload(P))
+    with CancelScope() as scope:
+        for _ in range(2):
+            shelves.read(scope=scope)
+            os.fstat(scope.wake_fd)
+
+
+def test_a_verification_closes_no_scope_not_even_in_its_middle(shelves: Shelf) -> None:
+    """Its download is given the very scope that the caller gave."""
+    data = shelves.place_whole(payload(3 * P))
+    with CancelScope() as scope:
+        for _ in range(2):
+            verify_object(
+                *("bkt", "k"),
+                source=io.BytesIO(data),
+                readback=True,
+                options=OPTIONS,
+                client=shelves.client,
+                scope=scope,
+            )
+            os.fstat(scope.wake_fd)
+
+
+def test_a_verification_keeps_its_own_scope_open_until_the_end(
+    shelves: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The download that it runs used to close it."""
+    closed: list[str] = []
+
+    class Watched(CancelScope):
+        def close(self) -> None:
+            closed.append("closed" if returned else "closed in the middle")
+            super().close()
+
+    def downloading(*args: Any, **more: Any) -> Any:
+        try:
+            return download(*args, **more)
+        finally:
+            returned.append(True)
+
+    returned: list[bool] = []
+    verify_module = importlib.import_module("streamtos3.downloader.verify")
+    monkeypatch.setattr(SCOPE_MADE_IN, Watched)
+    monkeypatch.setattr(verify_module, "download", downloading)
+    shelves.place_whole(payload(P))
+    verify_object("bkt", "k", options=OPTIONS, client=shelves.client)
+    assert closed == ["closed"]

@@ -58,7 +58,7 @@ def fast_clock(monkeypatch: pytest.MonkeyPatch) -> None:
                 sleep=lambda seconds: scope.sleep(seconds / _SPEED),
             )
 
-    monkeypatch.setattr("streamtos3.uploader.upload.Retrier", FastRetrier)
+    monkeypatch.setattr("streamtos3.s3.context.Retrier", FastRetrier)
 
 
 def gone_for(seconds: float, then: Callable[[], object] = lambda: None) -> Callable[..., None]:

@@ -442,3 +442,15 @@ def test_an_upload_that_is_over_holds_no_buffer(
         wait_until(lambda: held_buffers() <= before, lambda: "buffers to go", timeout_s=5)
     finally:
         gc.enable()
+
+
+@pytest.mark.parametrize("key", ["k", "taken"])
+def test_a_scope_that_the_caller_gives_is_not_closed(s3: S3Client, bucket: str, key: str) -> None:
+    """It may serve other uploads: only its owner knows when it is over."""
+    s3.put_object(Bucket=bucket, Key="taken", Body=b"")
+    with CancelScope() as scope:
+        try:
+            upload(io.BytesIO(b"x"), bucket, key, options=tiny(), client=s3, scope=scope)
+        except ExistsError:
+            assert key == "taken"
+        os.fstat(scope.wake_fd)

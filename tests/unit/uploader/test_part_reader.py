@@ -266,7 +266,7 @@ def test_the_least_size_is_inclusive(scope: CancelScope, length: int, passes: bo
         return
     with pytest.raises(SourceError) as caught:
         reading.reader.check_end()
-    assert caught.value.message == "the input ended after 9 bytes; at least 10 were asked"
+    assert caught.value.message == "the input ended after 9 bytes; at least 10 were expected"
 
 
 def test_the_expected_digest_is_compared(scope: CancelScope) -> None:

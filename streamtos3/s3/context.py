@@ -1,0 +1,144 @@
+"""What one operation on a bucket works with: an upload, a download or a verification.
+
+The three share how requests are sent (by workers, with retries), how errors end them (a cancel
+scope), and how they report. It is put together here, once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING
+
+from ..errors import RefusedError, TransientError
+from ..integrity.checksums import Checksum
+from ..model.events import Event, Retrying, guarded
+from ..model.options import Options
+from ..runtime.cancel import CancelScope
+from ..runtime.retry import Retrier
+from ..runtime.workers import WorkerPool
+from .bucket import Bucket
+from .clients import Clients
+from .responses import ObjectInfo
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3.client import S3Client
+
+__all__ = ["OperationContext", "find_object"]
+
+_DIRECTORY_BUCKET = "--x-s3"  # ETags there are never MD5s (docs/s3-facts.org, ETag)
+
+
+class OperationContext:
+    """The bucket, the workers, the retries and the listener of one operation.
+
+    `retries` counts the requests that were tried again. `on_throttled` is called each time the
+    service asks for less; whoever holds part memory sets it.
+    """
+
+    def __init__(
+        self, bucket: Bucket, options: Options, scope: CancelScope, emit: Callable[[Event], None]
+    ) -> None:
+        self.bucket = bucket
+        self.options = options
+        self.scope = scope
+        self.emit = emit
+        self.workers = WorkerPool(options.jobs, scope)
+        self.retrier = Retrier(options.retries, scope, self._note_retry)
+        self.retries = 0
+        self.on_throttled: Callable[[], None] = lambda: None
+
+    @classmethod
+    @contextmanager
+    def open(
+        cls,
+        bucket: str,
+        options: Options,
+        *,
+        checksum: Checksum | None = None,
+        client: S3Client | Clients | None = None,
+        scope: CancelScope | None = None,
+        on_event: Callable[[Event], None] | None = None,
+    ) -> Iterator[OperationContext]:
+        """A context for the bucket of this name, whose workers end with the `with` block.
+
+        A `scope` that the caller gives stays open, because only the caller knows what else it
+        serves; without one, a scope is made and closed here.
+        """
+        own: AbstractContextManager[CancelScope] = (
+            CancelScope() if scope is None else nullcontext(scope)
+        )
+        with own as open_scope:
+            s3_bucket = Bucket(
+                bucket,
+                options.connection,
+                settings=options.settings,
+                checksum=checksum,
+                connections=options.jobs,
+                client=client,
+            )
+            context = cls(s3_bucket, options, open_scope, guarded(on_event))
+            try:
+                yield context
+            finally:
+                context.workers.shutdown()
+
+    def find(self, key: str, version_id: str | None) -> ObjectInfo:
+        """What is stored under `key`, asked in a worker. Raises as `find_object` does."""
+        check_for_s = self.options.retries.check_for_s
+        call = partial(find_object, self.bucket, self.retrier, key, version_id, check_for_s)
+        return self.workers.submit(call).result()
+
+    def ask_parts(
+        self, key: str, version_id: str | None, numbers: Sequence[int]
+    ) -> Sequence[tuple[int, int] | None]:
+        """Size in bytes of each of these parts, and the number of all parts, in one HEAD a part.
+
+        None where the server does not tell. Several are asked at a time, by the workers.
+        """
+
+        def ask(number: int) -> tuple[int, int] | None:
+            action = f"look at part {number} of {self.bucket.url(key)}"
+            look = partial(self.bucket.head_part, key, number, version_id)
+            try:
+                return self.retrier.call(action, look).value
+            except RefusedError:  # a server that knows no part numbers
+                return None
+
+        tasks = [self.workers.submit(partial(ask, number)) for number in numbers]
+        return [task.result() for task in tasks]
+
+    def _note_retry(self, event: Retrying, error: TransientError) -> None:
+        with self.scope.condition:
+            self.retries += 1
+        if error.throttled:
+            self.on_throttled()
+        self.emit(event)
+
+
+def find_object(
+    bucket: Bucket, retrier: Retrier, key: str, version_id: str | None, check_for_s: float
+) -> ObjectInfo:
+    """What is stored under `key`, before it is read.
+
+    Raises AbsentError, RefusedError, CredentialsError, or UnreachableError after `check_for_s`
+    seconds of failing.
+    """
+
+    def look() -> ObjectInfo:
+        try:
+            info = bucket.head(key, version_id)
+        except RefusedError:
+            # A HEAD's answer has no body and so no code: ask again in a way that has one.
+            bucket.peek(key, version_id)
+            raise
+        if info.etag is None:
+            raise bucket.not_s3()
+        if bucket.name.endswith(_DIRECTORY_BUCKET):
+            return replace(info, etag_is_md5=False)
+        return info
+
+    action = f"look at {bucket.url(key)}"
+    return retrier.call(action, look, check_for_s=check_for_s).value
