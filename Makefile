@@ -1,5 +1,8 @@
 PYTHON ?= python3
 ARGS ?=
+# More than there are processors, because most tests wait for something; each has servers of its own.
+WORKERS ?= 4
+PARALLEL := --numprocesses $(WORKERS) --dist worksteal
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
@@ -8,7 +11,7 @@ BENCH := bench/.venv
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 MAKEFLAGS += --no-print-directory
 .DELETE_ON_ERROR:
-.PHONY: help venv demo test test-slow check format docs bench dist clean
+.PHONY: help venv demo test-unit test test-slow check format docs bench dist clean
 
 help: ## list these targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1|\2/p' $(firstword $(MAKEFILE_LIST)) \
@@ -22,11 +25,14 @@ venv: $(STAMP) ## install the program and what it is tested with into .venv
 demo: $(STAMP) ## stream real data into a local S3 server and compare what was stored
 	@bash demo/demo.sh $(BIN)
 
+test-unit: $(STAMP) ## the tests that start no server and no process, in seconds
+	@$(BIN)/python -m pytest $(PARALLEL) tests/unit tests/project $(ARGS)
+
 test: $(STAMP) ## all tests but the slow ones
-	@$(BIN)/python -m pytest -m "not slow" $(ARGS)
+	@$(BIN)/python -m pytest $(PARALLEL) -m "not slow" $(ARGS)
 
 test-slow: $(STAMP) ## the slow tests
-	@$(BIN)/python -m pytest -m slow $(ARGS)
+	@$(BIN)/python -m pytest $(PARALLEL) -m slow $(ARGS)
 
 check: $(STAMP) ## ruff and mypy --strict
 	@$(BIN)/ruff check .

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 
 import pytest
 from botocore.loaders import create_loader
-from moto.server import ThreadedMotoServer
 
 from streamtos3.s3 import clients
 from tests.rig.fault_rig import Bench, fake_bench, real_bench
@@ -87,6 +86,8 @@ def bucket(s3: S3Client) -> Iterator[str]:
 @pytest.fixture(scope="session")
 def moto_server() -> Iterator[str]:
     """The URL of a moto server: for the shape of requests, not for integrity, which it ignores."""
+    from moto.server import ThreadedMotoServer  # takes a second, which unit tests need not pay
+
     (port,) = free_ports(1)
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=port, verbose=False)
     server.start()

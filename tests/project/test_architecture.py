@@ -48,6 +48,7 @@ ONLY_IN = {
     "starlette": {"receiver"},
     "uvicorn": {"receiver.uvicorn_server"},
     "tarfile": {"publish.tar_source"},
+    "mypy_boto3_s3": {"s3", "uploader", "downloader", "publish", "sink"},
 }
 HEAVY = (
     *("backports.zstd", "boto3", "botocore", "cloudevents", "prometheus_client", "starlette"),

@@ -7,7 +7,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 
 import pytest
 
@@ -83,24 +83,6 @@ def server(soft: int, hard: int) -> Iterator[Server]:
             process.communicate(timeout=WAIT_S)
         finally:
             process.kill()
-
-
-def test_silent_connections_leave_room_for_storing() -> None:
-    with server(450, 450) as serving, ExitStack() as held:
-        assert serving.limits == (450, 450)
-        for _ in range(600):
-            held.enter_context(serving.connect())
-        assert serving.opens_files() == "room"
-        assert b"200 OK" not in serving.health()
-        held.close()
-        while b"200 OK" not in serving.health():
-            pass
-
-
-def test_the_limit_is_raised_where_that_is_allowed() -> None:
-    with server(300, 2000) as serving:
-        assert serving.limits == (2000, 2000)
-        assert b"200 OK" in serving.health()
 
 
 @pytest.mark.parametrize(

@@ -5,8 +5,6 @@ from __future__ import annotations
 import errno
 import os
 import stat
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -173,18 +171,6 @@ def test_a_first_line_that_says_nothing_is_not_thrown_away(spool: Spool, line: b
     with pytest.raises(SpoolError, match="x.spool"):
         spool.left()
     assert Path(spool.directory, "x.spool").read_bytes() == line
-
-
-def test_one_spool_is_for_one_process(spool: Spool) -> None:
-    program = (
-        "import sys; from streamtos3.sink.spool import Spool\n"
-        "from streamtos3.errors import UsageError\n"
-        "try: Spool(sys.argv[1], 1)\n"
-        "except UsageError as error: print(error.message)"
-    )
-    command = [sys.executable, "-c", program, spool.directory]
-    said = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
-    assert said == f"the spool {spool.directory} is used by another process\n"
 
 
 def test_a_spool_that_is_no_directory_is_a_mistake(tmp_path: Path) -> None:

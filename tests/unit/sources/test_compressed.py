@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import builtins
 import gzip
-import subprocess
 import sys
 import tracemalloc
 from typing import Any
@@ -89,14 +88,6 @@ def test_text_becomes_smaller_and_noise_hardly_larger(codec: str) -> None:
     assert len(compressed(InSteps(LINES), codec)) < len(LINES) / 3
     noise = payload(3 * MIB)
     assert len(noise) < len(compressed(InSteps(noise), codec)) < len(noise) * 1.01
-
-
-@pytest.mark.parametrize("codec", [("gzip", "gzip"), ("zstd", "zstd")], ids=lambda each: each[0])
-def test_the_usual_programs_unpack_it(codec: tuple[str, str]) -> None:
-    name, program = codec
-    packed = compressed(InSteps(LINES), name)
-    done = subprocess.run([program, "-dc"], input=packed, capture_output=True, check=True)
-    assert done.stdout == LINES
 
 
 @codecs
