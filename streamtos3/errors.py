@@ -84,7 +84,7 @@ class SpoolFullError(SpoolError):
 
 
 class InvalidEventError(SourceError):
-    """What was sent to a sink is no valid CloudEvent; nothing of that request is stored.
+    """What was sent to a sink is not a valid CloudEvent; nothing of that request is stored.
 
     `http_status` is what its sender is answered. The message is cut, as it may quote at length.
     """

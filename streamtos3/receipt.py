@@ -46,11 +46,11 @@ def check_receipt_path(path: str) -> None:
     # As root, the rename would put a plain file in the place of /dev/null.
     if os.path.exists(path) and not os.path.isfile(path):
         raise UsageError(
-            f"cannot write the receipt to {path}: it is no regular file",
+            f"cannot write the receipt to {path}: it is not a regular file",
             hint="--json prints the receipt to standard output",
         )
     if not os.path.isdir(directory):
-        raise UsageError(f"cannot write the receipt to {path}: {directory} is no directory")
+        raise UsageError(f"cannot write the receipt to {path}: {directory} is not a directory")
     if not os.access(directory, os.W_OK | os.X_OK):
         raise UsageError(f"cannot write the receipt to {path}: {directory} is not writable")
 
@@ -84,9 +84,9 @@ def read_receipt(path: str) -> Receipt:
         reason = os_reason(error)
         raise UsageError(f"cannot read the receipt {path}: {reason}") from error
     except ValueError as error:
-        raise UsageError(f"the receipt {path} is no JSON: {error}") from error
+        raise UsageError(f"the receipt {path} is not JSON: {error}") from error
     if not isinstance(values, dict) or values.get("schema") != _SCHEMA:
-        raise UsageError(f"{path} is no receipt of this program (schema {_SCHEMA})")
+        raise UsageError(f"{path} is not a receipt of this program (schema {_SCHEMA})")
     try:
         receipt = _receipt(values)
         _check(receipt)
@@ -125,6 +125,6 @@ def _check(receipt: Receipt) -> None:
         raise ValueError(f"its parts have {offset_bytes} bytes, the whole {receipt.size_bytes}")
     for name, value in receipt.digests.items():
         if name not in STREAM_DIGESTS or not _DIGEST.fullmatch(value):
-            raise ValueError(f"{value!r} is no {name} digest")
+            raise ValueError(f"{value!r} is not a {name} digest")
     if not receipt.etag_expected:
         raise ValueError("it has no ETag")

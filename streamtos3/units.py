@@ -54,7 +54,7 @@ def _parse(text: str, units: Mapping[str, int], what: str) -> tuple[int, int]:
     match = _NUMBER_AND_UNIT.fullmatch(text)
     if match is None or match[2].lower() not in units:
         known = ", ".join(unit for unit in units if unit)
-        raise ValueError(f"{text!r} is no {what}: a number with one of {known}, or none")
+        raise ValueError(f"{text!r} is not a {what}: a number with one of {known}, or none")
     if len(text) > _LONGEST_TEXT:
         raise ValueError(f"{text[:10]}... is too long for a {what}")
     whole, _, decimals = match[1].partition(".")
@@ -62,7 +62,7 @@ def _parse(text: str, units: Mapping[str, int], what: str) -> tuple[int, int]:
 
 
 def parse_size(text: str) -> int:
-    """Bytes that `text` stands for (`8MiB`, `64M`, `1g`, `4096`). ValueError if it is no size."""
+    """Bytes that `text` stands for (`8MiB`, `64M`, `1g`, `4096`). ValueError otherwise."""
     value, of = _parse(text, _SIZE_UNITS, "size")
     return value // of
 

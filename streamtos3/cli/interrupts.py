@@ -72,7 +72,7 @@ class Interrupts:
         if isinstance(self.source, CommandSource) and not self.source.tell(signum):
             return False  # nothing has begun that could come to its end
         self._reporter.write(
-            f"{signal.Signals(signum).name}: reading on to the end of the input, to store it all; "
+            f"{signal.Signals(signum).name}: reading to the end of the input, to store all of it; "
             "a second signal stores nothing"
         )
         return True

@@ -37,7 +37,7 @@ class Reporter:
         elif isinstance(event, Resuming) and not self._quiet:
             size = format_size(event.size_bytes)
             self.write(
-                f"going on with upload {event.upload_id}: {event.parts} parts of {size} are there"
+                f"resuming upload {event.upload_id}: {event.parts} parts ({size}) already stored"
             )
         elif isinstance(event, Retrying) and not self._quiet:
             self.write(f"{event.reason}; trying again in {format_duration(event.wait_s)}")

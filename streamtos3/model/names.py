@@ -37,7 +37,7 @@ def split_s3_prefix(url: str) -> tuple[str, str]:
     form = "s3://BUCKET/PREFIX"
     bucket, prefix = _split(url, "place in S3", form)
     if not _is_bucket_name(bucket):
-        raise UsageError(f"{bucket!r} is no bucket name", hint=f"write it as {form}")
+        raise UsageError(f"{bucket!r} is not a valid bucket name", hint=f"write it as {form}")
     return bucket, prefix
 
 
@@ -45,14 +45,14 @@ def _split(url: str, what: str, form: str) -> tuple[str, str]:
     scheme, separator, rest = url.partition("://")
     bucket, _, key = rest.partition("/")
     if scheme != "s3" or not separator or not bucket:
-        raise UsageError(f"{url!r} is no {what}", hint=f"write it as {form}")
+        raise UsageError(f"{url!r} is not a {what}", hint=f"write it as {form}")
     return bucket, key
 
 
 def check_object_name(bucket: str, key: str) -> None:
     """UsageError where no S3 holds an object of this name."""
     if not _is_bucket_name(bucket):
-        raise UsageError(f"{bucket!r} is no bucket name")
+        raise UsageError(f"{bucket!r} is not a valid bucket name")
     if not key:
         raise UsageError("the key is empty", hint="write the destination as s3://BUCKET/KEY")
     try:

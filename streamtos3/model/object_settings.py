@@ -100,7 +100,9 @@ class ObjectSettings:
         names: set[str] = set()
         for name, value in self.metadata.items():
             if not _METADATA_NAME.fullmatch(name):
-                raise UsageError(f"{name!r} is no name for metadata: letters, digits, -, _ and .")
+                raise UsageError(
+                    f"{name!r} is not a valid name for metadata: letters, digits, -, _ and ."
+                )
             if not value.isascii() or not value.isprintable():
                 raise UsageError(f"metadata {name!r} is not plain ASCII, which S3 demands")
             if name.lower() in names:  # headers have no capitals

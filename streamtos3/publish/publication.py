@@ -48,7 +48,7 @@ class Publication:
 
     `options` are for all uploads together: `memory_bytes` and `jobs` are shared out among up to
     `files` of them at a time, fewer where two parts of each would not fit into the memory. With
-    `resume`, an object that is there already and equal is not sent again.
+    `resume`, an object that is already there and equal is not sent again.
     """
 
     def __init__(

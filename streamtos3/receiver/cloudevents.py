@@ -108,7 +108,7 @@ def _integer(digits: str) -> int:
 
 
 def _no_constant(name: str) -> object:
-    raise ValueError(f"{name} is no JSON")
+    raise ValueError(f"{name} is not JSON")
 
 
 # Objects become tuples of pairs, so that an attribute that comes twice is seen.
@@ -124,7 +124,7 @@ def _parsed(text: str, start: int) -> tuple[Any, int]:
     except RecursionError:
         raise InvalidEventError("the JSON is nested too deeply") from None
     except ValueError as error:
-        raise InvalidEventError(f"the body is no JSON: {error}") from error
+        raise InvalidEventError(f"the body is not JSON: {error}") from error
 
 
 def _behind_blanks(text: str, start: int) -> int:
@@ -137,7 +137,7 @@ def _whole(text: str) -> Any:
     """The one JSON value that `text` is."""
     value, end = _parsed(text, 0)
     if _behind_blanks(text, end) != len(text):
-        raise InvalidEventError(f"the body is no JSON: extra data at character {end}")
+        raise InvalidEventError(f"the body is not JSON: extra data at character {end}")
     return value
 
 
@@ -178,7 +178,7 @@ def _elements(text: str) -> Iterator[tuple[Any, str]]:
         more = text[end : end + 1] == ","
         start = _behind_blanks(text, end + 1)
     if text[end : end + 1] != "]" or _behind_blanks(text, end + 1) != len(text):
-        raise InvalidEventError(f"the body is no JSON: the array does not end at character {end}")
+        raise InvalidEventError(f"the body is not JSON: the array does not end at character {end}")
 
 
 # Binary mode
@@ -228,7 +228,7 @@ def _data_member(event: dict[str, str], media_type: str, charset: str, body: byt
         try:
             return f',"data":{json.dumps(body.decode("utf-8"), ensure_ascii=False)}'
         except UnicodeDecodeError:
-            pass  # so it is no text, whatever its type says
+            pass  # so it is not text, whatever its type says
     encoded = base64.b64encode(body).decode("ascii")
     if event["specversion"] == "0.3":
         return f',"datacontentencoding":"base64","data":"{encoded}"'

@@ -97,7 +97,9 @@ def _check_values(given: dict[str, Any], version: str) -> None:
     """What the SDK takes without looking at it."""
     texts = [value for value in given.values() if isinstance(value, str)]
     if _FORBIDDEN.search("".join((*given, *texts))):
-        raise InvalidEventError("an attribute holds a control character, or what is no character")
+        raise InvalidEventError(
+            "an attribute holds a control character, or a code that is not a character"
+        )
     if version == "1.0":
         for name in given.keys() - _CORE_V1:
             value = given[name]
@@ -112,7 +114,7 @@ def _check_values(given: dict[str, Any], version: str) -> None:
             raise InvalidEventError(f"the attribute {name!r} is no URI")
     content_type = given.get("datacontenttype")
     if isinstance(content_type, str) and not _MEDIA_TYPE.fullmatch(content_type):
-        raise InvalidEventError("the attribute 'datacontenttype' is no media type")
+        raise InvalidEventError("the attribute 'datacontenttype' is not a media type")
 
 
 def _time(value: Any) -> datetime:
@@ -127,7 +129,7 @@ def _time(value: Any) -> datetime:
                 return datetime(year, month, day, hour, minute, min(second, 59), tzinfo=zone)
         except ValueError:
             pass  # the 31st of February
-    raise InvalidEventError("the attribute 'time' is no timestamp such as 2026-11-21T13:11:34Z")
+    raise InvalidEventError("the attribute 'time' is not a timestamp such as 2026-11-21T13:11:34Z")
 
 
 def _reason(error: BaseCloudEventException) -> str:

@@ -78,9 +78,9 @@ def parse_address(text: str) -> Address:
     if host.startswith("[") and host.endswith("]"):
         host = host[1:-1]
     elif ":" in host:
-        raise UsageError(f"{text!r} is no address to listen on", hint=_FORM)
+        raise UsageError(f"{text!r} is not an address to listen on", hint=_FORM)
     if not (port.isascii() and port.isdecimal()) or int(port) > 65535 or (host and not colon):
-        raise UsageError(f"{text!r} is no address to listen on", hint=_FORM)
+        raise UsageError(f"{text!r} is not an address to listen on", hint=_FORM)
     return Address(host or _LOOPBACK, int(port))
 
 
@@ -101,7 +101,7 @@ def check_exposure(
         return None
     if not has_token and not insecure:
         raise UsageError(
-            f"listening on {address} without a token would take events from anybody",
+            f"listening on {address} without a token would accept events from anyone",
             hint="give --token-file, or --insecure-listen if that is meant",
         )
     if has_token and not has_tls:

@@ -447,5 +447,5 @@ def _check_range(what: str, answer: Mapping[str, Any], first: int, etag: str | N
     if begins != str(first):
         raise RefusedError(
             f"cannot {what} from byte {first}: the answer begins with byte {begins}",
-            hint="this service, or a proxy before it, does not heed Range",
+            hint="this service, or a proxy before it, ignores Range",
         )

@@ -154,7 +154,7 @@ def translate(error: Exception, what: str, *, endpoint: str, accepted_before: bo
         return UsageError(f"cannot {what}: {reason}")
     if isinstance(error, EOFError):  # botocore's prompt, which met the null device
         return CredentialsError(
-            f"cannot {what}: an MFA code is needed, and there is no terminal to ask for it",
+            f"cannot {what}: an MFA code is needed, and there is no terminal to ask on",
             hint="run this on a terminal, or use credentials that need no code",
         )
     if isinstance(error, RecursionError):

@@ -261,5 +261,5 @@ def _failure(program: str, returncode: int, status: int) -> SourceError:
         ended = f"{program} exited with status {status}"
     return SourceError(
         f"{ended}, so its output is not known to be complete",
-        hint=f"see what it said; if this means success all the same: --ok-status 0,{status}",
+        hint=f"see its messages; if this status means success: --ok-status 0,{status}",
     )

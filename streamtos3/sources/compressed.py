@@ -71,7 +71,7 @@ class CompressedSource(WrappedSource):
 
 def _new_compressor(codec: str) -> _Compressor:
     if codec not in _COMPRESSORS:
-        raise UsageError(f"{codec!r} is no compression; known are {', '.join(_COMPRESSORS)}")
+        raise UsageError(f"{codec!r} is not a known compression: {', '.join(_COMPRESSORS)}")
     return _COMPRESSORS[codec]()
 
 

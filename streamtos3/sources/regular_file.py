@@ -18,7 +18,7 @@ __all__ = ["WatchedFile"]
 
 
 class WatchedFile(FdSource):
-    """The file at `path`, opened. SourceError if it cannot be, or is no regular file.
+    """The file at `path`, opened. SourceError if it cannot be, or is not a regular file.
 
     `status` is what it was when it was opened; `changed` is known after `finish`.
     """

@@ -123,7 +123,7 @@ class Inspection:
             if wrong is not None:
                 raise IntegrityError(wrong.message, hint=wrong.hint) from error
             if isinstance(error, StreamToS3Error):
-                self._warn(f"the stored object could not be looked at: {error.message}")
+                self._warn(f"the stored object could not be inspected: {error.message}")
             # After a signal there is no time for more: the answer to the commit must suffice.
         return None
 

@@ -41,7 +41,7 @@ def check_destination(
                 raise bucket.not_s3()
         if not overwrite:
             raise ExistsError(
-                f"{bucket.url(key)} exists already",
+                f"{bucket.url(key)} already exists",
                 hint="choose another key, or --overwrite if it may be replaced",
             )
 

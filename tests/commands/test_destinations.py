@@ -88,8 +88,8 @@ def test_a_template_is_filled_in(template: str, expected: str) -> None:
         ("{date:%Y}", "{date:%Y}, which is not known"),
         ("{env}", "the key asks for {env}, which is not known"),
         ("{env:HOME}", "the environment variable HOME, which is not set"),
-        ("{date", "'{date' is no template"),
-        ("date}", "'date}' is no template"),
+        ("{date", "'{date' is not a valid template"),
+        ("date}", "'date}' is not a valid template"),
     ],
 )
 def test_what_is_no_template_is_refused(template: str, message: str) -> None:
@@ -431,7 +431,7 @@ def test_secrets_show_neither_in_the_debug_log_nor_in_the_receipt(
 @pytest.mark.parametrize(
     "lines, message",
     [
-        ('colour = "red"', "sets colour, which is no option"),
+        ('colour = "red"', "sets colour, which is not an option"),
         ('obj = "k"', "sets obj, which no destination has"),
         ('destination = "x"', "sets destination, which no destination has"),
         ('config = "x"', "sets config, which no destination has"),
@@ -441,7 +441,7 @@ def test_secrets_show_neither_in_the_debug_log_nor_in_the_receipt(
         ('proxy_user = "a"', "that needs proxy"),
         ('proxy = "http://p:1"\nproxy_password = "a"', "proxy_password needs proxy_user"),
         ('verify_tls = "no"', "verify_tls is neither true nor false"),
-        ("proxy = 5", "proxy is no text"),
+        ("proxy = 5", "proxy is not text"),
         ('region = ["a"]', "region takes one value"),
         ("metadata = {a = 1}", "metadata takes one value"),
         ('chunksize = "big"', "big"),
@@ -458,7 +458,7 @@ def test_what_no_destination_has_is_status_2(config: Path, lines: str, message: 
     [
         ("[destination.evidence]", "names no bucket"),
         ('[destination.evidence]\nbucket = ""', "names no bucket"),
-        ("[destination]\nevidence = 1", "is no table"),
+        ("[destination]\nevidence = 1", "is not a table"),
         ("destination = 1", "holds something else than destinations"),
         ("[defaults]\njobs = 1", "holds something else than destinations"),
         ("[destination.evidence", "is malformed"),

@@ -181,7 +181,7 @@ def test_outfile_is_never_overwritten_unless_asked(shelves: Shelf, tmp_path: Pat
     shelves.store(payload(3 * P))
     out = tmp_path / "out"
     out.write_text("mine")
-    assert_refused(get(shelves, out), 6, "exists already", "--overwrite")
+    assert_refused(get(shelves, out), 6, "already exists", "--overwrite")
     assert out.read_text() == "mine"
     assert shelves.ranges == []
     assert get(shelves, out, "--overwrite").status == 0
@@ -192,7 +192,7 @@ def test_a_file_that_appears_meanwhile_is_not_overwritten(shelves: Shelf, tmp_pa
     shelves.store(payload(3 * P))
     out = tmp_path / "out"
     shelves.fail("callback", callback=lambda _: out.write_text("mine"))
-    assert_refused(get(shelves, out), 6, "exists already")
+    assert_refused(get(shelves, out), 6, "already exists")
     assert (out.read_text(), os.listdir(tmp_path)) == ("mine", ["out"])
 
 
@@ -226,7 +226,7 @@ def test_what_nothing_proves_is_kept_under_a_name_that_says_so(tmp_path: Path) -
         assert done.said("left behind") == [f"{tmp_path}/out.unproved, all that was read"]
         assert os.listdir(tmp_path) == ["out.unproved"]
         assert (tmp_path / "out.unproved").read_bytes() == data
-        assert_refused(get(each, tmp_path / "out"), 6, "out.unproved exists already")
+        assert_refused(get(each, tmp_path / "out"), 6, "out.unproved already exists")
         write_receipt(receipt, str(tmp_path / "receipt.json"))
         words = ("--overwrite", "--receipt", tmp_path / "receipt.json")
         done = get(each, tmp_path / "out", *words)
@@ -332,7 +332,7 @@ def test_a_terminal_gets_no_object_unless_asked(shelves: Shelf) -> None:
     ("words", "status", "said"),
     [
         ([], 2, "missing argument"),
-        (["file"], 2, "is no destination"),
+        (["file"], 2, "is not a destination"),
         (["s3://bkt"], 2, "names no key"),
         (["s3://bkt/k", "--json"], 2, "--json needs OUTFILE"),
         (["s3://bkt/k", "-", "--json"], 2, "--json needs OUTFILE"),

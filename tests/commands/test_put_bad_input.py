@@ -58,13 +58,13 @@ def infile(tmp_path: Path) -> Path:
         (["FILE"], "no destination", "streamtos3 [INFILE]"),
         (["FILE", "-b", "bucket"], "no destination", ""),
         (["FILE", "-o", "key"], "no destination", ""),
-        (["FILE", "s3:/bucket/key"], "'s3:/bucket/key' is no destination", "s3://BUCKET/KEY"),
-        (["FILE", "s3:bucket/key"], "is no destination", "s3://BUCKET/KEY"),
-        (["FILE", "S3://bucket/key"], "is no destination", "s3://BUCKET/KEY"),
-        (["FILE", "s3:///key"], "'s3:///key' is no destination", "s3://BUCKET/KEY"),
+        (["FILE", "s3:/bucket/key"], "'s3:/bucket/key' is not a destination", "s3://BUCKET/KEY"),
+        (["FILE", "s3:bucket/key"], "is not a destination", "s3://BUCKET/KEY"),
+        (["FILE", "S3://bucket/key"], "is not a destination", "s3://BUCKET/KEY"),
+        (["FILE", "s3:///key"], "'s3:///key' is not a destination", "s3://BUCKET/KEY"),
         (["FILE", "s3://bucket"], "'s3://bucket' names no key", "s3://BUCKET/KEY"),
         (["FILE", "s3://bucket/"], "'s3://bucket/' names no key", "s3://BUCKET/KEY"),
-        (["FILE", "s3://b!/key"], "'b!' is no bucket name", None),
+        (["FILE", "s3://b!/key"], "'b!' is not a valid bucket name", None),
         (["FILE", "-b", "bucket", "-o", ""], "the key is empty", "s3://BUCKET/KEY"),
         (["FILE", "s3://bucket/" + "ü" * 513], "the key has 1026 bytes; S3 allows 1024", None),
         (["FILE", "s3://bucket/a", "s3://bucket/b"], "too many arguments", None),
@@ -78,16 +78,16 @@ def infile(tmp_path: Path) -> Path:
             "chunk size 5368709121 bytes is outside",
             None,
         ),
-        (["FILE", "s3://bucket/a", "-c", "8 elephants"], "is no size", "--help"),
+        (["FILE", "s3://bucket/a", "-c", "8 elephants"], "is not a size", "--help"),
         (["FILE", "s3://bucket/a", "-j", "0"], "0 is not in the range", "--help"),
         (["FILE", "s3://bucket/a", "-r", "0"], "0 is not in the range", "--help"),
-        (["FILE", "s3://bucket/a", "-s", "soon"], "is no duration", "--help"),
+        (["FILE", "s3://bucket/a", "-s", "soon"], "is not a duration", "--help"),
         (["FILE", "s3://bucket/a", "--digest", "crc8"], "is not one of", "--help"),
         (["FILE", "s3://bucket/a", "--digest", "none", "--digest", "md5"], "--digest none", None),
         (["FILE", "s3://bucket/a", "--expect-sha256", "abc"], "is not a SHA-256", None),
         (["FILE", "s3://bucket/a", "--nonsense"], "no such option", "streamtos3 put --help"),
         (["FILE", "s3://bucket/a", "--endpoint-url", "nonsense"], "endpoint", None),
-        (["FILE", "s3://bucket/a", "--receipt", "/nowhere/r"], "/nowhere is no directory", None),
+        (["FILE", "s3://bucket/a", "--receipt", "/nowhere/r"], "/nowhere is not a directory", None),
         (["FILE", "s3://bucket/a", "--receipt", "/"], "it is a directory", None),
     ],
 )
@@ -107,7 +107,7 @@ def test_a_receipt_never_replaces_what_is_no_file(infile: Path, tmp_path: Path) 
     with FakeS3(buckets=["bucket"]) as fake:
         words = (infile, "s3://bucket/k", "--receipt", tmp_path / "fifo")
         outcome = invoke(*words, env=anonymous(fake.endpoint_url))
-        assert_refused(outcome, 2, "no regular file", "--json")
+        assert_refused(outcome, 2, "not a regular file", "--json")
         assert fake.requests == []
 
 
@@ -304,7 +304,7 @@ def test_an_existing_object_is_status_6_and_untouched(
 ) -> None:
     s3.put_object(Bucket=bucket, Key="k", Body=b"older")
     outcome = invoke(infile, f"s3://{bucket}/k", env=admin)
-    assert_refused(outcome, 6, f"s3://{bucket}/k exists already", "--overwrite")
+    assert_refused(outcome, 6, f"s3://{bucket}/k already exists", "--overwrite")
     assert s3.get_object(Bucket=bucket, Key="k")["Body"].read() == b"older"
     assert open_uploads(s3, bucket) == []
 

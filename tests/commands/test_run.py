@@ -112,7 +112,7 @@ def test_a_command_that_fails_is_status_7_in_one_line_with_a_hint(store: Store) 
     with store.run(f"{THREE_PARTS}; exit 3") as program:
         store.assert_failed(program, 7, "streamtos3: error: sh exited with status 3, so its output")
         assert len(program.stderr.splitlines()) == 2
-        assert "hint: see what it said; if this means success all the same: --ok-status 0,3" in (
+        assert "hint: see its messages; if this status means success: --ok-status 0,3" in (
             program.stderr
         )
 
@@ -328,7 +328,7 @@ def test_finish_stores_what_a_stopped_command_still_has_to_say(
         pids(noted)
         program.send(signal.SIGTERM)
         assert program.wait() == 0, program.stderr
-        assert program.stderr.count("SIGTERM: reading on to the end of the input") == 1
+        assert program.stderr.count("SIGTERM: reading to the end of the input") == 1
     assert store.body() == b"first\nlast\n"
 
 

@@ -254,11 +254,11 @@ class TestOnInterruptFinish:
             program.write(data[: SIZE // 2])
             wait_until(store.uploads, lambda: "the upload")
             program.send(signum)
-            program.wait_until_said("reading on to the end of the input")
+            program.wait_until_said("reading to the end of the input")
             program.write(data[SIZE // 2 :])
             program.end_input()
             assert program.wait() == 0, program.stderr
-            assert program.stderr.count("reading on") == 1
+            assert program.stderr.count("reading to the end") == 1
         assert store.body() == data
 
     def test_a_second_one_aborts(self, store: Store) -> None:
@@ -266,7 +266,7 @@ class TestOnInterruptFinish:
             program.write(payload(SIZE))
             wait_until(store.uploads, lambda: "the upload")
             program.send(signal.SIGINT)
-            program.wait_until_said("reading on")
+            program.wait_until_said("reading to the end")
             program.send(signal.SIGINT)
             store.assert_failed(program, 130, "error: interrupted by SIGINT")
 
@@ -277,7 +277,7 @@ class TestOnInterruptFinish:
             program.write(payload(SIZE))
             wait_until(lambda: store.parts() == 2, lambda: "the parts whose answers never come")
             program.send(signal.SIGINT)
-            program.wait_until_said("reading on")
+            program.wait_until_said("reading to the end")
             program.send(signal.SIGINT)
             time.sleep(0.3)
             assert program.returncode is None

@@ -224,7 +224,7 @@ def test_a_signal_before_s3_has_answered_is_128_and_nothing_has_listened(tmp_pat
     [
         (("--listen", "127.0.0.1:0"), "--listen needs --spool"),
         (("--listen", "0.0.0.0:0", "--spool", "SPOOL"), "without a token"),
-        (("--listen", "nonsense", "--spool", "SPOOL"), "no address to listen on"),
+        (("--listen", "nonsense", "--spool", "SPOOL"), "not an address to listen on"),
         (("--token-file", "x", "--spool", "SPOOL"), "--token-file goes with --listen"),
     ],
 )

@@ -109,7 +109,7 @@ class TestMfaPrompt:
         with Running(*words, env=env, stdin=read_fd) as program:
             assert program.wait() == 3, program.stderr
             assert "error: cannot look at" in program.stderr
-            assert "an MFA code is needed, and there is no terminal to ask for it" in program.stderr
+            assert "an MFA code is needed, and there is no terminal to ask on" in program.stderr
         with open(read_fd, "rb") as rest:
             assert rest.read() == data
         assert_nothing_left(moto_s3, moto_bucket, "dump")

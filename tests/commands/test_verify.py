@@ -297,7 +297,7 @@ def test_no_proof_is_status_10_with_its_report(stored: Path) -> None:
     ("words", "status", "said"),
     [
         (["verify"], 2, "missing argument"),
-        (["verify", "file"], 2, "is no destination"),
+        (["verify", "file"], 2, "is not a destination"),
         (["verify", "s3://bkt/"], 2, "names no key"),
         (["verify", "s3://bkt/k", "/nowhere/file"], 7, "cannot read /nowhere/file"),
         (["verify", "s3://bkt/k", "--receipt", "/nowhere/r"], 2, "cannot read the receipt"),
@@ -373,12 +373,12 @@ def test_fields_of_a_later_version_are_passed_over(receipt: Receipt, tmp_path: P
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"schema": 2}, "is no receipt of this program"),
+        ({"schema": 2}, "is not a receipt of this program"),
         ({"parts": []}, "its parts have 0 bytes"),
         ({"parts": 7}, "is damaged"),
         ({"size_bytes": 5}, "its parts have 2001 bytes, the whole 5"),
-        ({"digests": {"sha256": "xyz"}}, "is no sha256 digest"),
-        ({"digests": {"crc": "0" * 64}}, "is no crc digest"),
+        ({"digests": {"sha256": "xyz"}}, "is not a sha256 digest"),
+        ({"digests": {"crc": "0" * 64}}, "is not a crc digest"),
         ({"started_at": "yesterday"}, "is damaged"),
         ({"etag_expected": ""}, "has no ETag"),
     ],
@@ -431,5 +431,5 @@ def test_what_is_no_receipt_is_refused(tmp_path: Path, text: str) -> None:
 def test_a_file_that_is_no_text_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "receipt.json"
     path.write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(UsageError, match="is no JSON"):
+    with pytest.raises(UsageError, match="is not JSON"):
         read_receipt(str(path))

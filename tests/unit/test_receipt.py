@@ -239,7 +239,7 @@ def test_a_directory_that_is_not_there_is_named(tmp_path: Path, name: str) -> No
     (tmp_path / "file").touch()
     with pytest.raises(UsageError) as caught:
         check_receipt_path(str(tmp_path / name))
-    assert caught.value.message.endswith(f"{(tmp_path / name).parent} is no directory")
+    assert caught.value.message.endswith(f"{(tmp_path / name).parent} is not a directory")
 
 
 def test_a_device_or_a_pipe_is_never_replaced(tmp_path: Path) -> None:
@@ -249,7 +249,7 @@ def test_a_device_or_a_pipe_is_never_replaced(tmp_path: Path) -> None:
     for path in (str(fifo), "/dev/null", "/dev/full"):
         with pytest.raises(UsageError) as caught:
             check_receipt_path(path)
-        expected = f"cannot write the receipt to {path}: it is no regular file"
+        expected = f"cannot write the receipt to {path}: it is not a regular file"
         assert expected == caught.value.message
 
 

@@ -67,13 +67,13 @@ def test_a_duration_is_read(text: str, duration_s: float) -> None:
     ["", " ", "M", "-1", "+1", "1 2", "8XiB", "8MiBs", "1e3", "0x10", ".5", "1,5M", "inf", "²"],
 )
 def test_what_is_no_size_is_refused_in_words(text: str) -> None:
-    with pytest.raises(ValueError, match="is no size: a number with one of"):
+    with pytest.raises(ValueError, match="is not a size: a number with one of"):
         parse_size(text)
 
 
 @pytest.mark.parametrize("text", ["", "s", "-1s", "1w", "1h30m", "nan", "1e3", "8MiB", "²"])
 def test_what_is_no_duration_is_refused_in_words(text: str) -> None:
-    with pytest.raises(ValueError, match="is no duration: a number with one of"):
+    with pytest.raises(ValueError, match="is not a duration: a number with one of"):
         parse_duration(text)
 
 

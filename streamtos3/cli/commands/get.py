@@ -210,7 +210,7 @@ def _check_absent(path: str) -> None:
 
 def _exists(path: str) -> ExistsError:
     return ExistsError(
-        f"{path} exists already", hint="choose another name, or --overwrite if it may be replaced"
+        f"{path} already exists", hint="choose another name, or --overwrite if it may be replaced"
     )
 
 

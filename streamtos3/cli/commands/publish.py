@@ -78,7 +78,7 @@ _publish_options = together(
     option(
         "--resume",
         is_flag=True,
-        help="Skip what is there already and equal; go on with unfinished uploads, and keep"
+        help="Skip what is already there and equal; resume unfinished uploads, and keep"
         " their parts if this run fails.",
     ),
     option("--overwrite", is_flag=True, help="Replace objects that exist."),

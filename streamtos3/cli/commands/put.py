@@ -32,8 +32,8 @@ def put(args: StoreArgs) -> None:
     Exit status 0 if and only if the whole input was stored and proved equal to what was read.
     Otherwise nothing new is in the bucket, or the one line on standard error says what is.
 
-    Sizes are bytes or carry a unit (8MiB, 64M, 1g), durations likewise (90s, 2h). Every option
-    can be set in the environment as STREAMTOS3_<OPTION>.
+    Sizes are in bytes or have a unit (8MiB, 64M, 1g), durations in seconds or with one (90s, 2h).
+    Every option can be set in the environment as STREAMTOS3_<OPTION>.
     """
     inputs, address = destination_from(args.words, args.bucket, _USAGE)
     if not inputs and is_terminal(0):

@@ -109,7 +109,7 @@ class SinkArgs:
 @option(
     "--retry-for",
     type=duration,
-    help="Give a request up when it has failed for so long.  [default: never]",
+    help="Stop retrying a request after this long.  [default: never]",
 )
 @option("--json", "as_json", is_flag=True, help="Print each object's receipt, one a line.")
 @quiet_options

@@ -223,7 +223,7 @@ def _chosen(listed: _Listed, upload_id: str | None, older_than_s: float) -> list
         raise UsageError(
             f"upload {upload_id} is {_age(found[0])} old, younger than "
             f"{format_duration(older_than_s)}",
-            hint="--older-than 0 aborts it, if nobody is writing to it any more",
+            hint="--older-than 0 aborts it, if no one is writing to it any more",
         )
     return old
 

@@ -91,7 +91,7 @@ def read_destinations(path: str) -> dict[str, Destination]:
 def _destination(path: str, name: str, table: Any) -> Destination:
     where = f"[destination.{name}] of {path}"
     if not isinstance(table, dict):
-        raise UsageError(f"{where} is no table")
+        raise UsageError(f"{where} is not a table")
     options = {key.replace("-", "_"): value for key, value in table.items()}
     bucket, prefix = options.pop("bucket", None), options.pop("prefix", "")
     if not isinstance(bucket, str) or not bucket or not isinstance(prefix, str):
@@ -104,7 +104,7 @@ def _destination(path: str, name: str, table: Any) -> Destination:
         raise UsageError(f"{where} has a session_token, but no keyfile that it belongs to")
     for key in (*_SECRETS, *_ALIASES, "proxy", "proxy_user"):
         if not isinstance(options.get(key, ""), str):
-            raise UsageError(f"{where}: {key} is no text")
+            raise UsageError(f"{where}: {key} is not text")
     for key in _NO_OPTIONS:
         if key in options:
             raise UsageError(f"{where} sets {key}, which no destination has")

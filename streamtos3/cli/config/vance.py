@@ -112,7 +112,7 @@ class _Given:
         """A value that must be text."""
         found = self.value(name)
         if found is not None and not isinstance(found, str):
-            raise UsageError(f"{self.where(name)} is no text: {found!r}")
+            raise UsageError(f"{self.where(name)} is not text: {found!r}")
         return found
 
     def number(self, name: str, least: int, largest: int) -> int | None:
@@ -122,7 +122,7 @@ class _Given:
             return None
         is_number = isinstance(found, int | str) and _INTEGER.fullmatch(str(found).strip())
         if not is_number or not least <= int(found) <= largest:
-            raise UsageError(f"{self.where(name)} is no number that it may be: {found!r}")
+            raise UsageError(f"{self.where(name)} is not a number in its range: {found!r}")
         return int(found)
 
 

@@ -179,7 +179,7 @@ wait_options = together(
         "--retry",
         type=click.IntRange(min=1),
         metavar="N",
-        help="Give a request up after N tries, instead of after --retry-for.",
+        help="Stop retrying a request after N tries, not after --retry-for.",
     ),
 )
 
@@ -188,7 +188,7 @@ retry_options = together(
     option(
         "--retry-for",
         type=duration,
-        help="Give a request up when it has failed for so long.  [default: 15m]",
+        help="Stop retrying a request after this long.  [default: 15m]",
     ),
 )
 

@@ -60,7 +60,9 @@ class DestinationCommand(click.Command):
             if key == "session_token":
                 continue
             if key not in OPTION_NAMES:
-                raise UsageError(f"[destination.{destination.name}] sets {key}, which is no option")
+                raise UsageError(
+                    f"[destination.{destination.name}] sets {key}, which is not an option"
+                )
             name = OPTION_NAMES[key]
             if name not in multiple:  # an option of other commands
                 continue

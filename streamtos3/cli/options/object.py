@@ -56,9 +56,9 @@ object_options = together(
     option("--expected-bucket-owner", metavar="ID", help="Refuse a bucket of any other account."),
     option("--request-payer", is_flag=True, help="We pay for the requests."),
     option("--case", metavar="TEXT", help="Case, for receipt and metadata."),
-    option("--evidence", metavar="TEXT", help="Evidence number, likewise."),
-    option("--examiner", metavar="TEXT", help="Who acquires, likewise."),
-    option("--notes", metavar="TEXT", help="Remarks, likewise."),
+    option("--evidence", metavar="TEXT", help="Evidence number, for receipt and metadata."),
+    option("--examiner", metavar="TEXT", help="Examiner, for receipt and metadata."),
+    option("--notes", metavar="TEXT", help="Remarks, for receipt and metadata."),
 )
 
 
@@ -123,7 +123,7 @@ def case_from(args: ObjectArgs) -> dict[str, str]:
 
 
 def customer_key(path: str | None, connection: ConnectionArgs) -> bytes | None:
-    """The 32 bytes of a customer's key in the file at `path`; None where there is no file.
+    """The 32 bytes of a customer's key in the file at `path`; None where there is not a file.
 
     Raises CredentialsError if it is unreadable, malformed or exposed.
     """

@@ -32,7 +32,7 @@ def expand_template(
                 expanded.append(_value(name, spec or "", conversion, values, environment))
     except ValueError as error:
         raise UsageError(
-            f"the key {template!r} is no template: {error}",
+            f"the key {template!r} is not a valid template: {error}",
             hint="write {{ and }} for braces, or use --no-template",
         ) from error
     return "".join(expanded)
@@ -87,7 +87,7 @@ def own_values(words: Sequence[str]) -> dict[str, str]:
     own = pairs("--var", words)
     for name in own:
         if not name.isidentifier():
-            raise UsageError(f"--var {name!r} is no name: letters, digits and underscores")
+            raise UsageError(f"--var {name!r} is not a valid name: letters, digits and underscores")
         if name in template_values() or name == "env":
             raise UsageError(f"--var {name} would hide what {{{name}}} stands for already")
     return own

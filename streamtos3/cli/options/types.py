@@ -31,7 +31,7 @@ def statuses(value: str | frozenset[int]) -> frozenset[int]:
         return value
     words = [word.strip() for word in value.split(",")]
     if not all(word.isdecimal() and int(word) < 256 for word in words):
-        raise click.BadParameter(f"{value!r} is no list of exit statuses such as 0,1")
+        raise click.BadParameter(f"{value!r} is not a list of exit statuses such as 0,1")
     return frozenset(int(word) for word in words)
 
 

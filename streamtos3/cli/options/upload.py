@@ -47,7 +47,7 @@ upload_options = together(
     option(
         "--resume",
         is_flag=True,
-        help="Go on with this key's unfinished upload; keep the parts if this run fails.",
+        help="Resume this key's unfinished upload; keep the parts if this run fails.",
     ),
     option("--overwrite", is_flag=True, help="Replace an object that exists."),
     digest_option,

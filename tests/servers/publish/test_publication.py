@@ -214,7 +214,7 @@ def test_braces_in_names_are_no_template(site: Site) -> None:
         (("--var", "j=1", "--var", "j=2"), "gives 'j' twice"),
         (("--var", "date=1"), "--var date would hide"),
         (("--var", "env=1"), "--var env would hide"),
-        (("--var", "a-b=1"), "is no name"),
+        (("--var", "a-b=1"), "is not a valid name"),
         (("--compress", "gzip"), "--compress is for an archive"),
         (("--manifest", "r/a"), "the manifest's key r/a is that of a file"),
         (("--manifest", "m/{nope}"), "{nope}, which is not known"),
@@ -475,7 +475,7 @@ def test_what_is_there_and_differs_is_not_skipped(site: Site) -> None:
         site.s3.put_object(Bucket=site.bucket, Key=f"r/{name}", Body=data)
         outcome = site.publish("r/", "--resume")
         assert outcome.status == 6, outcome.stderr
-        assert f"r/{name} exists already" in outcome.stderr
+        assert f"r/{name} already exists" in outcome.stderr
         assert site.publish("r/", "--resume", "--overwrite").status == 0
     assert site.stored("r/") == {"a": b"A", "b": payload(11 * MIB)}
 

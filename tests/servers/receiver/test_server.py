@@ -549,7 +549,7 @@ def test_addresses(text: str, host: str, port: int, loopback: bool) -> None:
     "text", ["", "x", "host:", "::1:8080", "::1", "host:65536", "host:-1", "host:８０", "a:b:1"]
 )
 def test_what_is_no_address_is_a_usage_error(text: str) -> None:
-    with pytest.raises(UsageError, match="no address to listen on"):
+    with pytest.raises(UsageError, match="not an address to listen on"):
         parse_address(text)
 
 
@@ -626,7 +626,7 @@ def test_beyond_loopback_it_takes_a_token_or_a_word() -> None:
     def check(address: Address, token: bool, tls: bool, insecure: bool) -> str | None:
         return check_exposure(address, has_token=token, has_tls=tls, insecure=insecure)
 
-    with pytest.raises(UsageError, match="from anybody"):
+    with pytest.raises(UsageError, match="from anyone"):
         check(everywhere, False, True, False)
     assert check(everywhere, False, False, True) is None
     assert check(everywhere, True, True, False) is None

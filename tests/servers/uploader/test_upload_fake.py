@@ -242,7 +242,7 @@ def test_requests_have_the_shape_that_moto_expects(moto_s3: S3Client, moto_bucke
     assert open_uploads(moto_s3, moto_bucket) == []
 
 
-# An object that is there already
+# An object that is already there
 
 
 @pytest.mark.parametrize("size_bytes", [5, 2 * PART])

@@ -159,7 +159,7 @@ def test_a_variable_that_nobody_set_does_not_mean_none(name: str) -> None:
 
 def test_beyond_loopback_a_token_is_needed(tmp_path: Path) -> None:
     everywhere = ("s3://b/p", *SPOOL, "--listen", "0.0.0.0:8080")
-    assert "from anybody" in message(everywhere)
+    assert "from anyone" in message(everywhere)
     assert told(*everywhere, "--insecure-listen") is not None
     assert seen["said"] == ""
     assert told(*everywhere, "--token-file", token_file(tmp_path)) is not None

@@ -57,7 +57,7 @@ def test_an_address_gives_back_what_it_was_made_of(bucket: str, key: str) -> Non
 def test_a_malformed_address_is_refused_with_the_right_form(url: str) -> None:
     with pytest.raises(UsageError) as caught:
         split_s3_url(url)
-    assert f"{url!r} is no destination" == caught.value.message
+    assert f"{url!r} is not a destination" == caught.value.message
     assert caught.value.hint == "write it as s3://BUCKET/KEY"
 
 
@@ -76,7 +76,7 @@ def test_a_bucket_name_is_accepted(bucket: str) -> None:
 
 @pytest.mark.parametrize("bucket", ["", "ab", "a" * 64, "-abc", "abc.", "a b c", "a/b", "bücket"])
 def test_what_is_no_bucket_name_is_refused(bucket: str) -> None:
-    with pytest.raises(UsageError, match="is no bucket name"):
+    with pytest.raises(UsageError, match="is not a valid bucket name"):
         check_destination_name(bucket, "key")
 
 

@@ -147,7 +147,7 @@ BAD = {
     "a long integer as extension": structured(myext=2**31),
     "both kinds of data": structured(data=1, data_base64="AA=="),
     "data that is not Base64": structured(data_base64="A"),
-    "data_base64 that is no text": structured(data_base64=5),
+    "data_base64 that is not text": structured(data_base64=5),
     "data_base64 in 0.3": structured(specversion="0.3", data_base64="AA=="),
     "0.3 data that is not Base64": structured(
         specversion="0.3", datacontentencoding="base64", data="?"

@@ -157,5 +157,5 @@ def test_without_the_library_zstd_is_a_mistake_that_names_the_extra(
 
 
 def test_an_unknown_codec_is_a_mistake() -> None:
-    with pytest.raises(UsageError, match="'lzo' is no compression; known are gzip, zstd"):
+    with pytest.raises(UsageError, match="'lzo' is not a known compression: gzip, zstd"):
         check_codec("lzo")

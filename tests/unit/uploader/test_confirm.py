@@ -195,7 +195,7 @@ def test_a_look_that_disagreed_counts_only_if_it_was_the_last(
 @pytest.mark.parametrize(
     ("answers", "warnings"),
     [
-        ([DENIED], ["the stored object could not be looked at: denied"]),
+        ([DENIED], ["the stored object could not be inspected: denied"]),
         ([Cancelled()], []),
     ],
 )
