@@ -54,11 +54,13 @@ class StreamToS3Error(Exception):
 
     exit_status: ClassVar[int] = 1
 
-    def __init__(self, message: str, *, hint: str | None = None) -> None:
+    def __init__(
+        self, message: str, *, hint: str | None = None, left_behind: str | None = None
+    ) -> None:
         super().__init__(message)
         self.message = message
         self.hint = hint
-        self.left_behind: str | None = None
+        self.left_behind = left_behind
 
 
 class UsageError(StreamToS3Error):
@@ -109,8 +111,15 @@ class UnprovedError(StreamToS3Error):
 
     exit_status = 10
 
-    def __init__(self, message: str, *, hint: str | None = None, receipt: Receipt) -> None:
-        super().__init__(message, hint=hint)
+    def __init__(
+        self,
+        message: str,
+        *,
+        hint: str | None = None,
+        left_behind: str | None = None,
+        receipt: Receipt,
+    ) -> None:
+        super().__init__(message, hint=hint, left_behind=left_behind)
         self.receipt = receipt
 
 

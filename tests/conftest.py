@@ -146,5 +146,5 @@ def on_fake(monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
 @pytest.fixture
 def short_timeouts(monkeypatch: pytest.MonkeyPatch) -> None:
     """A server that does not answer is given up after a fraction of a second."""
-    for patience in clients._TIMEOUTS_S:
-        monkeypatch.setitem(clients._TIMEOUTS_S, patience, (0.5, 0.5))
+    for profile in clients.TIMEOUTS_S:
+        monkeypatch.setitem(clients.TIMEOUTS_S, profile, (0.5, 0.5))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from .options.common import OutputArgs
 
 __all__ = ["Reporter", "print_receipt", "report"]
+
+_log = logging.getLogger("streamtos3")
 
 
 class Reporter:
@@ -39,8 +42,10 @@ class Reporter:
             self.write(
                 f"resuming upload {event.upload_id}: {event.parts} parts ({size}) already stored"
             )
-        elif isinstance(event, Retrying) and not self._quiet:
-            self.write(f"{event.reason}; trying again in {format_duration(event.wait_s)}")
+        elif isinstance(event, Retrying):
+            _log.debug("try %d to %s failed: %s", event.tries, event.action, event.reason)
+            if not self._quiet:
+                self.write(f"{event.reason}; trying again in {format_duration(event.wait_s)}")
         elif isinstance(event, Started) and not self._quiet:
             self._say_ceiling(event)
 

@@ -19,7 +19,7 @@ __all__ = [
     "Started",
     "UploadCreated",
     "Warned",
-    "guarded",
+    "serialized",
 ]
 
 _log = logging.getLogger("streamtos3")
@@ -76,9 +76,12 @@ class PartStored:
 
 @dataclass(frozen=True)
 class Retrying:
-    """A request failed and will be tried again in `wait_s` seconds."""
+    """A request failed and will be tried again in `wait_s` seconds.
 
-    what: str
+    `action` says what the request is for, `reason` why try number `tries` failed.
+    """
+
+    action: str
     tries: int
     wait_s: float
     reason: str
@@ -96,7 +99,7 @@ Event = (
 )
 
 
-def guarded(on_event: Callable[[Event], None] | None) -> Callable[[Event], None]:
+def serialized(on_event: Callable[[Event], None] | None) -> Callable[[Event], None]:
     """`on_event`, one call at a time; who listens must not change the work's fate."""
     lock = threading.Lock()
 

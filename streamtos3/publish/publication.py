@@ -21,7 +21,7 @@ from ..errors import (
     leave_behind,
     leave_behind_of,
 )
-from ..model.events import Event, RangeRead, ReadStarted, Started, UploadCreated, Warned, guarded
+from ..model.events import Event, RangeRead, ReadStarted, Started, UploadCreated, Warned, serialized
 from ..model.object_settings import guess_content_type
 from ..model.options import Options
 from ..runtime.buffers import share_memory
@@ -68,7 +68,7 @@ class Publication:
         )
         self._options = replace(options, digests=("sha256",))
         self._scope = scope
-        self._emit = guarded(on_event)
+        self._emit = serialized(on_event)
         self._ledger = Ledger(selection, options, self._emit)
         self._workers = WorkerPool(self._at_once, scope)
         self._clients = Clients(options.connection, options.jobs + self._at_once)

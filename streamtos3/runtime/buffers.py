@@ -63,7 +63,6 @@ class BufferPool:
         self._cpu_s = 0.0
         self._held_back_until_s = 0.0
         self._is_closed = False
-        self.peak_bytes = 0
 
     @property
     def allowed(self) -> int:
@@ -94,7 +93,7 @@ class BufferPool:
     def close(self) -> None:
         """Give the memory back; a buffer that is still in use goes with its last reference.
 
-        Who runs many uploads must not wait for the garbage collector: an upload is a cycle.
+        One of many uploads must not wait for the garbage collector: an upload is a reference cycle.
         """
         with self._scope.condition:
             self._is_closed = True
@@ -150,8 +149,6 @@ class BufferPool:
             self._free.remove(buffer)
         self._in_use += 1
         self._in_use_bytes += buffer.size_bytes
-        held_bytes = self._in_use_bytes + sum(each.size_bytes for each in self._free)
-        self.peak_bytes = max(self.peak_bytes, held_bytes)
         return buffer
 
 

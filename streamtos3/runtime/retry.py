@@ -1,7 +1,7 @@
 """The one retry policy (tenacity): what is tried again, how long, and what becomes of it then.
 
 botocore's own retries are off, or the numbers would multiply (docs/design.org, invariant 7).
-The store decides what is transient; this module only counts, waits and gives up.
+`s3.error_mapping` decides what is transient; this module counts, waits and stops trying.
 """
 
 from __future__ import annotations
@@ -63,9 +63,9 @@ class Retrier:
         self._sleep = sleep or scope.sleep
 
     def call(
-        self, what: str, call: Callable[[], T], *, check_for_s: float | None = None
+        self, action: str, call: Callable[[], T], *, check_for_s: float | None = None
     ) -> Outcome[T]:
-        """Try `call` until it is done.
+        """Try `call` until it succeeds; `action` says what for.
 
         `check_for_s` replaces the policy's time where this is the check before the first byte.
 
@@ -78,7 +78,7 @@ class Retrier:
         def report(state: tenacity.RetryCallState) -> None:
             error = _error_of(state)
             wait_s = state.next_action.sleep if state.next_action else 0.0
-            event = Retrying(what, state.attempt_number, wait_s, error.message)
+            event = Retrying(action, state.attempt_number, wait_s, error.message)
             self._on_retry(event, error)
 
         retrying = tenacity.Retrying(
@@ -92,7 +92,7 @@ class Retrier:
         try:
             value = retrying(call)
         except TransientError as error:
-            raise budget.verdict(error) from error
+            raise budget.give_up(error) from error
         return Outcome(value, retrying.statistics["attempt_number"])
 
     def _wait_s(self, state: tenacity.RetryCallState, budget: _Budget) -> float:
@@ -107,7 +107,7 @@ class Retrier:
 
 
 class _Budget:
-    """How much patience one call has left."""
+    """How long, and how often, one call may still be tried."""
 
     def __init__(
         self, policy: Retries, clock: Callable[[], float], check_for_s: float | None
@@ -149,7 +149,7 @@ class _Budget:
             self._first_failure_s = now_s
         return now_s - self._first_failure_s
 
-    def verdict(self, error: TransientError) -> StreamToS3Error:
+    def give_up(self, error: TransientError) -> StreamToS3Error:
         """The error that ends the upload, for the last one that was tried again."""
         tries = "1 try" if self._tries == 1 else f"{self._tries} tries"
         given_up = f"{error.message}; gave up after {tries} in {format_duration(self._failing_s())}"

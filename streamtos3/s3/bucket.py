@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote_plus, urlsplit
 
 from ..errors import (
+    AbsentError,
     ConditionError,
     CredentialsError,
     RefusedError,
@@ -32,7 +33,7 @@ from ..model.parts import ListedPart
 from ..model.unfinished_upload import UnfinishedUpload
 from ..results import StoredPart
 from .bodies import Landing, PartBody
-from .clients import Clients, Patience
+from .clients import Clients, TimeoutProfile
 from .responses import (
     PLAN_KEY,
     TOKEN_KEY,
@@ -104,12 +105,12 @@ class Bucket:
     @property
     def endpoint_url(self) -> str:
         """Where requests go."""
-        return self._clients.get("brisk").meta.endpoint_url
+        return self._clients.get("question").meta.endpoint_url
 
     @property
     def region(self) -> str | None:
         """The region that requests are signed for."""
-        return self._clients.get("brisk").meta.region_name
+        return self._clients.get("question").meta.region_name
 
     def not_s3(self) -> UnreachableError:
         """The error for an answer that is not S3's: a web server, a proxy, another path."""
@@ -127,13 +128,29 @@ class Bucket:
             extra["ChecksumMode"] = "ENABLED"
         what = f"look at {self.url(key)}"
         extra |= self.settings.for_the_bytes()
-        patience: Patience = "warm" if at_once else "brisk"
-        answer = self._request(what, "head_object", patience, Key=key, **extra)
+        profile: TimeoutProfile = "question-after-body" if at_once else "question"
+        answer = self._request(what, "head_object", profile, Key=key, **extra)
         if "ContentLength" not in answer:
             raise TransientError(f"cannot {what}: the answer names no size", code=NO_SIZE)
         if is_cut(answer):
             raise TransientError(f"cannot {what}: the answer was cut short", damaged=True)
         return object_info(answer, self.settings)
+
+    def head_explained(
+        self, key: str, version_id: str | None = None, *, at_once: bool = False
+    ) -> ObjectInfo:
+        """As `head`, but a refusal has its reason: a right that is missing, or an expired token.
+
+        The answer to a HEAD has no body and so no error code; where it is refused, a GET of one
+        byte is asked for one. Raises what that GET raises, else the refusal itself.
+        """
+        try:
+            return self.head(key, version_id, at_once=at_once)
+        except AbsentError:
+            raise
+        except RefusedError:
+            self.peek(key, version_id)
+            raise
 
     def head_bucket(self) -> None:
         """AbsentError where the bucket does not exist."""
@@ -144,6 +161,52 @@ class Bucket:
         what = f"look at {self.url(key)}"
         extra = self.settings.for_the_bytes() | ({"VersionId": version_id} if version_id else {})
         self._request(what, "get_object", Key=key, Range="bytes=0-0", **extra)["Body"].close()
+
+    def head_part(
+        self, key: str, number: int, version_id: str | None = None
+    ) -> tuple[int, int] | None:
+        """Size of one part, and how many there are; None where the server does not tell."""
+        what = f"look at part {number} of {self.url(key)}"
+        extra = self._of_version(version_id)
+        answer = self._request(what, "head_object", Key=key, PartNumber=number, **extra)
+        count = answer.get("PartsCount")
+        return None if count is None else (answer.get("ContentLength", 0), count)
+
+    def get_range(
+        self,
+        key: str,
+        offset_bytes: int,
+        landing: Landing,
+        *,
+        etag: str | None,
+        version_id: str | None = None,
+    ) -> None:
+        """Read the object from `offset_bytes` on into `landing`, until that is full.
+
+        Goes on where an earlier call on the same landing was cut off. ConditionError where the
+        object is not, or not any more, the one with this `etag`.
+        """
+        first, end = offset_bytes + landing.filled_bytes, offset_bytes + landing.size_bytes
+        what = f"read {self.url(key)}"
+        answer = self._request(
+            what,
+            "get_object",
+            "body",
+            Key=key,
+            Range=f"bytes={first}-{end - 1}",
+            **({"IfMatch": f'"{etag}"'} if etag else {}),
+            **self._of_version(version_id),
+        )
+        body = answer["Body"]
+        try:
+            _check_range(what, answer, first, etag)
+            with self._border(what):
+                landing.fill(body.readinto)
+        finally:
+            body.close()
+        if not landing.is_full:
+            missing_bytes = landing.size_bytes - landing.filled_bytes
+            raise TransientError(f"cannot {what}: the answer was cut {missing_bytes} bytes short")
 
     def put_object(
         self,
@@ -163,7 +226,7 @@ class Bucket:
         answer = self._request(
             f"store {self.url(key)}",
             "put_object",
-            "parts",
+            "body",
             Key=key,
             Body=body,
             ContentLength=len(body),
@@ -181,7 +244,7 @@ class Bucket:
         answer = self._request(
             what,
             "create_multipart_upload",
-            "parts",
+            "body",
             Key=key,
             Metadata={**self.settings.metadata, **metadata},
             **self.settings.for_a_new_object(),
@@ -205,7 +268,7 @@ class Bucket:
         answer = self._request(
             f"store part {number} of {self.url(key)}",
             "upload_part",
-            "parts",
+            "body",
             Key=key,
             UploadId=upload_id,
             PartNumber=number,
@@ -243,7 +306,7 @@ class Bucket:
         answer = self._request(
             f"complete the upload of {self.url(key)}",
             "complete_multipart_upload",
-            "patient",
+            "commit",
             Key=key,
             UploadId=upload_id,
             MultipartUpload={"Parts": listed},
@@ -300,63 +363,17 @@ class Bucket:
         return page
 
     def _request(
-        self, what: str, operation: str, patience: Patience = "brisk", **parameters: Any
+        self, what: str, operation: str, profile: TimeoutProfile = "question", **parameters: Any
     ) -> dict[str, Any]:
         """One request; `what` it is for begins an error's message after "cannot"."""
         with self._border(what):
-            call = getattr(self._clients.get(patience), operation)
+            call = getattr(self._clients.get(profile), operation)
             common = {"Bucket": self.name, **self.settings.for_every_request()}
             if operation == "head_bucket":  # the one verb that names no payer
                 common.pop("RequestPayer", None)
             answer: dict[str, Any] = call(**common, **parameters)
             self._note_time(answer)
         return answer
-
-    def head_part(
-        self, key: str, number: int, version_id: str | None = None
-    ) -> tuple[int, int] | None:
-        """Size of one part, and how many there are; None where the server does not tell."""
-        what = f"look at part {number} of {self.url(key)}"
-        extra = self._of_version(version_id)
-        answer = self._request(what, "head_object", Key=key, PartNumber=number, **extra)
-        count = answer.get("PartsCount")
-        return None if count is None else (answer.get("ContentLength", 0), count)
-
-    def get_range(
-        self,
-        key: str,
-        offset_bytes: int,
-        landing: Landing,
-        *,
-        etag: str | None,
-        version_id: str | None = None,
-    ) -> None:
-        """Read the object from `offset_bytes` on into `landing`, until that is full.
-
-        Goes on where an earlier call on the same landing was cut off. ConditionError where the
-        object is not, or not any more, the one with this `etag`.
-        """
-        first, end = offset_bytes + landing.filled_bytes, offset_bytes + landing.size_bytes
-        what = f"read {self.url(key)}"
-        answer = self._request(
-            what,
-            "get_object",
-            "parts",
-            Key=key,
-            Range=f"bytes={first}-{end - 1}",
-            **({"IfMatch": f'"{etag}"'} if etag else {}),
-            **self._of_version(version_id),
-        )
-        body = answer["Body"]
-        try:
-            _check_range(what, answer, first, etag)
-            with self._border(what):
-                landing.fill(body.readinto)
-        finally:
-            body.close()
-        if not landing.is_full:
-            missing_bytes = landing.size_bytes - landing.filled_bytes
-            raise TransientError(f"cannot {what}: the answer was cut {missing_bytes} bytes short")
 
     def _of_version(self, version_id: str | None) -> dict[str, Any]:
         version = {"VersionId": version_id} if version_id else {}
@@ -365,7 +382,7 @@ class Bucket:
     def _pages(self, what: str, operation: str, **parameters: Any) -> Iterator[dict[str, Any]]:
         """The pages of a listing, 1,000 entries each."""
         with self._border(what):
-            paginator: Any = self._clients.get("brisk").get_paginator(operation)  # type: ignore[call-overload]
+            paginator: Any = self._clients.get("question").get_paginator(operation)  # type: ignore[call-overload]
             common = {"Bucket": self.name, **self.settings.for_every_request()}
             for page in paginator.paginate(**common, **parameters):
                 self._note_time(page)

@@ -1,4 +1,4 @@
-"""botocore clients, as few as the degrees of patience allow, made when first needed.
+"""botocore clients, as few as their time-outs allow, made when first needed.
 
 botocore is imported when the first client is made, because it takes longer to load than a
 short stream takes to store. Its settings here are what the integrity and the cost of an upload
@@ -25,27 +25,31 @@ from .credentials import read_keyfile
 if TYPE_CHECKING:
     from ssl import SSLContext
 
+    from botocore.config import Config
     from mypy_boto3_s3.client import S3Client
 
-__all__ = ["Clients", "Patience", "library_versions"]
+__all__ = ["TIMEOUTS_S", "Clients", "TimeoutProfile", "library_versions"]
 
-Patience = Literal["brisk", "parts", "patient", "warm"]
-"""`brisk` for questions, `parts` for bodies, `patient` for `complete`, `warm` for a question
-right after these: it waits as a brisk one does, but on the connection that is open."""
-# Seconds to connect and to wait for an answer. The first is also the time that one blocked
-# send may take (docs/s3-facts.org, Sending), so it must suit slow uplinks; servers that copy
-# data at `complete` answer after minutes.
-_TIMEOUTS_S: Mapping[Patience, tuple[float, float]] = {
-    "brisk": (10, 20),
-    "parts": (60, 120),
-    "patient": (60, 900),
-    "warm": (60, 20),
+TimeoutProfile = Literal["question", "body", "commit", "question-after-body"]
+"""What a request is given time for: a `question`, the `body` of a part, the `commit`, or a
+question right after these, on the connection that they have left open."""
+
+TIMEOUTS_S: dict[TimeoutProfile, tuple[float, float]] = {
+    "question": (10, 20),
+    "body": (60, 120),
+    "commit": (60, 900),
+    "question-after-body": (60, 20),
 }
-# The operations with which the client for parts, and its open connections, serve these two: a
-# client of their own would be made, and would connect, while the end of an upload is waited for.
-_SHARING: Mapping[Patience, str] = {
-    "patient": "CompleteMultipartUpload",
-    "warm": "HeadObject",
+"""Seconds to connect, and to wait for an answer.
+
+The first is also the time that one blocked send may take (docs/s3-facts.org, Sending), so it must
+suit slow uplinks; servers that copy data at `complete` answer after minutes."""
+
+# The operations for which the client for bodies, and its open connections, serve these two
+# profiles: a client of their own would have to be made, and to connect, at the end of an upload.
+_REUSES_CONNECTION: Mapping[TimeoutProfile, str] = {
+    "commit": "CompleteMultipartUpload",
+    "question-after-body": "HeadObject",
 }
 # The first botocore of which it is known that a single request may have a time-out of its own
 # (boto/botocore#3770).
@@ -69,18 +73,18 @@ class Clients:
         self._given = given
         self._connection = connection
         self._connections = connections
-        self._clients: dict[Patience, S3Client] = {}
+        self._clients: dict[TimeoutProfile, S3Client] = {}
         self._session: Any = None
         self._authorities: SSLContext | None = None
         self._keyfile: Credentials | None = None
         self._bundle_in_memory: str | None = None
         self._lock = threading.Lock()
 
-    def get(self, patience: Patience) -> S3Client:
+    def get(self, profile: TimeoutProfile) -> S3Client:
         """The client with these time-outs; made when first needed."""
         if self._given is not None:
             return self._given
-        kind = _kind_of_client(patience)
+        kind = _serving_client(profile)
         with self._lock:
             if kind not in self._clients:
                 self._clients[kind] = self._new_client(kind)
@@ -101,18 +105,40 @@ class Clients:
             if os.path.isfile(self._connection.keyfile or ""):
                 self._keyfile = None
 
-    def _new_client(self, patience: Patience) -> S3Client:
+    def _new_client(self, profile: TimeoutProfile) -> S3Client:
         # botocore's own session and not boto3's: the chain is the same, and boto3 loads its
         # resource layer and s3transfer on top, a quarter of the start-up time.
-        import botocore.config
-        import botocore.handlers
         import botocore.session
 
         from .botocore_tuning import read_quickly, share_authorities
 
         how = self._connection
-        connect_s, answer_s = _TIMEOUTS_S[patience]
-        config = botocore.config.Config(
+        if self._session is None:
+            self._session = botocore.session.Session(profile=how.profile)
+            read_quickly(self._session)
+        client: S3Client = self._session.create_client(
+            "s3",
+            region_name=how.region,
+            endpoint_url=how.endpoint_url,
+            verify=self._bundle() if how.verify_tls else False,
+            config=self._config(profile),
+            **self._keys(),
+        )
+        if "@" in urlsplit(client.meta.endpoint_url).netloc:
+            raise UsageError(
+                "the endpoint's URL carries a user name or password, which S3 has no use for",
+                hint="give the keys where boto3 looks for them, or by --keyfile",
+            )
+        self._authorities = share_authorities(client, self._authorities)
+        _register_hooks(client, profile)
+        return client
+
+    def _config(self, profile: TimeoutProfile) -> Config:
+        import botocore.config
+
+        how = self._connection
+        connect_s, answer_s = TIMEOUTS_S[profile]
+        return botocore.config.Config(
             connect_timeout=connect_s,
             read_timeout=answer_s,
             # tenacity owns all retries; the numbers would multiply (invariant 7).
@@ -127,41 +153,17 @@ class Clients:
             proxies={"http": how.proxy, "https": how.proxy} if how.proxy else None,
             user_agent_extra=f"streamtos3/{__version__}",
         )
-        if self._session is None:
-            self._session = botocore.session.Session(profile=how.profile)
-            read_quickly(self._session)
-        keys: dict[str, Any] = {}
+
+    def _keys(self) -> dict[str, Any]:
+        """What `create_client` is told of credentials; nothing where boto3's chain has them."""
         own = self._own_credentials()
-        if own is not None:
-            keys = {
-                "aws_access_key_id": own.access_key,
-                "aws_secret_access_key": own.secret_key,
-                "aws_session_token": own.session_token or how.session_token,
-            }
-        client: S3Client = self._session.create_client(
-            "s3",
-            region_name=how.region,
-            endpoint_url=how.endpoint_url,
-            verify=self._bundle() if how.verify_tls else False,
-            config=config,
-            **keys,
-        )
-        if "@" in urlsplit(client.meta.endpoint_url).netloc:
-            raise UsageError(
-                "the endpoint's URL carries a user name or password, which S3 has no use for",
-                hint="give the keys where boto3 looks for them, or by --keyfile",
-            )
-        self._authorities = share_authorities(client, self._authorities)
-        # A server that never sends "100 Continue" makes botocore take TLS session tickets for
-        # an answer and fail every time (boto/botocore#3613).
-        client.meta.events.unregister("before-call.s3", botocore.handlers.add_expect_header)
-        client.meta.events.register("before-sign.s3", _signing)
-        client.meta.events.register("before-send.s3", _sending)
-        for sharing, operation in _SHARING.items():
-            if patience == _kind_of_client(sharing):
-                wait = partial(_wait, _TIMEOUTS_S[sharing][1])
-                client.meta.events.register(f"before-call.s3.{operation}", wait)
-        return client
+        if own is None:
+            return {}
+        return {
+            "aws_access_key_id": own.access_key,
+            "aws_secret_access_key": own.secret_key,
+            "aws_session_token": own.session_token or self._connection.session_token,
+        }
 
     def _own_credentials(self) -> Credentials | None:
         """Those that replace boto3's chain, if any do."""
@@ -192,13 +194,28 @@ class Clients:
         return self._bundle_in_memory
 
 
-def _kind_of_client(patience: Patience) -> Patience:
-    """The patience of the client that serves."""
-    if patience not in _SHARING:
-        return patience
+def _register_hooks(client: S3Client, profile: TimeoutProfile) -> None:
+    """What botocore does around each request, changed where it would do harm."""
+    import botocore.handlers
+
+    events = client.meta.events
+    # A server that never sends "100 Continue" makes botocore take TLS session tickets for
+    # an answer and fail every time (boto/botocore#3613).
+    events.unregister("before-call.s3", botocore.handlers.add_expect_header)
+    events.register("before-sign.s3", _signing)
+    events.register("before-send.s3", _sending)
+    for other, operation in _REUSES_CONNECTION.items():
+        if profile == _serving_client(other):
+            events.register(f"before-call.s3.{operation}", partial(_wait, TIMEOUTS_S[other][1]))
+
+
+def _serving_client(profile: TimeoutProfile) -> TimeoutProfile:
+    """The profile of the client that serves requests of this one."""
+    if profile not in _REUSES_CONNECTION:
+        return profile
     if _has_request_timeouts():
-        return "parts"
-    return "brisk" if patience == "warm" else patience
+        return "body"
+    return "question" if profile == "question-after-body" else profile
 
 
 def _has_request_timeouts() -> bool:

@@ -12,9 +12,9 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from ..errors import RefusedError, TransientError
+from ..errors import AbsentError, RefusedError, TransientError
 from ..integrity.checksums import Checksum
-from ..model.events import Event, Retrying, guarded
+from ..model.events import Event, Retrying, serialized
 from ..model.options import Options
 from ..runtime.cancel import CancelScope
 from ..runtime.retry import Retrier
@@ -79,7 +79,7 @@ class OperationContext:
                 connections=options.jobs,
                 client=client,
             )
-            context = cls(s3_bucket, options, open_scope, guarded(on_event))
+            context = cls(s3_bucket, options, open_scope, serialized(on_event))
             try:
                 yield context
             finally:
@@ -129,10 +129,9 @@ def find_object(
 
     def look() -> ObjectInfo:
         try:
-            info = bucket.head(key, version_id)
-        except RefusedError:
-            # A HEAD's answer has no body and so no code: ask again in a way that has one.
-            bucket.peek(key, version_id)
+            info = bucket.head_explained(key, version_id)
+        except AbsentError:
+            bucket.peek(key, version_id)  # which says what is absent: the object or the bucket
             raise
         if info.etag is None:
             raise bucket.not_s3()

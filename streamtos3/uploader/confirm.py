@@ -79,7 +79,7 @@ class Inspection:
     def find(self, expected: Expected) -> ObjectInfo | NotOurs:
         """Look once; returns our object, or what is there instead. TransientError if that fails."""
         try:
-            info = self._head()
+            info = self._bucket.head_explained(self._key)
         except AbsentError:
             return NotOurs.ABSENT
         except RefusedError:
@@ -104,7 +104,7 @@ class Inspection:
             wrong = None
             is_first, at_once = at_once, False  # what fails may have been the connection
             try:
-                info = self._head(version_id, at_once=is_first)
+                info = self._bucket.head_explained(self._key, version_id, at_once=is_first)
             except AbsentError as error:
                 self.sees_ours = False
                 reason = f"{self._url} is not there after it was stored: {error.message}"
@@ -126,17 +126,6 @@ class Inspection:
                 self._warn(f"the stored object could not be inspected: {error.message}")
             # After a signal there is no time for more: the answer to the commit must suffice.
         return None
-
-    def _head(self, version_id: str | None = None, *, at_once: bool = False) -> ObjectInfo:
-        try:
-            return self._bucket.head(self._key, version_id, at_once=at_once)
-        except AbsentError:
-            raise
-        except RefusedError:
-            # A HEAD's answer has no body and so no code: an expired token would look like a
-            # right that is missing. Asked by a GET, the service says which it is.
-            self._bucket.peek(self._key)
-            raise
 
     def _is_ours(self, info: ObjectInfo, expected: Expected) -> bool | None:
         """Whether this upload made the object; None where nothing tells."""

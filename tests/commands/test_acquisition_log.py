@@ -271,7 +271,9 @@ def test_the_receipt_is_not_held_against_the_size_of_the_stream(fake: FakeS3, in
 def test_an_old_receipt_is_not_replaced_and_that_is_status_11(fake: FakeS3, infile: str) -> None:
     assert invoke(infile, "s3://bucket/k.receipt.json").status == 0
     outcome = invoke("--receipt-object", infile, "s3://bucket/k")
-    assert_refused(outcome, 11, "cannot store the receipt: s3://bucket/k.receipt.json already exists")
+    assert_refused(
+        outcome, 11, "cannot store the receipt: s3://bucket/k.receipt.json already exists"
+    )
     assert outcome.said("left behind") == ["s3://bucket/k, stored and proved"]
     assert fake.objects["bucket", "k.receipt.json"].body == DATA == fake.objects["bucket", "k"].body
 

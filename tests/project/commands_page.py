@@ -91,7 +91,7 @@ def _records(words: tuple[str, ...], command: click.Command) -> dict[str, Record
     found = {}
     for each in command.get_params(context):
         record = each.get_help_record(context)
-        if isinstance(each, click.Option) and record and each.name and each.name != "help":
+        if isinstance(each, click.Option) and record and each.name and "--help" not in each.opts:
             found[each.name] = record
     return found
 

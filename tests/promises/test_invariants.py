@@ -31,10 +31,11 @@ from streamtos3.errors import (
 )
 from streamtos3.model.events import PartStored, Retrying
 from streamtos3.model.options import Retries
-from streamtos3.runtime.buffers import Buffer, BufferPool
+from streamtos3.runtime.buffers import Buffer
 from streamtos3.runtime.cancel import CancelScope
 from tests.rig.command import anonymous, assert_refused, invoke, run
 from tests.rig.fake_s3 import FakeS3, Quirks
+from tests.rig.peak_pool import PeakPool
 from tests.rig.proxy import Fault, FaultProxy
 from tests.rig.support import MIB, payload, s3_client
 from tests.rig.tiny import PART, InSteps, Seen, broken_input, silent_pipe, tiny
@@ -86,10 +87,10 @@ def assert_nothing(fake: FakeS3) -> None:
 def test_1_buffers_stay_within_the_memory_and_are_used_again(
     memory_bytes: int, s3: S3Client, proxy: FaultProxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pools: list[BufferPool] = []
+    pools: list[PeakPool] = []
     made: list[Buffer] = []
 
-    class Tracked(BufferPool):
+    class Tracked(PeakPool):
         def __init__(self, *arguments: Any) -> None:
             super().__init__(*arguments)
             pools.append(self)

@@ -39,9 +39,9 @@ from streamtos3.errors import (
     UsageError,
 )
 from streamtos3.model.events import RangeRead, ReadStarted
-from streamtos3.runtime.buffers import BufferPool
 from tests.rig.client import plain_client
 from tests.rig.fake_s3 import FakeS3
+from tests.rig.peak_pool import PeakPool
 from tests.rig.quirks import Stored
 from tests.rig.shelf import OPTIONS, P, Shelf, bodies_of, once, shelf
 from tests.rig.support import MIB, payload
@@ -555,9 +555,9 @@ def test_an_output_that_takes_little_gets_everything(shelves: Shelf) -> None:
 def test_memory_stays_bounded_however_slow_the_output(
     shelves: Shelf, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pools: list[BufferPool] = []
+    pools: list[PeakPool] = []
 
-    class Watched(BufferPool):
+    class Watched(PeakPool):
         def __init__(self, *args: Any) -> None:
             super().__init__(*args)
             pools.append(self)

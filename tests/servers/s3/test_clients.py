@@ -26,9 +26,9 @@ def botocore(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) ->
 @pytest.fixture(autouse=True)
 def timeouts(monkeypatch: pytest.MonkeyPatch) -> None:
     """All are short, but that of `complete`."""
-    for patience in clients._TIMEOUTS_S:
-        answer_s = 30.0 if patience == "patient" else SHORT_S
-        monkeypatch.setitem(clients._TIMEOUTS_S, patience, (5.0, answer_s))
+    for profile in clients.TIMEOUTS_S:
+        answer_s = 30.0 if profile == "commit" else SHORT_S
+        monkeypatch.setitem(clients.TIMEOUTS_S, profile, (5.0, answer_s))
 
 
 def test_complete_is_waited_for_longer_than_a_part(on_fake: Bench) -> None:
@@ -45,7 +45,7 @@ def test_a_part_is_not_waited_for_as_long_as_complete(on_fake: Bench) -> None:
 def test_the_look_after_the_commit_is_not_waited_for_long(
     on_fake: Bench, parts: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(clients._TIMEOUTS_S, "parts", (5.0, 30.0))
+    monkeypatch.setitem(clients.TIMEOUTS_S, "body", (5.0, 30.0))
     on_fake.stores(Fault("head", "slow", skip=1, delay_s=LONG_S), parts=parts)
     assert on_fake.proxy.count("head") == 3  # before the first byte, the slow one, and another
 

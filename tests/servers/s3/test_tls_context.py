@@ -102,7 +102,7 @@ def test_a_directory_of_certificates_takes_one_descriptor_until_its_clients_go(
     before = in_memory()
     ours = Clients(Connection("https://127.0.0.1:1", "us-east-1", ca_bundle=str(tmp_path)), 1)
     for _ in range(3):
-        ours.get("brisk"), ours.get("parts")
+        ours.get("question"), ours.get("body")
         assert in_memory() == before + 1
         ours.forget_session()
     del ours
@@ -119,8 +119,8 @@ def test_a_directory_of_certificates_is_still_trusted_after_credentials_were_rea
         connection = options_of(fake.endpoint_url, tmp_path).connection
         ours = Clients(connection, 1)
         for _ in range(2):
-            ours.get("brisk").head_bucket(Bucket="bkt")
+            ours.get("question").head_bucket(Bucket="bkt")
             ours.forget_session()
 
 
-_KINDS: tuple[clients.Patience, ...] = ("brisk", "parts")
+_KINDS: tuple[clients.TimeoutProfile, ...] = ("question", "body")

@@ -444,7 +444,7 @@ def test_an_answer_that_proves_is_enough_where_nobody_may_look(
         faults.append(Fault("get", action, times=-1))
     on_seaweed.stores(*faults)
     assert any(
-        "could not be looked at" in event.message
+        "could not be inspected" in event.message
         for event in on_seaweed.events
         if isinstance(event, Warned)
     )

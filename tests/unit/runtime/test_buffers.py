@@ -16,9 +16,10 @@ from hypothesis import strategies as st
 
 from streamtos3.runtime import buffers
 from streamtos3.runtime import host as machine
-from streamtos3.runtime.buffers import Buffer, BufferPool, default_memory_bytes
+from streamtos3.runtime.buffers import Buffer, default_memory_bytes
 from streamtos3.runtime.cancel import Cancelled, CancelScope
 from streamtos3.units import GIB, MIB
+from tests.rig.peak_pool import PeakPool
 
 KIB = 1024
 
@@ -46,7 +47,7 @@ def resident_bytes() -> int:
     return pages * mmap.PAGESIZE
 
 
-def in_thread(pool: BufferPool, size_bytes: int) -> tuple[threading.Thread, list[Buffer]]:
+def in_thread(pool: PeakPool, size_bytes: int) -> tuple[threading.Thread, list[Buffer]]:
     got: list[Buffer] = []
     thread = threading.Thread(target=lambda: got.append(pool.acquire(size_bytes)))
     thread.start()
@@ -72,11 +73,11 @@ def test_the_memory_of_a_buffer_is_committed_only_as_it_is_written() -> None:
 
 
 def test_no_buffer_is_made_before_one_is_needed(scope: CancelScope) -> None:
-    assert BufferPool(64 * KIB, 8, scope).peak_bytes == 0
+    assert PeakPool(64 * KIB, 8, scope).peak_bytes == 0
 
 
 def test_a_buffer_that_was_given_back_is_used_again(scope: CancelScope) -> None:
-    pool = BufferPool(64 * KIB, 8, scope)
+    pool = PeakPool(64 * KIB, 8, scope)
     first = pool.acquire(KIB)
     pool.release(first)
     assert pool.acquire(KIB) is first
@@ -86,7 +87,7 @@ def test_a_buffer_that_was_given_back_is_used_again(scope: CancelScope) -> None:
 def test_a_stream_of_any_length_needs_no_more_than_what_is_in_use_at_once(
     scope: CancelScope,
 ) -> None:
-    pool = BufferPool(64 * KIB, 8, scope)
+    pool = PeakPool(64 * KIB, 8, scope)
     for _ in range(100):
         held = [pool.acquire(KIB) for _ in range(3)]
         for buffer in held:
@@ -95,14 +96,14 @@ def test_a_stream_of_any_length_needs_no_more_than_what_is_in_use_at_once(
 
 
 def test_a_larger_buffer_serves_for_a_smaller_part(scope: CancelScope) -> None:
-    pool = BufferPool(64 * KIB, 8, scope)
+    pool = PeakPool(64 * KIB, 8, scope)
     large = pool.acquire(8 * KIB)
     pool.release(large)
     assert pool.acquire(KIB) is large
 
 
 def test_buffers_that_became_too_small_are_dropped_when_parts_grow(scope: CancelScope) -> None:
-    pool = BufferPool(4 * KIB, 8, scope)
+    pool = PeakPool(4 * KIB, 8, scope)
     small = [pool.acquire(KIB) for _ in range(4)]
     for buffer in small:
         pool.release(buffer)
@@ -113,7 +114,7 @@ def test_buffers_that_became_too_small_are_dropped_when_parts_grow(scope: Cancel
 
 @pytest.mark.usefixtures("impatient")
 def test_the_limit_holds_a_reader_back_until_a_buffer_returns(scope: CancelScope) -> None:
-    pool = BufferPool(3 * KIB, 8, scope)
+    pool = PeakPool(3 * KIB, 8, scope)
     held = [pool.acquire(KIB) for _ in range(3)]
     thread, got = in_thread(pool, KIB)
     thread.join(0.05)
@@ -127,7 +128,7 @@ def test_the_limit_holds_a_reader_back_until_a_buffer_returns(scope: CancelScope
 @pytest.mark.usefixtures("impatient")
 @pytest.mark.parametrize("limit_bytes", [1, KIB, 2 * KIB - 1])
 def test_two_buffers_are_always_allowed_and_no_third(scope: CancelScope, limit_bytes: int) -> None:
-    pool = BufferPool(limit_bytes, 8, scope)
+    pool = PeakPool(limit_bytes, 8, scope)
     held = [pool.acquire(KIB), pool.acquire(KIB)]
     thread, got = in_thread(pool, KIB)
     thread.join(0.05)
@@ -151,7 +152,7 @@ def test_the_bound_is_never_exceeded_as_parts_grow(
     """Buffers return in any order; a part is taken only where the pool would not wait."""
     chance = random.Random(seed)
     with CancelScope() as scope:
-        pool = BufferPool(limit_bytes, max_buffers, scope)
+        pool = PeakPool(limit_bytes, max_buffers, scope)
         held: list[Buffer] = []
         for size_bytes in sizes:
             while held and (len(held) >= pool.allowed or chance.random() < 0.3):
@@ -169,7 +170,7 @@ def test_the_bound_is_never_exceeded_as_parts_grow(
 @pytest.mark.usefixtures("impatient")
 def test_the_bound_holds_with_many_threads_giving_back(scope: CancelScope) -> None:
     limit_bytes = 32 * KIB
-    pool = BufferPool(limit_bytes, 16, scope)
+    pool = PeakPool(limit_bytes, 16, scope)
     sizes = sorted(random.Random(1).choice([KIB, 2 * KIB, 4 * KIB, 8 * KIB]) for _ in range(400))
     in_use: set[int] = set()
     threads = []
@@ -196,7 +197,7 @@ def test_the_bound_holds_with_many_threads_giving_back(scope: CancelScope) -> No
 
 @pytest.mark.usefixtures("impatient")
 def test_a_reader_that_waits_for_a_slow_link_is_allowed_more(scope: CancelScope) -> None:
-    pool = BufferPool(GIB, 8, scope)
+    pool = PeakPool(GIB, 8, scope)
     assert pool.allowed == 4
     for _ in range(8):
         pool.acquire(KIB)
@@ -208,7 +209,7 @@ def test_fewer_are_allowed_when_parts_become_larger_and_more_again_after_waits(
     scope: CancelScope,
 ) -> None:
     """A long stream would else double its memory with every doubling of its parts."""
-    pool = BufferPool(GIB, 8, scope)
+    pool = PeakPool(GIB, 8, scope)
     held = [pool.acquire(KIB) for _ in range(8)]
     for buffer in held:
         pool.release(buffer)
@@ -221,7 +222,7 @@ def test_fewer_are_allowed_when_parts_become_larger_and_more_again_after_waits(
 
 
 def test_three_buffers_stay_however_large_the_parts_become(scope: CancelScope) -> None:
-    pool = BufferPool(GIB, 8, scope)
+    pool = PeakPool(GIB, 8, scope)
     for size_bytes in (KIB, 2 * KIB, 64 * KIB):
         pool.release(pool.acquire(size_bytes))
     assert pool.allowed == 3
@@ -232,7 +233,7 @@ def test_many_short_waits_count_like_a_long_one(
 ) -> None:
     """With many parts in flight a buffer comes back every few milliseconds."""
     uses_processor(monkeypatch, lambda: 0.0)
-    pool = BufferPool(GIB, 5, scope)
+    pool = PeakPool(GIB, 5, scope)
     held = [pool.acquire(KIB) for _ in range(4)]
     for _ in range(40):
         if pool.allowed > 4:
@@ -246,7 +247,7 @@ def test_many_short_waits_count_like_a_long_one(
 
 @pytest.mark.usefixtures("impatient")
 def test_never_more_than_the_parts_in_flight_can_use(scope: CancelScope) -> None:
-    pool = BufferPool(GIB, 6, scope)
+    pool = PeakPool(GIB, 6, scope)
     held = [pool.acquire(KIB) for _ in range(6)]
     thread, got = in_thread(pool, KIB)
     thread.join(0.05)
@@ -273,14 +274,14 @@ def test_a_program_that_keeps_the_processors_busy_is_not_allowed_more(
 ) -> None:
     """More parts in flight would only make it larger."""
     monkeypatch.setattr(machine, "processors", lambda: processors)
-    pool = BufferPool(GIB, 8, scope)
+    pool = PeakPool(GIB, 8, scope)
     pool._note_wait(10.0, 10.0 * busy)
     assert pool.allowed == allowed
 
 
 @pytest.mark.usefixtures("impatient")
 def test_what_the_service_asked_to_be_held_back_stays_so(scope: CancelScope) -> None:
-    pool = BufferPool(GIB, 16, scope)
+    pool = PeakPool(GIB, 16, scope)
     held = [pool.acquire(KIB) for _ in range(12)]
     pool.hold_back()
     assert pool.allowed == 6
@@ -299,7 +300,7 @@ def test_two_buffers_stay_however_often_the_service_asks_for_less(
     scope: CancelScope, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(buffers, "_HOLD_BACK_S", 0.0)
-    pool = BufferPool(GIB, 16, scope)
+    pool = PeakPool(GIB, 16, scope)
     for _ in range(5):
         pool.hold_back()
     assert pool.allowed == 2
@@ -308,7 +309,7 @@ def test_two_buffers_stay_however_often_the_service_asks_for_less(
 @pytest.mark.usefixtures("impatient")
 def test_one_burst_halves_only_once(scope: CancelScope) -> None:
     """All parts in flight hear the same SlowDown."""
-    pool = BufferPool(GIB, 16, scope)
+    pool = PeakPool(GIB, 16, scope)
     for _ in range(12):
         pool.acquire(KIB)
     for _ in range(12):
@@ -317,7 +318,7 @@ def test_one_burst_halves_only_once(scope: CancelScope) -> None:
 
 
 def test_a_reader_that_waits_is_stopped_when_the_upload_fails(scope: CancelScope) -> None:
-    pool = BufferPool(KIB, 2, scope)
+    pool = PeakPool(KIB, 2, scope)
     pool.acquire(KIB)
     pool.acquire(KIB)
     timer = threading.Timer(0.02, scope.fail, (ValueError("x"),))

@@ -158,7 +158,7 @@ def test_each_wait_is_reported_before_it_begins() -> None:
     world.give_up(world.failing())
     assert [event.wait_s for event in world.events] == world.waits_s
     assert [event.tries for event in world.events] == [1, 2]
-    assert {(event.what, event.reason) for event in world.events} == {("store part 1", "503")}
+    assert {(event.action, event.reason) for event in world.events} == {("store part 1", "503")}
 
 
 # Giving up

@@ -23,6 +23,6 @@ def botocore(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) ->
 @pytest.fixture(autouse=True)
 def timeouts(monkeypatch: pytest.MonkeyPatch) -> None:
     """All are short, but that of `complete`."""
-    for patience in clients._TIMEOUTS_S:
-        answer_s = 30.0 if patience == "patient" else SHORT_S
-        monkeypatch.setitem(clients._TIMEOUTS_S, patience, (5.0, answer_s))
+    for profile in clients.TIMEOUTS_S:
+        answer_s = 30.0 if profile == "commit" else SHORT_S
+        monkeypatch.setitem(clients.TIMEOUTS_S, profile, (5.0, answer_s))

@@ -86,7 +86,7 @@ def test_clients_of_one_connection_share_them_and_others_do_not() -> None:
     assert [each is contexts[0] for each in contexts] == [True, True, False, False]
 
 
-_KINDS: tuple[clients.Patience, ...] = ("brisk", "parts")
+_KINDS: tuple[clients.TimeoutProfile, ...] = ("question", "body")
 
 
 def _context(client: Any) -> object:

@@ -11,9 +11,9 @@ import pytest
 from streamtos3.errors import SourceError
 from streamtos3.model.options import Options
 from streamtos3.model.parts import Limits, PartPlan, plan_parts
-from streamtos3.runtime.buffers import BufferPool
 from streamtos3.runtime.cancel import Cancelled, CancelScope
 from streamtos3.uploader.part_reader import Part, Reader
+from tests.rig.peak_pool import PeakPool
 from tests.rig.support import payload
 
 P = 10
@@ -71,7 +71,7 @@ class Reading:
         **options: Any,
     ) -> None:
         self.source = TrickleSource(data, step_bytes, error_at)
-        self.pool = BufferPool(1 << 20, 16, scope)
+        self.pool = PeakPool(1 << 20, 16, scope)
         self.plan = plan or plan_parts(P, limits=LIMITS)
         self.reader = Reader(self.source, self.pool, Options(**options), scope)
         self.offsets: list[int] = []
