@@ -60,7 +60,7 @@ _NEVER_SENT = (
 )
 
 _HINTS = {
-    "AccessDenied": "the rights that are needed are listed in the README under IAM policy",
+    "AccessDenied": "docs/operations.org, IAM policy, lists the permissions that are needed",
     "InvalidAccessKeyId": "the service does not know this access key",
     "SignatureDoesNotMatch": "the secret key is wrong, or a proxy changes the requests",
     "NoSuchBucket": "streamtos3 never creates a bucket; create it, or correct its name",
@@ -135,7 +135,7 @@ def translate(error: Exception, what: str, *, endpoint: str, accepted_before: bo
 
     `accepted_before`: whether this endpoint has accepted a request of ours. Then a rejected
     signature or failing credentials are a passing fault (rotation, a flipped header, a metadata
-    service that hiccups) and no reason to give up a stream that cannot be read twice.
+    service that hiccups), not a reason to abandon a stream that cannot be read twice.
     Errors that are nobody's fault but ours come back unchanged.
     """
     if isinstance(error, botocore_errors.ClientError):
