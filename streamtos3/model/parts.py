@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import count
+from urllib.parse import urlsplit
 
 from ..errors import SourceError, UsageError
 from ..units import GIB, MIB, format_size
@@ -23,9 +24,12 @@ __all__ = [
     "S3_LIMITS",
     "infer_plan",
     "plan_parts",
+    "requires_equal_parts",
 ]
 
 DEFAULT_CHUNK_BYTES = 8 * MIB
+# Endpoints that refuse at `complete` parts of different sizes (opendal#2904).
+_EQUAL_PARTS_HOSTS = (".r2.cloudflarestorage.com",)
 _PLAN = re.compile(r"([1-9]\d{0,15})/(\d{1,5})(?:/([1-9]\d{0,4}))?")
 
 
@@ -212,3 +216,9 @@ def _plan_through(
     )
     allowed = shape.limits.min_part_bytes <= plan.part_bytes <= shape.limits.max_part_bytes
     return plan if fits and allowed else None
+
+
+def requires_equal_parts(endpoint_url: str | None) -> bool:
+    """Whether this endpoint is known to refuse parts of growing size."""
+    host = urlsplit(endpoint_url or "").hostname or ""
+    return host.endswith(_EQUAL_PARTS_HOSTS)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import getpass
 import os
 import resource
 from dataclasses import dataclass
 
-__all__ = ["Descriptors", "available_bytes", "processors", "raise_limit"]
+__all__ = ["Descriptors", "available_bytes", "processors", "raise_limit", "user_name"]
 
 _WANTED = 65536
 _KEPT = 256
@@ -93,3 +94,14 @@ def raise_limit() -> Descriptors:
     except (OSError, ValueError):  # a sandbox may forbid it: the lower one is kept to
         return Descriptors(soft)
     return Descriptors(wanted)
+
+
+def user_name() -> str:
+    """The name of the user who runs this process; the number where there is none.
+
+    A container's user may have no name.
+    """
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return str(os.getuid())

@@ -1,27 +1,19 @@
-"""The S3 verbs on one bucket: the only door to botocore.
+"""The S3 verbs on one bucket: one method, one request.
 
-Each verb is one request without retries of its own (`retry` owns those) and raises only errors
-of our own tree; `storeerrors` maps them. What an answer means for the upload is decided by the
-callers.
+No method tries again (`runtime.retry` does), and each raises only errors of our own tree. What an
+answer means for an upload or download is decided by the callers.
 """
 
 from __future__ import annotations
 
-import secrets
-import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from datetime import datetime, timedelta
-from email.utils import parsedate_to_datetime
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote_plus, urlsplit
+from urllib.parse import unquote_plus
 
 from ..errors import (
     AbsentError,
-    ConditionError,
-    CredentialsError,
     RefusedError,
-    StreamToS3Error,
     TransientError,
     UnreachableError,
 )
@@ -35,16 +27,15 @@ from ..results import StoredPart
 from .bodies import Landing, PartBody
 from .clients import Clients, TimeoutProfile
 from .responses import (
-    PLAN_KEY,
-    TOKEN_KEY,
     Answer,
     ObjectInfo,
+    check_range,
     etag_is_md5,
     is_cut,
     object_info,
-    unquoted_etag,
     write_answer,
 )
+from .sender import Sender
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
@@ -52,20 +43,15 @@ if TYPE_CHECKING:
 __all__ = [
     "NO_SIZE",
     "Bucket",
-    "new_token",
-    "object_metadata",
-    "requires_equal_parts",
 ]
 
 NO_SIZE = "no size"
-# Endpoints that refuse at `complete` parts of different sizes (opendal#2904).
-_EQUAL_PARTS_HOSTS = (".r2.cloudflarestorage.com",)
 
 
 class Bucket:
     """One bucket at one endpoint. Thread-safe.
 
-    `client`: clients shared with other stores, or a boto3 S3 client to use as it is, instead
+    `client`: clients shared with other buckets, or a boto3 S3 client to use as it is, instead
     of clients of our own; its retries should be off (`total_max_attempts=1`) and
     `request_checksum_calculation` `when_required`.
     `settings` apply to all objects stored through this Bucket; `checksum` is S3's additional
@@ -85,11 +71,10 @@ class Bucket:
         self.name = bucket
         self.settings = settings or ObjectSettings()
         self._checksum = checksum
-        self._clock: tuple[datetime, float] | None = None
-        self._connection = connection
         if not isinstance(client, Clients):
             client = Clients(connection, connections, given=client)
-        self._clients = client
+        common = {"Bucket": bucket, **self.settings.for_every_request()}
+        self._sender = Sender(client, connection, common)
 
     @property
     def server_time(self) -> datetime | None:
@@ -97,20 +82,21 @@ class Bucket:
 
         What it lists is dated by that clock and not by ours.
         """
-        if self._clock is None:
-            return None
-        said, at_s = self._clock
-        return said + timedelta(seconds=time.monotonic() - at_s)
+        return self._sender.server_time
 
     @property
     def endpoint_url(self) -> str:
         """Where requests go."""
-        return self._clients.get("question").meta.endpoint_url
+        return self._sender.endpoint_url
 
     @property
     def region(self) -> str | None:
         """The region that requests are signed for."""
-        return self._clients.get("question").meta.region_name
+        return self._sender.region
+
+    def url(self, key: str) -> str:
+        """The address of an object here, `s3://BUCKET/KEY`."""
+        return f"s3://{self.name}/{key}"
 
     def not_s3(self) -> UnreachableError:
         """The error for an answer that is not S3's: a web server, a proxy, another path."""
@@ -129,7 +115,7 @@ class Bucket:
         what = f"look at {self.url(key)}"
         extra |= self.settings.for_the_bytes()
         profile: TimeoutProfile = "question-after-body" if at_once else "question"
-        answer = self._request(what, "head_object", profile, Key=key, **extra)
+        answer = self._sender.send(what, "head_object", profile, Key=key, **extra)
         if "ContentLength" not in answer:
             raise TransientError(f"cannot {what}: the answer names no size", code=NO_SIZE)
         if is_cut(answer):
@@ -154,13 +140,13 @@ class Bucket:
 
     def head_bucket(self) -> None:
         """AbsentError where the bucket does not exist."""
-        self._request(f"look at s3://{self.name}", "head_bucket")
+        self._sender.send(f"look at s3://{self.name}", "head_bucket")
 
     def peek(self, key: str, version_id: str | None = None) -> None:
         """Ask for one byte of `key`, for the error code that a HEAD's answer cannot carry."""
         what = f"look at {self.url(key)}"
         extra = self.settings.for_the_bytes() | ({"VersionId": version_id} if version_id else {})
-        self._request(what, "get_object", Key=key, Range="bytes=0-0", **extra)["Body"].close()
+        self._sender.send(what, "get_object", Key=key, Range="bytes=0-0", **extra)["Body"].close()
 
     def head_part(
         self, key: str, number: int, version_id: str | None = None
@@ -168,7 +154,7 @@ class Bucket:
         """Size of one part, and how many there are; None where the server does not tell."""
         what = f"look at part {number} of {self.url(key)}"
         extra = self._of_version(version_id)
-        answer = self._request(what, "head_object", Key=key, PartNumber=number, **extra)
+        answer = self._sender.send(what, "head_object", Key=key, PartNumber=number, **extra)
         count = answer.get("PartsCount")
         return None if count is None else (answer.get("ContentLength", 0), count)
 
@@ -188,7 +174,7 @@ class Bucket:
         """
         first, end = offset_bytes + landing.filled_bytes, offset_bytes + landing.size_bytes
         what = f"read {self.url(key)}"
-        answer = self._request(
+        answer = self._sender.send(
             what,
             "get_object",
             "body",
@@ -199,8 +185,8 @@ class Bucket:
         )
         body = answer["Body"]
         try:
-            _check_range(what, answer, first, etag)
-            with self._border(what):
+            check_range(what, answer, first, etag)
+            with self._sender.mapped_errors(what):
                 landing.fill(body.readinto)
         finally:
             body.close()
@@ -223,7 +209,7 @@ class Bucket:
         condition: dict[str, Any] = {"IfNoneMatch": "*"} if if_none_match else {}
         if if_match is not None:
             condition = {"IfMatch": f'"{if_match}"'}
-        answer = self._request(
+        answer = self._sender.send(
             f"store {self.url(key)}",
             "put_object",
             "body",
@@ -241,7 +227,7 @@ class Bucket:
     def create(self, key: str, metadata: Mapping[str, str]) -> tuple[str, bool]:
         """Begin a multipart upload: its id, and whether part ETags may be MD5s."""
         what = f"begin the upload of {self.url(key)}"
-        answer = self._request(
+        answer = self._sender.send(
             what,
             "create_multipart_upload",
             "body",
@@ -265,7 +251,7 @@ class Bucket:
         checksum: str | None = None,
     ) -> Answer:
         """Store one part."""
-        answer = self._request(
+        answer = self._sender.send(
             f"store part {number} of {self.url(key)}",
             "upload_part",
             "body",
@@ -303,7 +289,7 @@ class Bucket:
             {"PartNumber": each.number, "ETag": each.etag, **self._checksum_of(each.checksum)}
             for each in parts
         ]
-        answer = self._request(
+        answer = self._sender.send(
             f"complete the upload of {self.url(key)}",
             "complete_multipart_upload",
             "commit",
@@ -319,12 +305,12 @@ class Bucket:
     def abort(self, key: str, upload_id: str) -> None:
         """Drop an unfinished upload and its parts. AbsentError where there is none."""
         what = f"abort the upload of {self.url(key)}"
-        self._request(what, "abort_multipart_upload", Key=key, UploadId=upload_id)
+        self._sender.send(what, "abort_multipart_upload", Key=key, UploadId=upload_id)
 
     def list_parts(self, key: str, upload_id: str) -> Iterator[ListedPart]:
         """The stored parts of an unfinished upload, by number. AbsentError where there is none."""
         what = f"list the parts of {self.url(key)}"
-        for page in self._pages(what, "list_parts", Key=key, UploadId=upload_id):
+        for page in self._sender.pages(what, "list_parts", Key=key, UploadId=upload_id):
             for part in page.get("Parts", []):
                 yield ListedPart(part["PartNumber"], part["Size"], part["ETag"].strip('"'))
 
@@ -352,76 +338,19 @@ class Bucket:
         """
         operation = "list_multipart_uploads"
         try:
-            return self._request(what, operation, **parameters)
+            return self._sender.send(what, operation, **parameters)
         except TransientError as error:
             # What botocore makes of a success that it cannot read.
             if error.code != "500" and type(error.__cause__).__name__ != "ResponseParserError":
                 raise
-        page = self._request(what, operation, EncodingType="url", **parameters)
+        page = self._sender.send(what, operation, EncodingType="url", **parameters)
         for each in (page, *page.get("Uploads", [])):
             each.update({n: unquote_plus(each[n]) for n in ("Key", "NextKeyMarker") if n in each})
         return page
 
-    def _request(
-        self, what: str, operation: str, profile: TimeoutProfile = "question", **parameters: Any
-    ) -> dict[str, Any]:
-        """One request; `what` it is for begins an error's message after "cannot"."""
-        with self._border(what):
-            call = getattr(self._clients.get(profile), operation)
-            common = {"Bucket": self.name, **self.settings.for_every_request()}
-            if operation == "head_bucket":  # the one verb that names no payer
-                common.pop("RequestPayer", None)
-            answer: dict[str, Any] = call(**common, **parameters)
-            self._note_time(answer)
-        return answer
-
     def _of_version(self, version_id: str | None) -> dict[str, Any]:
         version = {"VersionId": version_id} if version_id else {}
         return {**self.settings.for_the_bytes(), **version}
-
-    def _pages(self, what: str, operation: str, **parameters: Any) -> Iterator[dict[str, Any]]:
-        """The pages of a listing, 1,000 entries each."""
-        with self._border(what):
-            paginator: Any = self._clients.get("question").get_paginator(operation)  # type: ignore[call-overload]
-            common = {"Bucket": self.name, **self.settings.for_every_request()}
-            for page in paginator.paginate(**common, **parameters):
-                self._note_time(page)
-                yield page
-
-    @contextmanager
-    def _border(self, what: str) -> Iterator[None]:
-        """Map what leaves botocore; every error inside becomes one of our own."""
-        try:
-            yield
-        except CredentialsError as error:  # a keyfile that is being rewritten just now
-            if not self._clients.accepted:
-                raise
-            self._clients.forget_session()
-            raise TransientError(
-                f"cannot {what}: {error.message}", hint=error.hint, expired=True, sent=False
-            ) from error
-        except StreamToS3Error:
-            raise
-        except Exception as error:
-            from .error_mapping import translate
-
-            self._note_time(getattr(error, "response", None))
-            endpoint = self._connection.endpoint_url or self._clients.endpoint_name()
-            accepted = self._clients.accepted
-            mapped = translate(error, what, endpoint=endpoint, accepted_before=accepted)
-            if isinstance(mapped, TransientError) and mapped.expired:
-                self._clients.forget_session()
-            raise mapped from error
-        else:
-            self._clients.accepted = True
-
-    def _note_time(self, answer: Any) -> None:
-        """Keep what the service's clock says."""
-        try:
-            date = answer["ResponseMetadata"]["HTTPHeaders"]["date"]
-            self._clock = parsedate_to_datetime(date), time.monotonic()
-        except (KeyError, TypeError, ValueError):  # no answer, no Date, or one that is none
-            return
 
     def _declared_checksum(self) -> dict[str, str]:
         """S3 refuses parts with a checksum that `create` did not declare (opendal#4533)."""
@@ -432,37 +361,3 @@ class Bucket:
 
     def _checksum_of(self, value: str | None) -> dict[str, str]:
         return {self._checksum.member: value} if self._checksum and value else {}
-
-    def url(self, key: str) -> str:
-        """The address of an object here, `s3://BUCKET/KEY`."""
-        return f"s3://{self.name}/{key}"
-
-
-def object_metadata(token: str, part_plan: str) -> dict[str, str]:
-    """The metadata by which an object is recognised and its parts are found again."""
-    return {TOKEN_KEY: token, PLAN_KEY: part_plan}
-
-
-def new_token() -> str:
-    """A random name for one upload, by which its object is recognised."""
-    return secrets.token_hex(16)
-
-
-def requires_equal_parts(endpoint_url: str | None) -> bool:
-    """Whether this endpoint is known to refuse parts of growing size."""
-    host = urlsplit(endpoint_url or "").hostname or ""
-    return host.endswith(_EQUAL_PARTS_HOSTS)
-
-
-def _check_range(what: str, answer: Mapping[str, Any], first: int, etag: str | None) -> None:
-    """Is this answer what was asked for? Some servers ignore If-Match, or Range."""
-    if unquoted_etag(answer) is None:  # not S3: the page of some proxy on the way
-        raise TransientError(f"cannot {what}: the answer carries no ETag")
-    if etag and unquoted_etag(answer) != etag:
-        raise ConditionError(f"cannot {what}: its ETag is no longer {etag}")
-    begins = str(answer.get("ContentRange", "bytes 0-")).removeprefix("bytes ").partition("-")[0]
-    if begins != str(first):
-        raise RefusedError(
-            f"cannot {what} from byte {first}: the answer begins with byte {begins}",
-            hint="this service, or a proxy before it, ignores Range",
-        )

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from ..errors import ConditionError, RefusedError, TransientError
 from ..model.object_settings import ObjectSettings, lock_problem
 
 __all__ = [
-    "PLAN_KEY",
-    "TOKEN_KEY",
     "Answer",
     "ObjectInfo",
+    "PLAN_KEY",
+    "TOKEN_KEY",
+    "check_range",
     "etag_is_md5",
     "is_cut",
+    "new_token",
     "object_info",
+    "object_metadata",
     "unquoted_etag",
     "write_answer",
 ]
@@ -126,3 +131,27 @@ def write_answer(answer: Mapping[str, Any]) -> Answer:
         etag_is_md5=etag_is_md5(answer),
         checksums=_checksums(answer),
     )
+
+
+def object_metadata(token: str, part_plan: str) -> dict[str, str]:
+    """The metadata by which an object is recognised and its parts are found again."""
+    return {TOKEN_KEY: token, PLAN_KEY: part_plan}
+
+
+def new_token() -> str:
+    """A random name for one upload, by which its object is recognised."""
+    return secrets.token_hex(16)
+
+
+def check_range(action: str, answer: Mapping[str, Any], first: int, etag: str | None) -> None:
+    """Is this answer what was asked for? Some servers ignore If-Match, or Range."""
+    if unquoted_etag(answer) is None:  # not S3: the page of some proxy on the way
+        raise TransientError(f"cannot {action}: the answer carries no ETag")
+    if etag and unquoted_etag(answer) != etag:
+        raise ConditionError(f"cannot {action}: its ETag is no longer {etag}")
+    begins = str(answer.get("ContentRange", "bytes 0-")).removeprefix("bytes ").partition("-")[0]
+    if begins != str(first):
+        raise RefusedError(
+            f"cannot {action} from byte {first}: the answer begins with byte {begins}",
+            hint="this service, or a proxy before it, ignores Range",
+        )

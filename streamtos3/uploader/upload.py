@@ -7,7 +7,6 @@ from, of the command line, or of other uploads.
 
 from __future__ import annotations
 
-import getpass
 import os
 import socket
 from collections.abc import Callable
@@ -32,15 +31,16 @@ from ..model.events import (
 from ..model.names import check_destination_name
 from ..model.object_settings import ObjectSettings
 from ..model.options import Options
-from ..model.parts import PartPlan, infer_plan, plan_parts
+from ..model.parts import PartPlan, infer_plan, plan_parts, requires_equal_parts
 from ..model.unfinished_upload import UnfinishedUpload
 from ..results import Proof, Receipt, StoredPart
 from ..runtime.buffers import BufferPool, default_memory_bytes
 from ..runtime.cancel import Cancelled, CancelScope
+from ..runtime.host import user_name
 from ..s3.bodies import PartBody
-from ..s3.bucket import new_token, object_metadata, requires_equal_parts
 from ..s3.clients import Clients, library_versions
 from ..s3.context import OperationContext
+from ..s3.responses import new_token, object_metadata
 from ..sources.base import Source
 from ..sources.command import command_report_of
 from ..sources.open import as_source
@@ -350,7 +350,7 @@ class _Upload:
             first_byte_at=self._reader.first_byte_at,
             ended_at=datetime.now(timezone.utc),
             host=socket.gethostname(),
-            user=_user(),
+            user=user_name(),
             command_line=self._options.command_line,
             program=f"streamtos3 {__version__}",
             libraries=library_versions(),
@@ -379,10 +379,3 @@ def _plan(length_bytes: int | None, options: Options) -> PartPlan:
         equal_parts=equal,
         limits=options.limits,
     )
-
-
-def _user() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):  # a container whose user has no name
-        return str(os.getuid())

@@ -138,7 +138,7 @@ def test_the_walk_over_the_imports_sees_all_their_forms() -> None:
         "cli.commands._upload"
     )
     assert "errors" in own_imports_of("cli.program")
-    assert "s3.error_mapping" in own_imports_of("s3.bucket")
+    assert "s3.error_mapping" in own_imports_of("s3.sender")
     assert "tqdm" in set(imports_of("cli.progress"))
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
-import os
 import socket
 import string
 import uuid
@@ -11,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
 
 from ...errors import UsageError
+from ...runtime.host import user_name
 from .common import pairs
 
 __all__ = ["expand_template", "own_values", "template_values", "time_values"]
@@ -63,7 +62,7 @@ def template_values() -> dict[str, str]:
     return {
         **time_values(datetime.now(timezone.utc)),
         "hostname": socket.gethostname(),
-        "user": _user(),
+        "user": user_name(),
         "uuid": str(uuid.uuid4()),
     }
 
@@ -91,10 +90,3 @@ def own_values(words: Sequence[str]) -> dict[str, str]:
         if name in template_values() or name == "env":
             raise UsageError(f"--var {name} would hide what {{{name}}} stands for already")
     return own
-
-
-def _user() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):  # a container whose user has no name
-        return str(os.getuid())

@@ -22,11 +22,12 @@ from streamtos3.errors import (
 )
 from streamtos3.integrity.digests import content_md5, part_md5
 from streamtos3.model.options import Connection, Credentials
-from streamtos3.model.parts import ListedPart
+from streamtos3.model.parts import ListedPart, requires_equal_parts
 from streamtos3.results import StoredPart
 from streamtos3.s3.bodies import PartBody
-from streamtos3.s3.bucket import Bucket, new_token, object_metadata, requires_equal_parts
+from streamtos3.s3.bucket import Bucket
 from streamtos3.s3.clients import Clients
+from streamtos3.s3.responses import new_token, object_metadata
 from tests.rig.client import composite, md5
 from tests.rig.fake_s3 import FakeS3, Quirks
 from tests.rig.support import payload

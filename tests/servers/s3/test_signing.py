@@ -24,7 +24,7 @@ def test_a_stop_waits_until_the_body_is_signed(monkeypatch: pytest.MonkeyPatch) 
         for name, value in anonymous(fake.endpoint_url).items():
             monkeypatch.setenv(name, value)
         store = Bucket("b", Connection())
-        store._clients.get("body").meta.events.register(
+        store._sender._clients.get("body").meta.events.register(
             "before-send.s3", lambda **_: sent.append(1)
         )
         upload_id, _ = store.create("k", {})
