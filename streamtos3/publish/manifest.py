@@ -1,7 +1,7 @@
-"""What was published: collected while it happens, and told as one document.
+"""The specification of a publication: built up while it runs, and written as one document.
 
-The published specification says which object holds which file; it is complete at any moment, so
-that it can be printed however the run ends.
+It says which object holds which file; it can be asked for at any moment, so
+that it is printed however the run ends.
 """
 
 from __future__ import annotations
@@ -20,22 +20,22 @@ from ..model.events import Event, Warned
 from ..model.options import Options
 from ..receipt import receipt_json
 from ..results import ReadReport, Receipt
-from .selection import Item, Opened, Selection
-from .tree import Unread
+from .selection import Item, OpenItem, Selection
+from .tree import Unreadable
 
 __all__ = [
-    "Ledger",
-    "Published",
+    "SpecificationBuilder",
+    "Entry",
     "Specification",
-    "entry_of",
-    "entry_of_found",
+    "entry_from_receipt",
+    "entry_from_report",
     "names_same_objects",
     "specification_json",
 ]
 
 
-class Ledger:
-    """Keeps what was published, and says at once what was not, or not as it is."""
+class SpecificationBuilder:
+    """Collects what was published, and warns at once of what was not, or changed meanwhile."""
 
     def __init__(
         self, selection: Selection, options: Options, emit: Callable[[Event], None]
@@ -44,31 +44,31 @@ class Ledger:
         self._options = options
         self._emit = emit
         self._lock = threading.Lock()
-        self._entries: list[Published] = []
-        self._unread: list[Unread] = []
+        self._entries: list[Entry] = []
+        self._unreadable: list[Unreadable] = []
         self._started_at = datetime.now(timezone.utc)
 
-    def note(self, entry: Published, unread: tuple[Unread, ...] = ()) -> None:
-        """An object is there; an archive without what is `unread`."""
+    def add(self, entry: Entry, unreadable: tuple[Unreadable, ...] = ()) -> None:
+        """Add an object that is stored; an archive lacks what is `unreadable`."""
         with self._lock:
             self._entries.append(entry)
-        for each in unread:
-            self.note_unread(each)
+        for each in unreadable:
+            self.add_unreadable(each)
         for path in [entry.path] if entry.changed is True else entry.changed or ():
             self._emit(Warned(f"{path} changed while it was read"))
 
-    def note_unread(self, unread: Unread) -> None:
-        """Something could not be read and is in no object."""
+    def add_unreadable(self, unreadable: Unreadable) -> None:
+        """Add what could not be read and is in none of the objects."""
         with self._lock:
-            self._unread.append(unread)
-        self._emit(Warned(f"not published: {unread.reason}"))
+            self._unreadable.append(unreadable)
+        self._emit(Warned(f"not published: {unreadable.reason}"))
 
     def specification(self) -> Specification:
-        """What was published so far."""
+        """The specification of what was published so far."""
         with self._lock:
             entries = sorted(self._entries, key=lambda each: os.fsencode(each.path))
-            unread = sorted(self._unread, key=lambda each: os.fsencode(each.path))
-        all_there = len(entries) == len(self._selection.items) and not unread
+            unreadable = sorted(self._unreadable, key=lambda each: os.fsencode(each.path))
+        all_there = len(entries) == len(self._selection.items) and not unreadable
         as_it_was = all(each.proof is not None and not each.changed for each in entries)
         return Specification(
             directory=self._selection.directory,
@@ -80,7 +80,7 @@ class Ledger:
             already_there=sum(each.already_there for each in entries),
             size_bytes=sum(each.size_bytes for each in entries),
             links_not_followed=self._selection.links_not_followed,
-            not_published=tuple(unread),
+            not_published=tuple(unreadable),
             entries=tuple(entries),
             started_at=self._started_at,
             ended_at=datetime.now(timezone.utc),
@@ -89,26 +89,29 @@ class Ledger:
         )
 
     def check(self) -> None:
-        """SourceError where something could not be read, or changed while it was read."""
+        """Raise SourceError if something could not be read, or changed while it was read."""
         specification = self.specification()
-        unread = len(specification.not_published)
+        unreadable = len(specification.not_published)
         changed = sum(
             len(each.changed) if isinstance(each.changed, tuple) else each.changed
             for each in specification.entries
         )
-        if not unread and not changed:
+        if not unreadable and not changed:
             return
-        told = [f"{unread} could not be read"] * bool(unread)
-        told += [f"{changed} changed while being read"] * bool(changed)
+        defects = []
+        if unreadable:
+            defects.append(f"{unreadable} could not be read")
+        if changed:
+            defects.append(f"{changed} changed while being read")
         error = SourceError(
             f"not everything in {self._selection.directory} was published as it is: "
-            + ", ".join(told),
+            + ", ".join(defects),
             hint="the specification on standard output names them",
         )
-        self.note_published(error)
+        self.note_what_is_there(error)
         raise error
 
-    def note_published(self, error: BaseException) -> None:
+    def note_what_is_there(self, error: BaseException) -> None:
         """Let `error`, which ends the publication, say what is in the bucket already."""
         count = len(self._entries)
         if count:
@@ -117,9 +120,9 @@ class Ledger:
             leave_behind(error, f"{noun} at {where}, named in the specification")
 
 
-def entry_of(item: Item, opened: Opened, stored: Receipt) -> Published:
-    """The entry of an object that was stored by this run."""
-    return Published(
+def entry_from_receipt(item: Item, open_item: OpenItem, stored: Receipt) -> Entry:
+    """The entry of an object that this run stored."""
+    return Entry(
         path=item.path,
         bucket=stored.bucket,
         key=stored.key,
@@ -130,16 +133,16 @@ def entry_of(item: Item, opened: Opened, stored: Receipt) -> Published:
         etag=stored.etag_found or stored.etag_expected,
         sha256=stored.digests["sha256"],
         proof=stored.proof.object,
-        changed=opened.changed,
+        changed=open_item.changed,
         already_there=False,
     )
 
 
-def entry_of_found(
-    item: Item, opened: Opened, found: ReadReport, sha256: str, region: str | None
-) -> Published:
-    """The entry of an object that an earlier run stored, and that was found equal."""
-    return Published(
+def entry_from_report(
+    item: Item, open_item: OpenItem, found: ReadReport, sha256: str, region: str | None
+) -> Entry:
+    """The entry of an object that an earlier run stored, and that this one found equal."""
+    return Entry(
         path=item.path,
         bucket=found.bucket,
         key=found.key,
@@ -150,7 +153,7 @@ def entry_of_found(
         etag=found.etag,
         sha256=sha256,
         proof=found.proof,
-        changed=opened.changed,
+        changed=open_item.changed,
         already_there=True,
     )
 
@@ -159,11 +162,11 @@ _IDENTITY = ("path", "bucket", "key", "size_bytes", "etag", "sha256")
 
 
 @dataclass(frozen=True)
-class Published:
-    """One object: a file's own, or the archive.
+class Entry:
+    """One object of the specification: a file, or the archive.
 
-    `proof` is what proved it, None where nothing did. `changed`: the file changed while it was
-    read; of an archive, the names of those that did. `already_there`: an earlier run stored it,
+    `proof` is what proved it, None if nothing did. `changed`: the file changed while it was
+    read; for an archive, the names of those that did. `already_there`: an earlier run stored it,
     and this one found it equal.
     """
 
@@ -197,8 +200,8 @@ class Specification:
     already_there: int
     size_bytes: int
     links_not_followed: int
-    not_published: tuple[Unread, ...]
-    entries: tuple[Published, ...]
+    not_published: tuple[Unreadable, ...]
+    entries: tuple[Entry, ...]
     started_at: datetime
     ended_at: datetime
     command_line: tuple[str, ...] | None
@@ -212,7 +215,7 @@ def specification_json(specification: Specification) -> str:
 
 
 def names_same_objects(document: bytes, specification: Specification) -> bool:
-    """Whether `document`, stored by an earlier run, says of the same objects the same."""
+    """Whether `document`, stored by an earlier run, has the same entries as `specification`."""
     try:
         entries = json.loads(document)["entries"]
         found = [{name: each[name] for name in _IDENTITY} for each in entries]
@@ -221,5 +224,5 @@ def names_same_objects(document: bytes, specification: Specification) -> bool:
     return found == [_identity(each) for each in specification.entries]
 
 
-def _identity(entry: Published) -> dict[str, Any]:
+def _identity(entry: Entry) -> dict[str, Any]:
     return {name: getattr(entry, name) for name in _IDENTITY}

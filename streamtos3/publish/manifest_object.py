@@ -1,4 +1,4 @@
-"""The specification as an object, stored last: its presence means that all is there."""
+"""The specification as an object, stored last: its presence means that everything is there."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from ..uploader.preflight import check_destination
 from ..uploader.upload import upload
 from .manifest import Specification, names_same_objects, specification_json
 
-__all__ = ["Manifest"]
+__all__ = ["ManifestObject"]
 
 
-class Manifest:
-    """The object `key`. `options` as for the publication: with `resume`, one that is there stays.
+class ManifestObject:
+    """The object `key`. `options` are the publication's: with `resume`, an equal one is kept.
 
-    `document` is what was stored; None before that, and where an equal one was there.
+    `document` is the text that was stored; None before that, and if an equal one was kept.
     """
 
     def __init__(
@@ -35,17 +35,17 @@ class Manifest:
         self._key = key
         settings = replace(options.settings, content_type="application/json", content_encoding=None)
         self._options = replace(options, settings=settings, resume=False)
-        self._may_stay = options.resume
+        self._keeps_equal = options.resume
         self._clients = clients
         self._scope = scope
-        self._s3_bucket = Bucket(bucket, options.connection, settings=settings, client=clients)
+        self._bucket = Bucket(bucket, options.connection, settings=settings, client=clients)
         self._retrier = Retrier(options.retries, scope, lambda event, error: None)
 
     def check_key(self) -> None:
-        """ExistsError, known before the first byte and not after the last."""
-        if not self._may_stay:
+        """Raise ExistsError if the key is taken: before the first byte, not after the last."""
+        if not self._keeps_equal:
             check_destination(
-                self._s3_bucket,
+                self._bucket,
                 self._retrier,
                 self._key,
                 overwrite=self._options.overwrite,
@@ -53,34 +53,34 @@ class Manifest:
             )
 
     def store(self, specification: Specification) -> None:
-        """Store it; ExistsError where an object is there that says something else."""
+        """Store `specification`. ExistsError if the key holds a document of other objects."""
         document = specification_json(specification)
         try:
             with self._scope.child() as scope:
                 upload(
                     io.BytesIO(document.encode()),
-                    self._s3_bucket.name,
+                    self._bucket.name,
                     self._key,
                     options=self._options,
                     client=self._clients,
                     scope=scope,
                 )
         except ExistsError:
-            if not (self._may_stay and self._says_the_same(specification, len(document))):
+            if not (self._keeps_equal and self._is_equal(specification, len(document))):
                 raise
         else:
             self.document = document
 
-    def _says_the_same(self, specification: Specification, size_bytes: int) -> bool:
+    def _is_equal(self, specification: Specification, size_bytes: int) -> bool:
         patience_s = self._options.retries.check_for_s
-        found = find_object(self._s3_bucket, self._retrier, self._key, None, patience_s)
+        found = find_object(self._bucket, self._retrier, self._key, None, patience_s)
         if found.size_bytes > 2 * size_bytes:  # something else, and perhaps too large to hold
             return False
         there = io.BytesIO()
-        # What it says is compared here, whatever proves it.
+        # The content is compared below, so no other proof of it is needed.
         with self._scope.child() as scope, suppress(UnprovedReadError):
             download(
-                self._s3_bucket.name,
+                self._bucket.name,
                 self._key,
                 there,
                 options=self._options,

@@ -1,7 +1,7 @@
-"""Many uploads as one publication: several at a time, and a record of what became of each.
+"""Many uploads as one publication: several at a time, and a specification of what was stored.
 
-Each object is an upload of the engine's, which does not know that it is one of many. What fails
-to be read fails alone and is listed; what fails at the store ends them all.
+Each object is an ordinary upload, which does not know that it is one of many. A file that cannot
+be read is listed, and the others are published; an error of the service ends them all.
 """
 
 from __future__ import annotations
@@ -30,17 +30,24 @@ from ..runtime.workers import WorkerPool
 from ..s3.bucket import Bucket
 from ..s3.clients import Clients
 from ..sources.base import Source, WrappedSource
+from ..uploader.cleanup import CLEANUP_S, INTERRUPTED_CLEANUP_S
 from ..uploader.upload import upload
-from .manifest import Ledger, Specification, entry_of, entry_of_found, specification_json
-from .manifest_object import Manifest
+from .manifest import (
+    Specification,
+    SpecificationBuilder,
+    entry_from_receipt,
+    entry_from_report,
+    specification_json,
+)
+from .manifest_object import ManifestObject
 from .selection import Item, Selection
-from .tree import Unread
+from .tree import Unreadable
 
 __all__ = ["Publication"]
 
-# What an upload that is ended may take: a minute to settle, half a one to abort (undo.py).
-_SETTLE_S = 95.0
-_HURRIED_SETTLE_S = 12.0
+# A little longer than each upload's own cleanup, so that it can say what it leaves behind.
+_SETTLE_S = CLEANUP_S + 5.0
+_INTERRUPTED_SETTLE_S = INTERRUPTED_CLEANUP_S + 2.0
 
 
 class Publication:
@@ -69,14 +76,14 @@ class Publication:
         self._options = replace(options, digests=("sha256",))
         self._scope = scope
         self._emit = serialized(on_event)
-        self._ledger = Ledger(selection, options, self._emit)
+        self._builder = SpecificationBuilder(selection, options, self._emit)
         self._workers = WorkerPool(self._at_once, scope)
         self._clients = Clients(options.connection, options.jobs + self._at_once)
         bucket, key = selection.bucket, selection.manifest_key
         self._bucket = Bucket(bucket, options.connection, client=self._clients)
-        self._manifest: Manifest | None = None
+        self._manifest: ManifestObject | None = None
         if key is not None:
-            self._manifest = Manifest(bucket, key, self._options, self._clients, scope)
+            self._manifest = ManifestObject(bucket, key, self._options, self._clients, scope)
         self._items = iter(selection.items)
         self._upload_ids: dict[str, str] = {}
         self._unproved: UnprovedError | None = None
@@ -89,25 +96,25 @@ class Publication:
 
     @property
     def specification(self) -> Specification:
-        """What was published so far."""
-        specification = self._ledger.specification()
+        """The specification of what was published so far."""
+        specification = self._builder.specification()
         is_complete = specification.complete and self._scope.error is None
         return replace(specification, complete=is_complete)
 
     @property
     def document(self) -> str:
-        """The specification as JSON; where a manifest was stored, that very text."""
+        """The specification as JSON; if a manifest was stored, exactly its text."""
         stored = self._manifest.document if self._manifest else None
         return stored or specification_json(self.specification)
 
     def run(self) -> None:
-        """Publish everything that can be read. Raises the first error of the store, or a signal.
+        """Publish everything that can be read. Raises the service's first error, or Interrupted.
 
-        What could not be read raises nothing: see `check`.
+        A file that cannot be read raises nothing here, but in `check`.
         """
         self._options.settings.check()
-        for each in self._selection.unread:
-            self._ledger.note_unread(each)
+        for each in self._selection.unreadable:
+            self._builder.add_unreadable(each)
         self._begin_progress()
         try:
             if self._manifest:
@@ -120,24 +127,24 @@ class Publication:
                 manifest = self._manifest
                 self._workers.submit(lambda: manifest.store(specification)).result()
         except BaseException as error:  # noqa: BLE001 - the first error is raised
-            raise self._ended(error) from error.__cause__
+            raise self._end(error) from error.__cause__
         finally:
             self._workers.shutdown()
 
     def check(self) -> None:
-        """Raise what is to be said of a publication that has come to its end.
+        """Raise the errors of a publication that ran to its end.
 
-        SourceError where something could not be read, or changed while it was read;
-        UnprovedError where something is stored that `verify="none"` let pass without a proof.
+        SourceError if something could not be read, or changed while it was read;
+        UnprovedError if something is stored that `verify="none"` allowed without a proof.
         """
-        self._ledger.check()
+        self._builder.check()
         if self._unproved is not None:
             error = UnprovedError(
                 "stored, but not proved, as --verify none allows",
                 hint="the objects without a proof have none in the specification",
                 receipt=self._unproved.receipt,
             )
-            self._ledger.note_published(error)
+            self._builder.note_what_is_there(error)
             raise error
 
     def _begin_progress(self) -> None:
@@ -146,7 +153,7 @@ class Publication:
             self._emit(ReadStarted(sum(size or 0 for size in sizes)))
 
     def _work(self) -> None:
-        """In a worker: one item after the other, until there are none."""
+        """In a worker: publish one item after the other until there are none."""
         while True:
             with self._scope.condition:
                 self._scope.check()
@@ -156,12 +163,12 @@ class Publication:
             self._publish(item)
 
     def _publish(self, item: Item) -> None:
-        """Store an item, or find it stored; what cannot be read of it is noted."""
+        """Store an item unless it is stored already; list it as unreadable if it cannot be read."""
         try:
             if not (self._options.resume and self._is_there(item)):
                 self._upload(item)
         except SourceError as error:
-            self._ledger.note_unread(Unread(item.path, error.message))
+            self._builder.add_unreadable(Unreadable(item.path, error.message))
             if error.left_behind:
                 self._emit(Warned(f"left behind: {error.left_behind}"))
         except Exception as error:
@@ -172,11 +179,11 @@ class Publication:
                 self._upload_ids.pop(item.path, None)
 
     def _upload(self, item: Item) -> None:
-        opened = item.open_source()
+        open_item = item.open()
         with self._scope.child() as scope:
             try:
                 receipt = upload(
-                    opened.source,
+                    open_item.source,
                     self._selection.bucket,
                     item.key,
                     options=self._options_of(item),
@@ -184,24 +191,26 @@ class Publication:
                     on_event=self._listening(item),
                     scope=scope,
                 )
-            except UnprovedError as error:  # it is there all the same
+            except UnprovedError as error:  # it is stored nevertheless
                 self._unproved = error
                 receipt = error.receipt
                 if self._options.verify != "none":
-                    self._ledger.note(entry_of(item, opened, receipt), opened.unread)
+                    self._builder.add(
+                        entry_from_receipt(item, open_item, receipt), open_item.unreadable
+                    )
                     raise
-        self._ledger.note(entry_of(item, opened, receipt), opened.unread)
+        self._builder.add(entry_from_receipt(item, open_item, receipt), open_item.unreadable)
 
     def _is_there(self, item: Item) -> bool:
-        """Whether an earlier run has stored just this; without a download where that suffices."""
+        """Whether an earlier run stored the same bytes; downloaded only if nothing else tells."""
         try:
             return self._compare(item, readback=False)
         except UnprovedReadError:
             return self._compare(item, readback=True)
 
     def _compare(self, item: Item, *, readback: bool) -> bool:
-        opened = item.open_source()
-        source = _Digested(opened.source)
+        open_item = item.open()
+        source = _HashingSource(open_item.source)
         with self._scope.child() as scope:
             try:
                 report = verify_object(
@@ -214,15 +223,15 @@ class Publication:
                     on_event=self._listening(item),
                     scope=scope,
                 )
-            except (AbsentError, IntegrityError):  # the upload says what that means
+            except (AbsentError, IntegrityError):  # the upload reports it
                 return False
-        entry = entry_of_found(item, opened, report, source.sha256, self._bucket.region)
-        self._ledger.note(entry, opened.unread)
+        entry = entry_from_report(item, open_item, report, source.sha256, self._bucket.region)
+        self._builder.add(entry, open_item.unreadable)
         self._emit(RangeRead(item.size_bytes or 0))
         return True
 
     def _options_of(self, item: Item) -> Options:
-        """Its share of the memory and of the connections, and what its key says of it."""
+        """The options of one upload: its share of memory and connections, its content type."""
         settings = self._options.settings
         content_type = settings.content_type or guess_content_type(item.key)
         is_short = item.size_bytes is not None and item.size_bytes <= self._options.chunk_bytes
@@ -236,7 +245,7 @@ class Publication:
         )
 
     def _listening(self, item: Item) -> Callable[[Event], None]:
-        """Events of one item, as those of all items together."""
+        """A callback that turns the events of one upload into events of the whole publication."""
         is_one_of_many = item.size_bytes is not None
 
         def on_event(event: Event) -> None:
@@ -246,24 +255,24 @@ class Publication:
             elif isinstance(event, Warned):
                 event = Warned(f"{item.path}: {event.message}")
             elif is_one_of_many and isinstance(event, Started | ReadStarted | RangeRead):
-                return  # where one file begins says nothing of how far they all are
+                return  # the progress of one file is not that of all
             self._emit(event)
 
         return on_event
 
-    def _ended(self, error: BaseException) -> BaseException:
-        """The first error, with what it has left behind, once nothing is under way any more."""
+    def _end(self, error: BaseException) -> BaseException:
+        """Wait for all uploads to end; returns the first error, with what is left behind."""
         first = self._scope.fail_with(error)
         if isinstance(first, ExistsError) and not self._options.resume:
             first.hint = "--resume skips what is there and equal, --overwrite replaces it"
-        if not self._workers.wait_idle(_SETTLE_S, _HURRIED_SETTLE_S):
+        if not self._workers.wait_idle(_SETTLE_S, _INTERRUPTED_SETTLE_S):
             for upload_id in self.upload_ids:
                 leave_behind(first, f"upload {upload_id} may be left")
-        self._ledger.note_published(first)
+        self._builder.note_what_is_there(first)
         return first
 
 
-class _Digested(WrappedSource):
+class _HashingSource(WrappedSource):
     """A source whose SHA-256 is computed while it is read."""
 
     def __init__(self, source: Source) -> None:
@@ -272,11 +281,11 @@ class _Digested(WrappedSource):
 
     @property
     def sha256(self) -> str:
-        """Of all that was read, in hex."""
+        """The SHA-256 of everything read so far, in hex."""
         return self._digest.hexdigest()
 
     def readinto(self, view: memoryview, scope: CancelScope) -> int:
-        """Read, and take what was read into the digest."""
+        """Read from the wrapped source, and hash what was read."""
         count = self.wrapped.readinto(view, scope)
         self._digest.update(view[:count])
         return count

@@ -1,6 +1,6 @@
-"""What of a directory becomes which object: one for each file, or one archive of them all.
+"""Which objects a directory becomes: one for each file, or one archive of them all.
 
-All keys are known, and checked, before the first byte is sent.
+Every key is known and checked before the first byte is sent.
 """
 
 from __future__ import annotations
@@ -17,48 +17,48 @@ from ..sources.base import Source
 from ..sources.compressed import CompressedSource
 from ..sources.regular_file import WatchedFile
 from .tar_source import ArchiveSource, archive_key
-from .tree import Tree, Unread
+from .tree import Tree, Unreadable
 
-__all__ = ["Item", "Opened", "Selection", "select_archive", "select_files"]
+__all__ = ["Item", "OpenItem", "Selection", "select_archive", "select_files"]
 
 
 @dataclass(frozen=True)
-class Opened:
-    """What an item's bytes are read from, and whom to ask afterwards how it went."""
+class OpenItem:
+    """An item that is open: `source` is uploaded, `watched` tells afterwards what changed."""
 
     source: Source
     watched: WatchedFile | ArchiveSource
 
     @property
     def changed(self) -> bool | tuple[str, ...]:
-        """Whether the file changed while it was read; of an archive, which files did."""
+        """Whether the file changed while it was read; for an archive, the files that did."""
         changed = self.watched.changed
         return changed if isinstance(changed, bool) else tuple(changed)
 
     @property
-    def unread(self) -> tuple[Unread, ...]:
-        """What an archive had to leave out."""
-        return () if isinstance(self.watched, WatchedFile) else tuple(self.watched.unread)
+    def unreadable(self) -> tuple[Unreadable, ...]:
+        """What an archive had to leave out; nothing for a file."""
+        return () if isinstance(self.watched, WatchedFile) else tuple(self.watched.unreadable)
 
 
 @dataclass(frozen=True)
 class Item:
-    """One object to be made. `open_source` raises SourceError, and may be called again.
+    """One object to be stored. `open` raises SourceError, and may be called more than once.
 
-    `size_bytes` is what was found when the directory was listed, None for an archive.
+    `size_bytes` is the size when the directory was listed, None for an archive.
     """
 
     path: str
     key: str
     size_bytes: int | None
-    open_source: Callable[[], Opened]
+    open: Callable[[], OpenItem]
 
 
 @dataclass(frozen=True)
 class Selection:
-    """All objects to be made of `directory`, and what cannot be read of it.
+    """The objects to be made from `directory`, and what in it cannot be read.
 
-    `key` is the prefix of all keys, or the archive's key; `manifest_key` where the specification
+    `key` is the prefix of all keys, or the archive's key; `manifest_key` is where the specification
     is to be stored.
     """
 
@@ -66,7 +66,7 @@ class Selection:
     bucket: str
     key: str
     items: tuple[Item, ...]
-    unread: tuple[Unread, ...] = ()
+    unreadable: tuple[Unreadable, ...] = ()
     links_not_followed: int = 0
     manifest_key: str | None = None
     template: str | None = None
@@ -75,9 +75,9 @@ class Selection:
 def select_files(
     tree: Tree, bucket: str, prefix: str, manifest_key: str | None = None
 ) -> Selection:
-    """Every file under its own path below `prefix`. UsageError where a key will not do."""
+    """Every file under its own path below `prefix`. UsageError if a key is not valid."""
     prefix = prefix + "/" if prefix and not prefix.endswith("/") else prefix
-    if prefix:  # what somebody typed, which is held to more than the name of a file is
+    if prefix:  # it was typed, and is checked more strictly than the name of a file
         check_destination_name(bucket, prefix)
     items = [
         Item(each.path, prefix + each.path, each.size_bytes, partial(_open_file, tree, each.path))
@@ -91,7 +91,7 @@ def select_files(
         bucket=bucket,
         key=prefix,
         items=tuple(items),
-        unread=tuple(tree.unread),
+        unreadable=tuple(tree.unreadable),
         links_not_followed=sum(1 for _ in tree.of("link")),
         manifest_key=manifest_key,
     )
@@ -100,7 +100,7 @@ def select_files(
 def select_archive(
     tree: Tree, bucket: str, key: str, codec: str | None, manifest_key: str | None = None
 ) -> Selection:
-    """One tar of all that the tree lists, compressed where `codec` says how."""
+    """One tar of everything in the tree, compressed with `codec` if one is given."""
     key = archive_key(key, tree.directory, codec)
     check_destination_name(bucket, key)
     items = (Item(".", key, None, partial(_open_archive, tree, codec)),)
@@ -110,19 +110,19 @@ def select_archive(
         bucket=bucket,
         key=key,
         items=items,
-        unread=tuple(tree.unread),
+        unreadable=tuple(tree.unreadable),
         manifest_key=manifest_key,
     )
 
 
-def _open_file(tree: Tree, path: str) -> Opened:
+def _open_file(tree: Tree, path: str) -> OpenItem:
     file = WatchedFile(os.path.join(tree.directory, path), follow_links=tree.follows_links)
-    return Opened(file, file)
+    return OpenItem(file, file)
 
 
-def _open_archive(tree: Tree, codec: str | None) -> Opened:
+def _open_archive(tree: Tree, codec: str | None) -> OpenItem:
     archive = ArchiveSource(tree)
-    return Opened(CompressedSource(archive, codec) if codec else archive, archive)
+    return OpenItem(CompressedSource(archive, codec) if codec else archive, archive)
 
 
 def _check_keys(bucket: str, items: Iterable[Item]) -> None:

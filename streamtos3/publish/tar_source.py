@@ -21,7 +21,7 @@ from ..runtime.cancel import CancelScope
 from ..runtime.files import os_reason
 from ..sources.compressed import COMPRESSION_SUFFIXES
 from ..sources.regular_file import WatchedFile
-from .tree import Found, Tree, Unread
+from .tree import Tree, TreeEntry, Unreadable
 
 __all__ = ["ArchiveSource", "archive_key"]
 
@@ -34,8 +34,8 @@ _SHORT_SUFFIXES = {"gzip": ".tgz", "zstd": ".tzst"}
 class ArchiveSource:
     """What `tree` lists, as a tar stream.
 
-    `changed` and `unread` name the files that changed while they were read, and those that could
-    not be opened and were left out. Known when all is read.
+    `changed` names the files that changed while they were read, `unreadable` those that could not
+    be opened and were left out. Both are complete once everything was read.
     """
 
     length_bytes: int | None = None
@@ -43,7 +43,7 @@ class ArchiveSource:
     def __init__(self, tree: Tree) -> None:
         self.name = f"the archive of {tree.directory}"
         self.changed: list[str] = []
-        self.unread: list[Unread] = []
+        self.unreadable: list[Unreadable] = []
         self._tree = tree
         self._scope: CancelScope
         self._buffer = memoryview(bytearray(_BUFFER_BYTES))
@@ -81,24 +81,24 @@ class ArchiveSource:
         self._pieces.close()
 
     def _all_pieces(self) -> _Pieces:
-        for each in self._tree.found:
+        for each in self._tree.entries:
             yield from self._member(each)
         yield bytes(2 * tarfile.BLOCKSIZE)
         yield bytes(-self._size_bytes % tarfile.RECORDSIZE)
 
-    def _member(self, found: Found) -> _Pieces:
-        path = os.path.join(self._tree.directory, found.path)
+    def _member(self, entry: TreeEntry) -> _Pieces:
+        path = os.path.join(self._tree.directory, entry.path)
         try:
-            if found.kind != "file":
-                yield _header(found, *_without_content(found, path, self._tree.follows_links))
+            if entry.kind != "file":
+                yield _header(entry, *_without_content(entry, path, self._tree.follows_links))
                 return
             file = WatchedFile(path, follow_links=self._tree.follows_links)
         except SourceError as error:
-            self.unread.append(Unread(found.path, error.message))
+            self.unreadable.append(Unreadable(entry.path, error.message))
             return
         with closing(file):
-            yield _header(found, file.status)
-            yield from self._content(found.path, file)
+            yield _header(entry, file.status)
+            yield from self._content(entry.path, file)
 
     def _content(self, path: str, file: WatchedFile) -> _Pieces:
         """As many bytes as the header says, and the padding of the last block."""
@@ -123,7 +123,7 @@ class ArchiveSource:
 
 
 def archive_key(key: str, directory: str, codec: str | None) -> str:
-    """The key of the archive: the directory's name where `key` is a prefix, and the ending."""
+    """The key of the archive: the directory's name if `key` is a prefix, with the right suffix."""
     if not key or key.endswith("/"):
         name = os.path.basename(os.path.abspath(directory))
         if not name:
@@ -137,22 +137,24 @@ def archive_key(key: str, directory: str, codec: str | None) -> str:
     return key + packed if key.endswith(".tar") else f"{key}.tar{packed}"
 
 
-def _without_content(found: Found, path: str, follows_links: bool) -> tuple[os.stat_result, str]:
-    """What a directory's or a link's header is made of. SourceError where that has gone."""
+def _without_content(
+    entry: TreeEntry, path: str, follows_links: bool
+) -> tuple[os.stat_result, str]:
+    """The status of a directory or link, and the link's target. SourceError if it is gone."""
     try:
         status = os.stat(path, follow_symlinks=follows_links)
-        return status, os.readlink(path) if found.kind == "link" else ""
+        return status, os.readlink(path) if entry.kind == "link" else ""
     except OSError as error:
         reason = os_reason(error)
         raise SourceError(f"cannot read {path}: {reason}") from error
 
 
-def _header(found: Found, status: os.stat_result, target: str = "") -> bytes:
-    info = tarfile.TarInfo(found.path)
+def _header(entry: TreeEntry, status: os.stat_result, target: str = "") -> bytes:
+    info = tarfile.TarInfo(entry.path)
     kinds = {"file": tarfile.REGTYPE, "directory": tarfile.DIRTYPE, "link": tarfile.SYMTYPE}
-    info.type = kinds[found.kind]
+    info.type = kinds[entry.kind]
     info.linkname = target
-    info.size = status.st_size if found.kind == "file" else 0
+    info.size = status.st_size if entry.kind == "file" else 0
     info.mode = stat.S_IMODE(status.st_mode)
     info.mtime = status.st_mtime
     info.uid, info.gid = status.st_uid, status.st_gid

@@ -1,7 +1,7 @@
 """What is below a directory: files, directories and symbolic links, in the same order everywhere.
 
 Each directory comes before what is in it, names in the order of their bytes. What cannot be
-read, or is nothing that has content, is listed beside the rest; nothing is left out in silence.
+read, or has no content (a socket, a device), is listed apart; nothing is left out silently.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Literal
 from ..errors import SourceError
 from ..runtime.files import os_reason
 
-__all__ = ["Found", "Tree", "Unread", "walk"]
+__all__ = ["TreeEntry", "Tree", "Unreadable", "walk"]
 
 _Kind = Literal["file", "directory", "link"]
 _Identity = tuple[int, int]
@@ -28,7 +28,7 @@ _NO_CONTENT = (
 
 
 @dataclass(frozen=True)
-class Found:
+class TreeEntry:
     """Something below the directory; `path` is relative to it, with `/` between its names."""
 
     path: str
@@ -37,7 +37,7 @@ class Found:
 
 
 @dataclass(frozen=True)
-class Unread:
+class Unreadable:
     """Something below the directory that could not be read, and why."""
 
     path: str
@@ -46,21 +46,21 @@ class Unread:
 
 @dataclass(frozen=True)
 class Tree:
-    """All that is below `directory`."""
+    """Everything below `directory`: `entries` that can be published, and what is `unreadable`."""
 
     directory: str
     follows_links: bool
-    found: list[Found] = field(default_factory=list)
-    unread: list[Unread] = field(default_factory=list)
+    entries: list[TreeEntry] = field(default_factory=list)
+    unreadable: list[Unreadable] = field(default_factory=list)
 
-    def of(self, kind: _Kind) -> Iterator[Found]:
-        """What is of this kind."""
-        return (each for each in self.found if each.kind == kind)
+    def of(self, kind: _Kind) -> Iterator[TreeEntry]:
+        """The entries of this kind."""
+        return (each for each in self.entries if each.kind == kind)
 
 
 @dataclass(frozen=True)
 class _Pending:
-    """An entry that was listed and not looked at yet, below directories of these identities."""
+    """A listed entry that is still to be visited; `above` are the directories it is in."""
 
     entry: os.DirEntry[str]
     path: str
@@ -68,10 +68,10 @@ class _Pending:
 
 
 def walk(directory: str, *, follow_links: bool) -> Tree:
-    """Everything below `directory`. SourceError where that itself cannot be listed.
+    """List everything below `directory`. SourceError if the directory itself cannot be listed.
 
-    With `follow_links` a link is what it points to, and one that leads back up is listed as
-    unread: following it would never end.
+    With `follow_links`, a link counts as what it points to; one that leads back to a directory
+    above it is listed as unreadable, since following it would never end.
     """
     tree = Tree(directory, follow_links)
     try:
@@ -82,42 +82,47 @@ def walk(directory: str, *, follow_links: bool) -> Tree:
     while pending:
         each = pending.pop()
         try:
-            pending += _visited(tree, each)
+            pending += _visit(tree, each)
         except OSError as error:
-            tree.unread.append(Unread(each.path, f"cannot read {each.path}: {os_reason(error)}"))
+            tree.unreadable.append(
+                Unreadable(each.path, f"cannot read {each.path}: {os_reason(error)}")
+            )
     return tree
 
 
-def _visited(tree: Tree, each: _Pending) -> list[_Pending]:
-    """Add `each` to the tree; what is in it, where it is a directory."""
+def _visit(tree: Tree, each: _Pending) -> list[_Pending]:
+    """Add `each` to the tree; returns the entries in it if it is a directory."""
     if each.entry.is_symlink() and not tree.follows_links:
-        tree.found.append(Found(each.path, "link"))
+        tree.entries.append(TreeEntry(each.path, "link"))
         return []
     status = each.entry.stat(follow_symlinks=tree.follows_links)
     if stat.S_ISREG(status.st_mode):
-        tree.found.append(Found(each.path, "file", status.st_size))
+        tree.entries.append(TreeEntry(each.path, "file", status.st_size))
     elif stat.S_ISDIR(status.st_mode):
-        return _entered(tree, each, _identity(each.entry.stat()))
+        return _enter(tree, each, _identity(each.entry.stat()))
     else:
-        kind = next((what for test, what in _NO_CONTENT if test(status.st_mode)), "no file")
-        tree.unread.append(Unread(each.path, f"{each.path} is {kind}, not a regular file"))
+        kind = next((name for test, name in _NO_CONTENT if test(status.st_mode)), "no file")
+        tree.unreadable.append(Unreadable(each.path, f"{each.path} is {kind}, not a regular file"))
     return []
 
 
-def _entered(tree: Tree, each: _Pending, identity: _Identity) -> list[_Pending]:
+def _enter(tree: Tree, each: _Pending, identity: _Identity) -> list[_Pending]:
+    """Add a directory to the tree; returns the entries in it."""
     if identity in each.above:
-        tree.unread.append(Unread(each.path, f"{each.path} leads back to a directory above it"))
+        tree.unreadable.append(
+            Unreadable(each.path, f"{each.path} leads back to a directory above it")
+        )
         return []
-    tree.found.append(Found(each.path, "directory"))
+    tree.entries.append(TreeEntry(each.path, "directory"))
     above = each.above | {identity} if tree.follows_links else each.above
     return _children(each.entry.path, each.path + "/", above)
 
 
 def _children(directory: str, prefix: str, above: frozenset[_Identity]) -> list[_Pending]:
-    """The entries of a directory, the one to be looked at first at the end."""
+    """The entries of a directory, the first to be visited last, where `pop` takes it."""
     with os.scandir(directory) as entries:
-        found = sorted(entries, key=lambda entry: os.fsencode(entry.name), reverse=True)
-    return [_Pending(entry, prefix + entry.name, above) for entry in found]
+        ordered = sorted(entries, key=lambda entry: os.fsencode(entry.name), reverse=True)
+    return [_Pending(entry, prefix + entry.name, above) for entry in ordered]
 
 
 def _identity(status: os.stat_result) -> _Identity:

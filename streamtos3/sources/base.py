@@ -1,6 +1,6 @@
 """Where the bytes come from: a descriptor, a file, or a Python object that can be read.
 
-Every error here is a SourceError, so that it can never be taken for an error of the store. A
+Every error here is a SourceError, so that it is never mistaken for an error of the service. A
 read waits for the producer and for the upload's scope at the same time: a failed upload ends
 the program even while the producer is silent.
 """
@@ -102,11 +102,11 @@ class FdSource:
         self._waits_on: int | None = None
 
     def start(self) -> None:
-        """See Source."""
+        """Enlarge a pipe, see `enlarge_pipe`."""
         enlarge_pipe(self._fd)
 
     def readinto(self, view: memoryview, scope: CancelScope) -> int:
-        """See Source."""
+        """Read what is there, up to `len(view)` bytes; waits for input or for the scope."""
         self._watch(scope)
         while True:
             try:
@@ -124,7 +124,7 @@ class FdSource:
             return count
 
     def finish(self, scope: CancelScope) -> None:
-        """A descriptor's end of file is all that there is to know."""
+        """Nothing to check beyond the end of file."""
 
     def stop(self) -> None:
         """Close the descriptor, so that the producer notices."""
@@ -144,7 +144,7 @@ class FdSource:
 
 
 class ObjectSource:
-    """A binary file object, read by its own `readinto` or `read`; closed by whoever opened it.
+    """A binary file object, read by its own `readinto` or `read`; closed by the caller.
 
     A blocking read cannot be woken when the upload fails; pass a descriptor where that matters.
     """
@@ -159,11 +159,11 @@ class ObjectSource:
         """Nothing to prepare."""
 
     def readinto(self, view: memoryview, scope: CancelScope) -> int:
-        """See Source."""
+        """Read from the object. SourceError if it raises, or is non-blocking and has no data."""
         scope.check()
         try:
             count = self._read_into(view)
-        except Exception as error:  # gzip, HTTP and the like raise what they please
+        except Exception as error:  # gzip, HTTP and others raise errors of their own
             raise SourceError(
                 f"cannot read {self.name} at byte {self._offset}: {os_reason(error)}"
             ) from error
@@ -177,18 +177,18 @@ class ObjectSource:
             data = self._reader.read(len(view))
             count = None if data is None else len(data)
             view[: count or 0] = data or b""
-        if count is None:  # never to be taken for the end of the input
+        if count is None:  # must not be mistaken for the end of the input
             raise BlockingIOError("it is non-blocking and has no data now")
         return count
 
     def finish(self, scope: CancelScope) -> None:
-        """The object's end of file is all that there is to know."""
+        """Nothing to check beyond the end of the object."""
 
     def stop(self) -> None:
-        """Nothing to stop: whoever opened the object closes it."""
+        """Nothing to stop: the caller closes the object."""
 
     def close(self) -> None:
-        """Nothing to close: whoever opened the object closes it."""
+        """Nothing to close: the caller closes the object."""
 
 
 def enlarge_pipe(fd: int) -> None:

@@ -1,8 +1,8 @@
 """A command as the source: its standard output is the stream, its exit status decides.
 
-A pipe cannot know that the program at its other end died half way; who starts that program can.
+A pipe cannot tell that the program at its other end died half way; the parent of that program can.
 The end of its output is the end of the input only once it has exited with a status that counts
-as success. What was begun is also ended: a failed upload leaves no producer behind.
+as success. A failed upload also ends the command.
 """
 
 from __future__ import annotations
@@ -70,9 +70,9 @@ class CommandSource:
         self._ender: threading.Thread | None = None
 
     def start(self) -> None:
-        """Start the command. SourceError where that is not possible."""
+        """Start the command. SourceError if that is not possible."""
         if signal.getsignal(signal.SIGCHLD) is signal.SIG_IGN:
-            # The kernel would throw its exit status away, and `subprocess` take that for 0.
+            # The kernel would discard its exit status, and `subprocess` would report 0.
             raise SourceError(f"cannot run {self._command[0]}: this process ignores SIGCHLD")
         read_fd, write_fd = os.pipe()
         self._output = FdSource(read_fd, self.name)
@@ -82,8 +82,8 @@ class CommandSource:
                 self._command,
                 stdin=subprocess.DEVNULL if self._stdin_fd is None else self._stdin_fd,
                 stdout=write_fd,
-                # A session, because a group alone is more than Python 3.10 can ask for; where
-                # there is no terminal the two differ in nothing.
+                # A session, because Python 3.10 cannot create a group alone; without a
+                # terminal the two are equivalent.
                 start_new_session=self._has_own_group,
             )
         except OSError as error:
@@ -131,7 +131,7 @@ class CommandSource:
             self._ender.join(self._grace_s + 2.0)
 
     def tell(self, signum: int) -> bool:
-        """Pass a signal on, unless the terminal has done so. False before the start."""
+        """Forward a signal, unless the terminal has sent it. Returns False before the start."""
         if self._process is None:
             return False
         if self._has_own_group or signum != signal.SIGINT:
@@ -139,7 +139,7 @@ class CommandSource:
         return True
 
     def kill(self) -> None:
-        """End the producer at once, for a program that leaves at once."""
+        """Kill the command at once; does not wait."""
         if not self._finished:
             self._send(signal.SIGKILL)
 
@@ -151,7 +151,7 @@ class CommandSource:
             ).start()
 
     def _await_exit(self, scope: CancelScope) -> None:
-        """In a thread: note the exit, or fail the scope with the error that it is."""
+        """In a thread: record the exit, or fail the scope if the status is a failure."""
         assert self._process is not None
         status = _as_shells_say(self._process.wait())
         run_time_s = time.monotonic() - self._began_s
@@ -165,19 +165,19 @@ class CommandSource:
             scope.fail(_failure(self._command[0], self._process.returncode, status))
 
     def _end(self, process: subprocess.Popen[bytes]) -> None:
-        """In a thread: SIGTERM, after the grace SIGKILL, and the zombie is buried."""
-        asked_s = time.monotonic()
+        """In a thread: SIGTERM, after the grace SIGKILL; then reap it."""
+        begun_s = time.monotonic()
         self._send(signal.SIGTERM)
         while not self._is_gone(process):
-            if time.monotonic() >= self._deadline_s(asked_s):
+            if time.monotonic() >= self._deadline_s(begun_s):
                 self._send(signal.SIGKILL)
                 break
             time.sleep(_POLL_S)
         process.wait()
 
-    def _deadline_s(self, asked_s: float) -> float:
+    def _deadline_s(self, begun_s: float) -> float:
         interrupted_s = self._scope.interrupted_at_s if self._scope is not None else None
-        deadline_s = asked_s + self._grace_s
+        deadline_s = begun_s + self._grace_s
         return (
             deadline_s
             if interrupted_s is None
@@ -213,14 +213,14 @@ class CommandSource:
                 self._process.send_signal(signum)
 
     def _close_stdin(self) -> None:
-        """Ours would keep what feeds the producer from noticing that it is gone."""
+        """Close our copy, which would keep the command's writer from noticing that it is gone."""
         if self._stdin_fd is not None:
             os.close(self._stdin_fd)
             self._stdin_fd = None
 
 
 def command_report_of(source: Source) -> CommandReport | None:
-    """What became of the command that `source` ran, however it is wrapped; None without one.
+    """The report of the command that `source`, or the source it wraps, ran; None without one.
 
     Known once `finish` has returned.
     """

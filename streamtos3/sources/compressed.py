@@ -1,7 +1,7 @@
-"""A source whose bytes are compressed on their way, for streams that nobody compresses for us.
+"""A source that compresses what another source yields.
 
 Deterministic: equal input gives equal output with the same library, in whatever steps it was
-read. At most one block of input and what became of it are in memory.
+read. At most one block of input and its compressed form are in memory.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from .base import Source, WrappedSource
 __all__ = ["COMPRESSION_SUFFIXES", "CompressedSource", "check_codec"]
 
 COMPRESSION_SUFFIXES = {"gzip": ".gz", "zstd": ".zst"}
-"""The codecs, and the ending of a name that says so."""
+"""The codecs, and the suffix that each adds to a name."""
 
 _BLOCK_BYTES = 1 << 18
 _GZIP_LEVEL = 6
@@ -32,7 +32,7 @@ class _Compressor(Protocol):
 
 
 def check_codec(codec: str) -> None:
-    """UsageError where `codec` is none, or its library is not installed."""
+    """UsageError if `codec` is not known, or its library is not installed."""
     _new_compressor(codec)
 
 
@@ -49,7 +49,7 @@ class CompressedSource(WrappedSource):
         self._compressed = memoryview(b"")
 
     def readinto(self, view: memoryview, scope: CancelScope) -> int:
-        """Read what the compressor has let go; reads on from the wrapped source until it does."""
+        """Read compressed bytes; reads the wrapped source until the compressor yields some."""
         while not self._compressed and self._compressor is not None:
             self._compressed = memoryview(self._next(self._compressor, scope))
         count = min(len(view), len(self._compressed))
@@ -58,7 +58,7 @@ class CompressedSource(WrappedSource):
         return count
 
     def _next(self, compressor: _Compressor, scope: CancelScope) -> bytes:
-        """Read until a block is full or the input ends; what the compressor then lets go."""
+        """Read until a block is full or the input ends; returns what the compressor then yields."""
         while self._filled_bytes < _BLOCK_BYTES:
             count = self.wrapped.readinto(self._block[self._filled_bytes :], scope)
             if not count:
@@ -90,7 +90,7 @@ def _zstd() -> _Compressor:
             "the compression zstd needs a library that is not installed",
             hint="pip install 'streamtos3[zstd]'",
         ) from error
-    # As the zstd program does it, so that a damaged copy is noticed when it is unpacked.
+    # With a checksum, as the zstd program does, so that unpacking detects damage.
     made: _Compressor = zstd.ZstdCompressor(options={zstd.CompressionParameter.checksum_flag: 1})
     return made
 

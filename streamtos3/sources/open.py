@@ -1,4 +1,4 @@
-"""Opening what is read: a path, a descriptor, standard input, a Python object."""
+"""Opening a source: a path, a descriptor, standard input, a Python object."""
 
 from __future__ import annotations
 
@@ -20,9 +20,10 @@ _ONLY_IN_SOURCES = ("length_bytes", "start", "finish", "stop")
 
 
 def as_source(source: Source | BinaryIO | int | str | os.PathLike[str]) -> Source:
-    """What the library accepts as a source: descriptor, path, binary file object, or Source.
+    """A Source for anything that the library accepts: descriptor, path, file object, Source.
 
-    A given descriptor is duplicated; 0 is taken for us alone, see `take_standard_input`.
+    A descriptor is duplicated; 0 is taken over, see `take_standard_input`. UsageError for an
+    object that cannot be read, SourceError if it cannot be opened.
     """
     if isinstance(source, int):
         if source == 0:
@@ -41,10 +42,10 @@ def as_source(source: Source | BinaryIO | int | str | os.PathLike[str]) -> Sourc
 
 
 def _check_file_object(source: object) -> None:
-    """UsageError for what is nearly a Source, and for what can not be read at all.
+    """UsageError if `source` is an incomplete Source, or cannot be read at all.
 
-    A file object has none of the members that only a source has, so one of them tells what was
-    meant.
+    A file object has none of the members that only a source has, so any of them shows that a
+    Source was meant.
     """
     kind = type(source).__name__
     if any(hasattr(source, name) for name in _ONLY_IN_SOURCES):
@@ -63,7 +64,7 @@ def _check_file_object(source: object) -> None:
 def open_file(path: str | os.PathLike[str]) -> FdSource:
     """The file at `path`, opened. SourceError if it is missing, unreadable or a directory.
 
-    A FIFO is opened at once, and not when its writer comes: until then it is simply silent.
+    A FIFO is opened without waiting for its writer; reading waits instead.
     """
     name = os.fspath(path)
     try:
@@ -79,19 +80,19 @@ def open_file(path: str | os.PathLike[str]) -> FdSource:
 
 
 def _without_waiting(path: str) -> int:
-    """The flag that opens a FIFO without waiting for its writer, 0 for all else.
+    """The flag that opens a FIFO without waiting for its writer, 0 for anything else.
 
-    On Linux alone: elsewhere a FIFO that nobody has opened yet may look like one that ended.
+    Linux only: elsewhere a FIFO without a writer may look like one that has ended.
     """
     try:
         is_fifo = stat.S_ISFIFO(os.stat(path).st_mode)
-    except (OSError, ValueError):  # the reason is what `open` says
+    except (OSError, ValueError):  # `open` reports it
         return 0
     return os.O_NONBLOCK if is_fifo and sys.platform == "linux" else 0
 
 
 def take_standard_input() -> FdSource:
-    """Standard input, for us alone, see `detach_standard_input`. SourceError if it is closed."""
+    """Take over standard input, see `detach_standard_input`. SourceError if it is closed."""
     fd = detach_standard_input()
     if fd is None:
         raise SourceError("cannot read standard input: it is closed")
@@ -102,9 +103,9 @@ def take_standard_input() -> FdSource:
 
 
 def detach_standard_input() -> int | None:
-    """A duplicate of descriptor 0, which becomes the null device for everybody else.
+    """A duplicate of descriptor 0, which then becomes the null device.
 
-    None where standard input is closed, or open for writing only. Must come before the first
+    None if standard input is closed, or open for writing only. Must come before the first
     boto3 session. A `credential_process` and botocore's MFA prompt inherit descriptor 0 and were
     measured to swallow thousands of bytes of the stream (docs/design.org, invariant 12).
     """

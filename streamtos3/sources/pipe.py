@@ -1,6 +1,6 @@
-"""A source that is written to: what one thread puts in, an upload in another one reads.
+"""A source that is written to: one thread writes, an upload in another thread reads.
 
-It holds little, so that whoever writes is held back as soon as the upload is.
+It buffers little, so that the writer is slowed down as soon as the upload is.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ _HELD_BYTES = 1 << 20
 
 
 class Feed:
-    """A source for one upload, whose scope is `scope`; see `source.Source`."""
+    """A source for one upload, whose scope is `scope`; it buffers up to 1 MiB."""
 
     length_bytes: int | None = None
 
@@ -27,7 +27,7 @@ class Feed:
         self._ended = False
 
     def write(self, data: bytes) -> None:
-        """Hand `data` on; waits while enough is held. Cancelled when the upload has failed."""
+        """Append `data`; waits while the buffer is full. Cancelled when the upload has failed."""
         with self._scope.condition:
             self._scope.wait_for(lambda: self._held_bytes < _HELD_BYTES)
             if data:
@@ -36,16 +36,16 @@ class Feed:
             self._scope.condition.notify_all()
 
     def end(self) -> None:
-        """Nothing more comes."""
+        """End the input: the upload reads what is buffered, and then the end."""
         with self._scope.condition:
             self._ended = True
             self._scope.condition.notify_all()
 
     def start(self) -> None:
-        """See Source."""
+        """Nothing to prepare."""
 
     def readinto(self, view: memoryview, scope: CancelScope) -> int:
-        """See Source."""
+        """Read what was written; waits for `write` or `end`. 0 after the end."""
         with self._scope.condition:
             scope.wait_for(lambda: bool(self._chunks) or self._ended)
             if not self._chunks:
@@ -60,7 +60,7 @@ class Feed:
         return count
 
     def finish(self, scope: CancelScope) -> None:
-        """`end` was called, or there would be no end of input."""
+        """Nothing to check: the input ends only when `end` was called."""
 
     def stop(self) -> None:
         """Nothing to stop: the upload's scope wakes the writer."""
@@ -70,7 +70,7 @@ class Feed:
 
 
 class FedRecords:
-    """The records of an object that go straight into its upload."""
+    """The records of one object, written straight into its upload."""
 
     def __init__(self, feed: Feed) -> None:
         self.records = 0
@@ -78,7 +78,7 @@ class FedRecords:
         self._feed = feed
 
     def append(self, data: bytes, records: int) -> None:
-        """Hand them on; waits, and raises, as `Feed.write` does."""
+        """Write `records` records, which are `data`; waits, and raises, as `Feed.write` does."""
         self._feed.write(data)
         self.records += records
         self.payload_bytes += len(data)

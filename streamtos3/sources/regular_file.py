@@ -1,6 +1,6 @@
-"""A regular file that tells afterwards whether it stayed what it was while it was read.
+"""A file source that detects changes made while it is read.
 
-Compared are size, modification time and identity, before the first byte and after the last one. A
+Size, modification time and identity are compared before the first byte and after the last. A
 change that alters none of them cannot be seen.
 """
 
@@ -18,13 +18,13 @@ __all__ = ["WatchedFile"]
 
 
 class WatchedFile(FdSource):
-    """The file at `path`, opened. SourceError if it cannot be, or is not a regular file.
+    """The open file at `path`. SourceError if it cannot be opened or is not a regular file.
 
-    `status` is what it was when it was opened; `changed` is known after `finish`.
+    `status` is its status when it was opened; `changed` is known after `finish`.
     """
 
     def __init__(self, path: str, *, follow_links: bool) -> None:
-        fd = _opened(path, follow_links)
+        fd = _open(path, follow_links)
         super().__init__(fd, path)
         self.status = os.fstat(fd)
         self.changed = False
@@ -33,22 +33,22 @@ class WatchedFile(FdSource):
         self._follow_links = follow_links
 
     def finish(self, scope: CancelScope) -> None:
-        """See Source; looks whether the file has changed."""
+        """Compare the file with what it was, and set `changed`. Raises nothing."""
         now = os.fstat(self._fd_watched)
         try:
             there = os.stat(self._path, follow_symlinks=self._follow_links)
-        except OSError:  # removed or renamed: the name means something else now
+        except OSError:  # removed or renamed
             self.changed = True
             return
-        self.changed = not (_seen(self.status) == _seen(now) == _seen(there))
+        self.changed = not (_identity(self.status) == _identity(now) == _identity(there))
 
 
-def _seen(status: os.stat_result) -> tuple[int, int, int, int]:
+def _identity(status: os.stat_result) -> tuple[int, int, int, int]:
     return status.st_size, status.st_mtime_ns, status.st_ino, status.st_dev
 
 
-def _opened(path: str, follow_links: bool) -> int:
-    # Non-blocking, because what was a file a moment ago may be a named pipe by now.
+def _open(path: str, follow_links: bool) -> int:
+    # Non-blocking, because a file may have been replaced with a named pipe.
     flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK
     try:
         fd = os.open(path, flags if follow_links else flags | os.O_NOFOLLOW)

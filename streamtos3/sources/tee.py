@@ -1,7 +1,7 @@
-"""`--tee`: what is read goes on to standard output as well.
+"""`--tee`: a source that also copies what it reads to standard output.
 
-Whoever reads the copy may hold the stream back, but never decides what becomes of the upload:
-when nobody reads any more the copying ends, and is reported once the object is stored.
+The reader of the copy may slow the upload down, but cannot make it fail: once nobody reads the
+copy any more, copying ends, and that is reported after the object is stored.
 """
 
 from __future__ import annotations
@@ -23,27 +23,27 @@ class TeeSource(WrappedSource):
 
     def __init__(self, source: Source, fd: int) -> None:
         super().__init__(source)
-        self._failed: ReportError | None = None
+        self._error: ReportError | None = None
         self._fd = fd
 
     def readinto(self, view: memoryview, scope: CancelScope) -> int:
         """Read, and write what was read to the copy."""
         count = self.wrapped.readinto(view, scope)
-        if count and self._failed is None:
+        if count and self._error is None:
             try:
                 self._write(view[:count], scope)
             except OSError as error:
                 reason = os_reason(error)
-                self._failed = ReportError(f"the copy on standard output is incomplete: {reason}")
+                self._error = ReportError(f"the copy on standard output is incomplete: {reason}")
         return count
 
     def check(self) -> None:
-        """ReportError where the copy is incomplete."""
-        if self._failed is not None:
-            raise self._failed
+        """Raise ReportError if the copy is incomplete."""
+        if self._error is not None:
+            raise self._error
 
     def _write(self, data: memoryview, scope: CancelScope) -> None:
-        """Write all of `data`, woken when the upload fails.
+        """Write all of `data`. Cancelled if the upload fails meanwhile.
 
         A pipe that polls writable takes PIPE_BUF bytes without blocking, and more might block.
         """
@@ -53,5 +53,5 @@ class TeeSource(WrappedSource):
         while data:
             poll.poll()
             scope.check()
-            with suppress(BlockingIOError):  # somebody else made it so, and it is full again
+            with suppress(BlockingIOError):  # another process made it non-blocking, and it is full
                 data = data[os.write(self._fd, data[: select.PIPE_BUF]) :]

@@ -16,13 +16,19 @@ from ..runtime.workers import WorkerPool
 from .commit import Commit
 from .multipart import MultipartUpload
 
-__all__ = ["INTERRUPTED_SETTLE_S", "Cleanup"]
+__all__ = ["CLEANUP_S", "INTERRUPTED_CLEANUP_S", "INTERRUPTED_SETTLE_S", "Cleanup"]
 
 INTERRUPTED_SETTLE_S = 5.0
 """How long to wait for requests in flight after a signal."""
 
 _SETTLE_S = 60.0
 _ABORT_S = 30.0
+
+CLEANUP_S = _SETTLE_S + _ABORT_S
+"""How long a cleanup takes at most."""
+
+INTERRUPTED_CLEANUP_S = 2 * INTERRUPTED_SETTLE_S
+"""How long after a signal a cleanup ends at the latest."""
 
 
 class Cleanup:
@@ -95,6 +101,6 @@ class Cleanup:
             task = workers.submit(call, even_if_cancelled=True)
         except RuntimeError:  # the system gives no more threads
             return False
-        workers.wait_idle(_ABORT_S, 2 * INTERRUPTED_SETTLE_S)
+        workers.wait_idle(_ABORT_S, INTERRUPTED_CLEANUP_S)
         workers.shutdown()
         return task.has_value

@@ -19,7 +19,7 @@ import streamtos3
 from streamtos3 import errors
 from streamtos3.cli import program
 from streamtos3.model.parts import plan_parts
-from streamtos3.publish.manifest import Published, Specification
+from streamtos3.publish.manifest import Entry, Specification
 from streamtos3.results import CommandReport, Proof, ReadReport, Receipt, StoredPart
 from streamtos3.units import MIB, format_size
 from tests.project.commands_page import COMMANDS, commands, page
@@ -172,7 +172,7 @@ def test_the_fields_of_the_report_documented_are_those_of_its_class() -> None:
 
 def test_the_fields_of_the_specification_documented_are_those_of_its_classes() -> None:
     documented = terms(section(doc("formats"), "Specification"))
-    entry = [f"entries[].{field.name}" for field in dataclasses.fields(Published)]
+    entry = [f"entries[].{field.name}" for field in dataclasses.fields(Entry)]
     fields = [field.name for field in dataclasses.fields(Specification)]
     assert sorted(documented) == sorted([*fields, *entry])
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from streamtos3.model.options import Retries
 from streamtos3.publish import publication as publish_module
 from streamtos3.sources.regular_file import WatchedFile
 from streamtos3.uploader import upload as engine
@@ -615,8 +616,12 @@ def test_memory_and_connections_are_shared_out_among_the_files(
     assert set(shares) == {(total_bytes // at_once, jobs // at_once)}
 
 
-def test_uploads_that_fail_each_by_itself_are_all_named(site: Site, proxy: FaultProxy) -> None:
+def test_uploads_that_fail_each_by_itself_are_all_named(
+    site: Site, proxy: FaultProxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The store goes away: each upload uses up its own retries, and cannot be aborted."""
+    impatient = Retries(first_wait_s=0.05, retry_for_s=1.0)
+    monkeypatch.setattr("streamtos3.uploader.multipart._ABORT_RETRIES", impatient)
     site.add({str(number): payload(12 * MIB, number) for number in range(4)})
     proxy.faults = [
         Fault("put-part", "503", times=-1, part=2),

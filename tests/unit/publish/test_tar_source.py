@@ -102,7 +102,7 @@ def test_the_same_directory_gives_the_same_bytes_however_it_is_read(results: Pat
 def test_the_members_are_in_the_order_of_the_tree(results: Path) -> None:
     with tarfile.open(fileobj=io.BytesIO(read(source_of(results)))) as archive:
         names = archive.getnames()
-    assert names == [each.path for each in walk(str(results), follow_links=False).found]
+    assert names == [each.path for each in walk(str(results), follow_links=False).entries]
 
 
 def test_an_empty_directory_is_an_empty_archive(tmp_path: Path) -> None:
@@ -183,15 +183,15 @@ def test_a_file_that_is_replaced_keeps_its_old_content_and_is_named(three: Path)
 def test_a_file_that_stays_as_it_is_is_not_named(three: Path) -> None:
     source = While(three, lambda: None)
     read(source)
-    assert (source.changed, source.unread) == ([], [])
+    assert (source.changed, source.unreadable) == ([], [])
 
 
 def test_what_has_gone_is_left_out_and_named(three: Path) -> None:
     source = source_of(three)
     (three / "b").unlink()
     assert members(read(source)) == {"c": b"the last one"}
-    assert [each.path for each in source.unread] == ["b"]
-    assert source.unread[0].reason == f"cannot read {three}/b: no such file or directory"
+    assert [each.path for each in source.unreadable] == ["b"]
+    assert source.unreadable[0].reason == f"cannot read {three}/b: no such file or directory"
 
 
 def test_what_has_become_a_pipe_or_a_link_is_left_out_and_waits_for_nobody(three: Path) -> None:
@@ -201,7 +201,7 @@ def test_what_has_become_a_pipe_or_a_link_is_left_out_and_waits_for_nobody(three
     os.mkfifo(three / "b")
     (three / "c").symlink_to("/etc/passwd")
     assert members(read(source)) == {}
-    assert [each.path for each in source.unread] == ["b", "c"]
+    assert [each.path for each in source.unreadable] == ["b", "c"]
 
 
 def test_a_read_error_in_the_middle_ends_the_archive(tmp_path: Path) -> None:

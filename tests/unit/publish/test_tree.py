@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from streamtos3.errors import SourceError
-from streamtos3.publish.tree import Found, walk
+from streamtos3.publish.tree import TreeEntry, walk
 
 
 def paths(directory: Path, *, follow_links: bool = False) -> list[str]:
-    return [each.path for each in walk(str(directory), follow_links=follow_links).found]
+    return [each.path for each in walk(str(directory), follow_links=follow_links).entries]
 
 
 def test_directories_come_before_what_is_in_them_and_names_in_the_order_of_their_bytes(
@@ -30,12 +30,12 @@ def test_what_things_are_and_how_large(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"12345")
     (tmp_path / "dir").mkdir()
     (tmp_path / "link").symlink_to("file")
-    assert walk(str(tmp_path), follow_links=False).found == [
-        Found("dir", "directory"),
-        Found("file", "file", 5),
-        Found("link", "link"),
+    assert walk(str(tmp_path), follow_links=False).entries == [
+        TreeEntry("dir", "directory"),
+        TreeEntry("file", "file", 5),
+        TreeEntry("link", "link"),
     ]
-    assert walk(str(tmp_path), follow_links=True).found[2] == Found("link", "file", 5)
+    assert walk(str(tmp_path), follow_links=True).entries[2] == TreeEntry("link", "file", 5)
 
 
 def test_a_name_that_is_not_utf8_is_found(tmp_path: Path) -> None:
@@ -59,8 +59,8 @@ def test_a_link_that_leads_back_up_ends_and_is_named(tmp_path: Path) -> None:
     (tmp_path / "self").symlink_to("self")
     (tmp_path / "twice").symlink_to("a/b")
     tree = walk(str(tmp_path), follow_links=True)
-    assert [each.path for each in tree.found] == ["a", "a/b", "twice"]
-    assert [(each.path, each.reason) for each in tree.unread] == [
+    assert [each.path for each in tree.entries] == ["a", "a/b", "twice"]
+    assert [(each.path, each.reason) for each in tree.unreadable] == [
         ("a/b/loop", "a/b/loop leads back to a directory above it"),
         ("self", "cannot read self: too many levels of symbolic links"),
         ("twice/loop", "twice/loop leads back to a directory above it"),
@@ -69,9 +69,9 @@ def test_a_link_that_leads_back_up_ends_and_is_named(tmp_path: Path) -> None:
 
 def test_a_link_to_nothing_is_named_when_it_is_to_be_followed(tmp_path: Path) -> None:
     (tmp_path / "broken").symlink_to("nothing")
-    (unread,) = walk(str(tmp_path), follow_links=True).unread
-    assert unread.reason == "cannot read broken: no such file or directory"
-    assert walk(str(tmp_path), follow_links=False).unread == []
+    (unreadable,) = walk(str(tmp_path), follow_links=True).unreadable
+    assert unreadable.reason == "cannot read broken: no such file or directory"
+    assert walk(str(tmp_path), follow_links=False).unreadable == []
 
 
 def test_what_has_no_content_is_named_and_never_opened(tmp_path: Path) -> None:
@@ -80,8 +80,8 @@ def test_what_has_no_content_is_named_and_never_opened(tmp_path: Path) -> None:
         listener.bind(str(tmp_path / "socket"))
         (tmp_path / "tty").symlink_to("/dev/null")
         tree = walk(str(tmp_path), follow_links=True)
-    assert tree.found == []
-    assert [each.reason for each in tree.unread] == [
+    assert tree.entries == []
+    assert [each.reason for each in tree.unreadable] == [
         "fifo is a named pipe, not a regular file",
         "socket is a socket, not a regular file",
         "tty is a character device, not a regular file",

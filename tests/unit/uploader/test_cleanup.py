@@ -165,6 +165,7 @@ def test_requests_that_hang_after_a_signal_are_not_waited_for_long(
 ) -> None:
     """What they may begin after all cannot be excluded, and is said."""
     monkeypatch.setattr("streamtos3.uploader.cleanup.INTERRUPTED_SETTLE_S", 0.05)
+    monkeypatch.setattr("streamtos3.uploader.cleanup.INTERRUPTED_CLEANUP_S", 0.1)
     workers = WorkerPool(1, scope)
     with CancelScope() as other:
         workers.submit(lambda: other.wait_for(lambda: False, 5.0), even_if_cancelled=True)
