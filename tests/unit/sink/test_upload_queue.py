@@ -94,18 +94,21 @@ def test_a_stored_file_leaves_the_spool_and_is_counted_and_reported(bench: Bench
 
 
 def test_the_first_failure_ends_the_reading_and_not_the_upload_beside_it(bench: Bench) -> None:
-    failed, refused = threading.Event(), RefusedError("access denied")
+    began, failed = threading.Event(), threading.Event()
+    refused = RefusedError("access denied")
 
     def behave(key: str, scope: CancelScope) -> None:
         if key == "bad":
+            assert began.wait(WAIT_S)
             raise refused
+        began.set()
         assert failed.wait(WAIT_S)
         scope.check()
 
     bench.behave = behave
     bench.enqueue("good", "bad")
     with bench.queue.changed:
-        assert bench.queue.changed.wait_for(lambda: bench.queue.error is not None, WAIT_S)
+        assert bench.queue.changed.wait_for(lambda: bench.queue.unfinished == 1, WAIT_S)
     failed.set()
     bench.wait()
     assert (bench.queue.error, bench.reading.error) == (refused, refused)
