@@ -62,12 +62,15 @@ _HOMES = {
     "verify_object": "downloader.verify",
 }
 
+_FORMER_NAMES = {"Latch": "CancelScope"}
+
 
 def __getattr__(name: str) -> object:
     """Load the public names when they are first used: `--help` needs none of them (PEP 562).
 
     No module may have the name of a public function: importing it would put the module there.
     """
+    name = _FORMER_NAMES.get(name, name)
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module

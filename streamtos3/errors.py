@@ -1,7 +1,8 @@
 """The exception tree: every failure has one meaning, one exit status and one hint.
 
 Library code raises from this tree and nothing else; `cli` is the only place that prints or
-exits. The exit statuses are grouped by what the operator does next; the table is in README.org.
+exits. The exit statuses are grouped by what the operator does next; the table is in
+docs/guarantees.org.
 """
 
 from __future__ import annotations
@@ -146,7 +147,7 @@ class OutputError(StreamToS3Error):
 
 
 class OutputClosedError(OutputError):
-    """Whoever read the output has gone, as `head` does; the command line ends as by SIGPIPE."""
+    """The reader of the output went away, as `head` does; the command line ends as by SIGPIPE."""
 
 
 class StoreError(StreamToS3Error):

@@ -25,7 +25,7 @@ _DIGEST = re.compile(r"[0-9a-f]{32,128}")
 
 
 def receipt_json(receipt: DataclassInstance, *, indent: int | None = None) -> str:
-    """A receipt or report as JSON text: one line, or indented. README.org has the fields."""
+    """A receipt or report as JSON text: one line, or indented. docs/formats.org has the fields."""
     return json.dumps(dataclasses.asdict(receipt), default=_json_value, indent=indent)
 
 

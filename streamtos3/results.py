@@ -51,7 +51,7 @@ class CommandReport:
 
 @dataclass(frozen=True)
 class Receipt:
-    """What was stored, and what proved it. Documented field by field in README.org.
+    """What was stored, and what proved it. docs/formats.org describes each field.
 
     Times are UTC. `etag_expected` and `etag_found` are without quotes; `first_byte_at` is None
     for an empty stream; `upload_id` is None for a stream that went as one request; `token` is
@@ -108,7 +108,7 @@ class SinkFigures:
 
 @dataclass(frozen=True)
 class ReadReport:
-    """What was read back or looked at, and what proved it. Documented in README.org.
+    """What was read back or looked at, and what proved it. docs/formats.org describes each field.
 
     `offset_bytes` and `size_bytes`: the bytes that were delivered or compared. `compared` names
     what was held against what. `proof` is None where nothing proves the object; `digests` are

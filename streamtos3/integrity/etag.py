@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 from ..errors import IntegrityError, TransientError
 from .checksums import Checksum
@@ -60,6 +61,7 @@ def part_is_proved(
     )
 
 
+@dataclass(frozen=True, kw_only=True)
 class Expected:
     """What the object must be: its size, and the ETag that S3 computes of it.
 
@@ -68,30 +70,19 @@ class Expected:
     that S3's additional checksum of the object may have, in base64; empty where unknown.
     """
 
-    def __init__(
-        self,
-        *,
-        size_bytes: int,
-        etag: str,
-        etags_are_md5: bool,
-        whole_md5: str | None = None,
-        checksums: tuple[str, ...] = (),
-    ) -> None:
-        self.size_bytes = size_bytes
-        self.etag = etag
-        self.etags_are_md5 = etags_are_md5
-        self.whole_md5 = whole_md5
-        self.checksums = checksums
-        dash, count = etag.partition("-")[1:]
-        self._form = re.compile(_MD5_HEX.pattern + re.escape(dash + count))
+    size_bytes: int
+    etag: str
+    etags_are_md5: bool
+    whole_md5: str | None = None
+    checksums: tuple[str, ...] = ()
 
     def is_contradicted_by(self, etag: str) -> bool:
         """Whether `etag` has the form of what was expected, but not its value."""
-        return (
-            self.etags_are_md5
-            and etag not in (self.etag, self.whole_md5)
-            and self._form.fullmatch(etag) is not None
-        )
+        if not self.etags_are_md5 or etag in (self.etag, self.whole_md5):
+            return False
+        _, dash, count = self.etag.partition("-")
+        form = _MD5_HEX.pattern + re.escape(dash + count)
+        return re.fullmatch(form, etag) is not None
 
 
 def judge_checksum(

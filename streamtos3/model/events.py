@@ -59,7 +59,7 @@ class UploadCreated:
 
 @dataclass(frozen=True)
 class Resuming:
-    """An earlier run's unfinished upload goes on; `parts` of it hold `size_bytes`."""
+    """An earlier run's unfinished upload is continued; `parts` of its parts hold `size_bytes`."""
 
     upload_id: str
     parts: int
@@ -89,7 +89,7 @@ class Retrying:
 
 @dataclass(frozen=True)
 class Warned:
-    """Something the operator should know, though the upload goes on."""
+    """Something the operator should know, though the upload continues."""
 
     message: str
 
@@ -100,7 +100,7 @@ Event = (
 
 
 def serialized(on_event: Callable[[Event], None] | None) -> Callable[[Event], None]:
-    """`on_event`, one call at a time; who listens must not change the work's fate."""
+    """Wrap `on_event`: one call at a time, and an exception that it raises is only logged."""
     lock = threading.Lock()
 
     def emit(event: Event) -> None:
@@ -108,7 +108,7 @@ def serialized(on_event: Callable[[Event], None] | None) -> Callable[[Event], No
             try:
                 if on_event is not None:
                     on_event(event)
-            except Exception:  # noqa: BLE001 - logged; who listens decides nothing
+            except Exception:  # noqa: BLE001 - logged; a listener must not fail the upload
                 _log.exception("the listener failed on %r", event)
 
     return emit

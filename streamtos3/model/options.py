@@ -59,9 +59,9 @@ class Connection:
 class Retries:
     """How long a failing request is tried again.
 
-    A request gives up `retry_for_s` after its first failure, or after `tries` tries; with both
-    None, after 15 minutes. Damaged bytes give up after five tries. `check_for_s` bounds the
-    check before the first byte.
+    Retrying stops `retry_for_s` after the first failure, or after `tries` tries; with both None,
+    after 15 minutes. It stops after `damage_tries` tries whose bytes were damaged. `check_for_s`
+    replaces `retry_for_s` in the check before the first byte.
     """
 
     first_wait_s: float = 1.0
@@ -74,12 +74,12 @@ class Retries:
 
 @dataclass(frozen=True)
 class Options:
-    """What `upload` may be told; the defaults suit a stream of unknown length.
+    """Settings of `upload`; the defaults suit a stream of unknown length.
 
     Sizes are in bytes. `memory_bytes` bounds the part buffers (None: a quarter of what is free,
     at most 1 GiB). `expect_size_bytes` must be met exactly, `size_hint_bytes` only guides the
-    part plan. With `resume`, an unfinished upload of the key goes on, and its parts are kept
-    when this run fails too. `digests` are names of `digest.STREAM_DIGESTS`; `checksum` one of
+    part plan. With `resume`, an unfinished upload of the key is continued, and its parts are kept
+    when this run fails too. `digests` are names of `digests.STREAM_DIGESTS`; `checksum` is one of
     `checksums.CHECKSUMS`, sent with every part; `verify` says what must prove the object.
     `key_of_a_file`: the key comes from a file's name and may hold line breaks.
     For the receipt alone: `command_line`, already without secrets, `key_template`, from which

@@ -174,7 +174,7 @@ def infer_plan(
 ) -> PartPlan:
     """The plan by which `parts` were cut, as far as they tell; else `planned`.
 
-    Whatever the chunk size is now, the first run's plan goes on, or no part would match. Beyond
+    Whatever the chunk size is now, the first run's plan is kept, or no part would match. Beyond
     the listed parts a plan may be any that holds a stream of `length_bytes`.
     """
     limits = planned.limits

@@ -183,7 +183,7 @@ class Published:
 
 @dataclass(frozen=True)
 class Specification:
-    """What was published of `directory`. Documented field by field in README.org.
+    """What was published of `directory`. docs/formats.org describes each field.
 
     `complete` if and only if every file is there, proved, and was not seen to change.
     """

@@ -1,7 +1,7 @@
 """A file that is there under its name complete, or not at all.
 
-Written under a temporary name in the same directory, then synced and renamed. Whoever dies in
-between leaves at most the temporary file, whose name begins with `.streamtos3-`. All errors
+Written under a temporary name in the same directory, then synced and renamed. A process that dies
+in between leaves at most the temporary file, whose name begins with `.streamtos3-`. All errors
 are `OSError`s, for the caller to give a meaning.
 """
 
@@ -98,8 +98,9 @@ def os_reason(error: BaseException) -> str:
 def read_private_file(path: str, what: str, form: str, *, allow_insecure: bool = False) -> bytes:
     """The content of the file at `path`, which errors call `what`; `form` is what it should be.
 
-    CredentialsError when it cannot be read, is absurdly long, or can be read by group or world
-    while `allow_insecure` is not set.
+    CredentialsError when it cannot be read, is longer than 64 KiB, or can be read by group or world
+    while `allow_insecure` is not set. The mode is that of the descriptor that is read: a path
+    could name another file by then.
     """
     try:
         with open(path, "rb") as file:

@@ -70,7 +70,7 @@ class Retrier:
         `check_for_s` replaces the policy's time where this is the check before the first byte.
 
         Raises what `call` raised if that is permanent. A TransientError ends, when the policy
-        gives up, as IntegrityError (damage), CredentialsError (expired), UnreachableError
+        stops it, as IntegrityError (damage), CredentialsError (expired), UnreachableError
         (no answer during the check before the first byte) or RetriesUsedUpError.
         """
         budget = _Budget(self._policy, self._clock, check_for_s)

@@ -60,7 +60,7 @@ def share_authorities(client: S3Client, shared: ssl.SSLContext | None) -> ssl.SS
 
 
 def _identity(path: Any) -> object:
-    """What changes when the file does; None where it cannot be told."""
+    """What changes when the file does; None where that is unknown."""
     try:
         found = os.stat(path)
     except (OSError, TypeError, ValueError):  # reading it will say what is wrong

@@ -183,7 +183,7 @@ class Bucket:
     ) -> None:
         """Read the object from `offset_bytes` on into `landing`, until that is full.
 
-        Goes on where an earlier call on the same landing was cut off. ConditionError where the
+        Continues where an earlier call on the same landing was cut off. ConditionError where the
         object is not, or not any more, the one with this `etag`.
         """
         first, end = offset_bytes + landing.filled_bytes, offset_bytes + landing.size_bytes

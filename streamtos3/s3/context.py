@@ -35,7 +35,7 @@ class OperationContext:
     """The bucket, the workers, the retries and the listener of one operation.
 
     `retries` counts the requests that were tried again. `on_throttled` is called each time the
-    service asks for less; whoever holds part memory sets it.
+    service asks for less; the owner of the part memory sets it.
     """
 
     def __init__(

@@ -60,7 +60,7 @@ _NEVER_SENT = (
 )
 
 _HINTS = {
-    "AccessDenied": "the rights that are needed are listed in the README under IAM policy",
+    "AccessDenied": "docs/operations.org, IAM policy, lists the permissions that are needed",
     "InvalidAccessKeyId": "the service does not know this access key",
     "SignatureDoesNotMatch": "the secret key is wrong, or a proxy changes the requests",
     "NoSuchBucket": "streamtos3 never creates a bucket; create it, or correct its name",
@@ -135,7 +135,7 @@ def translate(error: Exception, what: str, *, endpoint: str, accepted_before: bo
 
     `accepted_before`: whether this endpoint has accepted a request of ours. Then a rejected
     signature or failing credentials are a passing fault (rotation, a flipped header, a metadata
-    service that hiccups) and no reason to give up a stream that cannot be read twice.
+    service that hiccups), not a reason to abandon a stream that cannot be read twice.
     Errors that are nobody's fault but ours come back unchanged.
     """
     if isinstance(error, botocore_errors.ClientError):
@@ -163,27 +163,35 @@ def translate(error: Exception, what: str, *, endpoint: str, accepted_before: bo
         kind = TransientError if accepted_before else RefusedError
         return kind(message, hint=hint)
     if isinstance(error, OSError) and meaning is None and not _is_network(error):
-        # botocore wraps what happens on its own connections; this is a credential provider's.
-        return TransientError(
-            f"cannot {what}: {reason}, before {endpoint} was asked",
-            hint="check where the credentials come from, the network and the proxy settings",
-            sent=False,
-            answered=False,
-        )
+        return _before_the_request(reason, what, endpoint)
     # A body that the server cuts off can surface as any of urllib3's errors
     # (docs/s3-facts.org, Answers that do not mean what they say).
     if meaning == "connection" or _is_network(error):
-        return TransientError(
-            f"cannot {what}: no answer from {endpoint} ({reason})",
-            hint="check --endpoint-url, the network and the proxy settings",
-            sent=not isinstance(error, _NEVER_SENT),
-            answered=False,
-        )
+        return _without_answer(error, reason, what, endpoint)
     if isinstance(error, botocore_errors.BotoCoreError):
         return TransientError(f"cannot {what}: {reason}")
     if isinstance(error, ValueError) and "endpoint" in str(error).lower():
         return UsageError(f"cannot {what}: {error}")
     return error
+
+
+def _before_the_request(reason: str, what: str, endpoint: str) -> TransientError:
+    """A credential provider's error: botocore wraps those of its own connections."""
+    return TransientError(
+        f"cannot {what}: {reason}, before {endpoint} was asked",
+        hint="check where the credentials come from, the network and the proxy settings",
+        sent=False,
+        answered=False,
+    )
+
+
+def _without_answer(error: Exception, reason: str, what: str, endpoint: str) -> TransientError:
+    return TransientError(
+        f"cannot {what}: no answer from {endpoint} ({reason})",
+        hint="check --endpoint-url, the network and the proxy settings",
+        sent=not isinstance(error, _NEVER_SENT),
+        answered=False,
+    )
 
 
 def _from_answer(response: Mapping[str, Any], what: str, accepted_before: bool) -> StoreError:

@@ -1,4 +1,4 @@
-"""What S3 answered, as values (pure): the shapes that the store hands to everybody else."""
+"""What S3 answered, as values (pure): the shapes that `Bucket` returns."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Answer:
     """What a write was answered with.
 
     `etag` is without quotes and None where the answer has none; `etag_is_md5` is False where
-    the answer names an encryption under which S3's ETags are no MD5. `checksums` maps S3's
+    the answer names an encryption under which S3's ETags are not MD5s. `checksums` maps S3's
     member names (`ChecksumCRC32`) to base64 values.
     """
 
@@ -102,7 +102,7 @@ def _version_id(answer: Mapping[str, Any]) -> str | None:
 
 
 def etag_is_md5(answer: Mapping[str, Any]) -> bool:
-    """False under KMS and customer keys, where S3's ETags are no MD5.
+    """False under KMS and customer keys, where S3's ETags are not MD5s.
 
     Read from the answer, because a bucket's default encryption shows nowhere else.
     """

@@ -82,7 +82,7 @@ def upload(
         It fails with the upload's error, and is not closed.
 
     Returns the receipt if and only if the whole input was stored and proved. Raises a
-    StreamToS3Error otherwise, whose class says what is in the bucket (README.org, exit status);
+    StreamToS3Error otherwise, whose class says what is in the bucket (docs/guarantees.org);
     its `left_behind` is set when that is not nothing. UnprovedError carries the `receipt`.
     """
     options = options or Options()

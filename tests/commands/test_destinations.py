@@ -519,7 +519,7 @@ def test_uploads_are_listed_below_the_prefix(fake: FakeS3, config: Path) -> None
 
 
 def test_uploads_without_any_place_are_status_2() -> None:
-    assert_refused(invoke("uploads", "list"), 2, "no place in S3")
+    assert_refused(invoke("uploads", "list"), 2, "no address in S3")
 
 
 def test_a_destination_in_a_library_hides_its_options() -> None:

@@ -35,6 +35,10 @@ def test_every_public_name_is_there(name: str) -> None:
     assert getattr(streamtos3, name) is not None
 
 
+def test_a_former_name_leads_to_what_bears_another_now() -> None:
+    assert streamtos3.Latch is streamtos3.CancelScope
+
+
 def test_an_unknown_name_is_an_attribute_error() -> None:
     with pytest.raises(AttributeError, match="no attribute 'download_everything'"):
         _ = streamtos3.download_everything

@@ -15,6 +15,7 @@ from streamtos3.units import (
     format_size,
     parse_duration,
     parse_size,
+    plural,
 )
 
 SIZES = {
@@ -141,3 +142,11 @@ def test_a_size_is_printed_for_people(size_bytes: float, text: str) -> None:
 )
 def test_a_duration_is_printed_for_people(duration_s: float, text: str) -> None:
     assert text == format_duration(duration_s)
+
+
+@pytest.mark.parametrize(
+    "count, text",
+    [(0, "0 objects"), (1, "1 object"), (2, "2 objects"), (1000, "1,000 objects")],
+)
+def test_a_count_is_printed_with_its_noun(count: int, text: str) -> None:
+    assert plural(count, "object") == text

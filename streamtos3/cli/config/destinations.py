@@ -96,6 +96,15 @@ def _destination(path: str, name: str, table: Any) -> Destination:
     bucket, prefix = options.pop("bucket", None), options.pop("prefix", "")
     if not isinstance(bucket, str) or not bucket or not isinstance(prefix, str):
         raise UsageError(f"{where} names no bucket")
+    _check(where, options)
+    _translate_verify_tls(where, options)
+    _join_proxy_and_user(where, options)
+    renamed = {_ALIASES.get(key, key): value for key, value in options.items()}
+    return Destination(name, bucket, prefix, renamed)
+
+
+def _check(where: str, options: Mapping[str, Any]) -> None:
+    """UsageError for settings that exclude or lack each other, or that no destination has."""
     if "ca_file" in options and "ca_directory" in options:
         raise UsageError(f"{where} names both ca_file and ca_directory")
     if "profile" in options and "keyfile" in options:
@@ -108,18 +117,24 @@ def _destination(path: str, name: str, table: Any) -> Destination:
     for key in _NO_OPTIONS:
         if key in options:
             raise UsageError(f"{where} sets {key}, which no destination has")
+
+
+def _translate_verify_tls(where: str, options: dict[str, Any]) -> None:
+    """The file says what to do, the option what not to do."""
     verify_tls = options.pop("verify_tls", None)
     if not isinstance(verify_tls, bool | None):
         raise UsageError(f"{where}: verify_tls is neither true nor false")
     if verify_tls is not None:
         options["no_verify_ssl"] = not verify_tls
+
+
+def _join_proxy_and_user(where: str, options: dict[str, Any]) -> None:
+    """The file keeps the proxy's user and password apart, the option has them in the address."""
     user, password = options.pop("proxy_user", None), options.pop("proxy_password", None)
     if user is None and password is not None or user is not None and "proxy" not in options:
         raise UsageError(f"{where}: proxy_password needs proxy_user, and that needs proxy")
     if user is not None:
         options["proxy"] = _with_user(options["proxy"], user, password)
-    renamed = {_ALIASES.get(key, key): value for key, value in options.items()}
-    return Destination(name, bucket, prefix, renamed)
 
 
 def _holds_secrets(table: Any) -> bool:

@@ -194,6 +194,6 @@ def _secret(given: _Given, name: str) -> str | None:
         decoded = ""
     if not decoded or not all("!" <= character <= "~" for character in decoded):
         raise CredentialsError(
-            f"{given.where(name)} is no Base64 of a key", hint=f"printf %s {name} | base64"
+            f"{given.where(name)} is not a key in Base64", hint=f"printf %s {name} | base64"
         ) from None
     return decoded

@@ -133,7 +133,7 @@ def prefix_of(word: str | None) -> tuple[str, str]:
     if named is not None:
         return named.bucket, named.prefix + _just_the_key(word or "")
     if word is None:
-        raise UsageError("no place in S3", hint="write it as s3://BUCKET/PREFIX, or use -D")
+        raise UsageError("no address in S3", hint="write it as s3://BUCKET/PREFIX, or use -D")
     return split_s3_prefix(word)
 
 

@@ -123,7 +123,7 @@ def case_from(args: ObjectArgs) -> dict[str, str]:
 
 
 def customer_key(path: str | None, connection: ConnectionArgs) -> bytes | None:
-    """The 32 bytes of a customer's key in the file at `path`; None where there is not a file.
+    """The 32 bytes of a customer's key in the file at `path`; None where there is no file.
 
     Raises CredentialsError if it is unreadable, malformed or exposed.
     """

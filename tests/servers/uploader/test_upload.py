@@ -1,4 +1,4 @@
-"""The engine on a real server: what is stored is what was read, or there is not an object."""
+"""The engine on a real server: what is stored is what was read, or there is no object."""
 
 from __future__ import annotations
 

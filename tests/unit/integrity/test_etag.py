@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import FrozenInstanceError
 
 import pytest
 from hypothesis import given
@@ -110,6 +111,12 @@ PROOFS = [
     ((f"{OTHER}-2", None), None),  # another number of parts: another form, no contradiction
     ((f"{OTHER[:30]}-3", None), None),
 ]
+
+
+def test_what_is_expected_cannot_be_changed_later() -> None:
+    wanted = Expected(size_bytes=9, etag=COMPOSITE, etags_are_md5=True)
+    with pytest.raises(FrozenInstanceError):
+        wanted.etags_are_md5 = False  # type: ignore[misc]
 
 
 @pytest.mark.parametrize("etags, expected", PROOFS)

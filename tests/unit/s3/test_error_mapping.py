@@ -158,7 +158,7 @@ def test_the_message_says_what_was_attempted_and_what_the_service_said() -> None
     assert isinstance(error, RefusedError)
     expected = f"cannot {WHAT}: It Went Wrong (AccessDenied, HTTP 403, request id REQ1)"
     assert expected == error.message
-    assert "IAM policy" in str(error.hint)
+    assert "docs/operations.org, IAM policy" in str(error.hint)
 
 
 @pytest.mark.parametrize("code", [None, "", "503"])
