@@ -2,7 +2,7 @@
 
 Everything here runs on the event loop. A request is answered with 202 when its events are
 durable, and otherwise with a status that says whether trying again can help; a refused request
-has stored nothing. What it costs to be refused is bounded: see IntakeLimits.
+has stored nothing. What it costs to be refused is bounded: see ReceiverLimits.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from ..errors import InvalidEventError
-from .batcher import Hold, Intake, IntakeLimits, Outcome, Room
+from .batcher import Batcher, ByteBudget, ByteShare, Outcome, ReceiverLimits
 from .cloudevents import event_lines
 from .metrics import SinkMetrics
 
-__all__ = ["Reception"]
+__all__ = ["ReceiverApp"]
 
 _REASONS = {400: "invalid", 413: "too_large", 415: "unsupported"}
 
@@ -56,25 +56,25 @@ class _Body:
         body: bytes = message.get("body", b"")
         return body
 
-    async def drop(self) -> None:
+    async def drain(self) -> None:
         """Read the rest and forget it: who is still sending would not hear our answer."""
         while not self.is_complete:
             await self.chunk()
 
 
-class Reception:
+class ReceiverApp:
     """The application, and what it counts."""
 
     def __init__(
         self,
-        intake: Intake,
-        room: Room,
+        batcher: Batcher,
+        budget: ByteBudget,
         metrics: SinkMetrics,
-        limits: IntakeLimits,
+        limits: ReceiverLimits,
         token: str | None,
     ) -> None:
-        self._intake = intake
-        self._room = room
+        self._batcher = batcher
+        self._budget = budget
         self._metrics = metrics
         self._limits = limits
         self._token = None if token is None else token.encode()
@@ -88,14 +88,14 @@ class Reception:
         """What a server runs."""
         return Starlette(
             routes=[
-                Route("/", self._answered(self._take), methods=["POST"]),
-                Route("/", self._consent, methods=["OPTIONS"]),
-                Route("/healthz", self._health, methods=["GET"]),
-                Route("/metrics", self._answered(self._tell), methods=["GET"]),
+                Route("/", self._endpoint(self._accept_events), methods=["POST"]),
+                Route("/", self._answer_handshake, methods=["OPTIONS"]),
+                Route("/healthz", self._show_health, methods=["GET"]),
+                Route("/metrics", self._endpoint(self._show_metrics), methods=["GET"]),
             ]
         )
 
-    def _answered(
+    def _endpoint(
         self, work: Callable[[Request, _Body], Awaitable[Response]]
     ) -> Callable[[Request], Awaitable[Response]]:
         """An endpoint that does `work` and answers a refusal with its reason."""
@@ -113,57 +113,57 @@ class Reception:
             except _Refusal as error:
                 refusal = error
             self._metrics.rejected[refusal.label] += 1
-            return await self._refused(request, body, refusal)
+            return await self._refuse(request, body, refusal)
 
         return endpoint
 
-    async def _refused(self, request: Request, body: _Body, refusal: _Refusal) -> Response:
+    async def _refuse(self, request: Request, body: _Body, refusal: _Refusal) -> Response:
         headers = refusal.headers
         if not body.is_complete and _has_body(request):
             headers["connection"] = "close"
             if "expect" not in request.headers:
-                await self._drop(body)
+                await self._drain(body)
         return JSONResponse({"error": refusal.message}, refusal.http_status, headers)
 
-    async def _drop(self, body: _Body) -> None:
+    async def _drain(self, body: _Body) -> None:
         try:
-            await asyncio.wait_for(body.drop(), self._limits.linger_s)
+            await asyncio.wait_for(body.drain(), self._limits.linger_s)
         except (asyncio.TimeoutError, ClientDisconnect):
             return
 
-    async def _take(self, request: Request, body: _Body) -> Response:
+    async def _accept_events(self, request: Request, body: _Body) -> Response:
         """POST: the events of one request."""
-        if self._is_ending or self._intake.has_ended:
-            raise self._ending()
+        if self._is_ending or self._batcher.has_ended:
+            raise self._ending_refusal()
         self._check_token(request)
-        with self._room.hold() as hold:
-            content = await self._read(request, body, hold)
+        with self._budget.share() as share:
+            content = await self._read(request, body, share)
             lines = event_lines(
                 request.headers.raw, content, max_record_bytes=self._limits.max_record_bytes
             )
             if lines:
-                await self._store(lines)
+                await self._store_lines(lines)
         self._metrics.accepted += 1
         return Response(status_code=202)
 
-    async def _store(self, lines: list[bytes]) -> None:
+    async def _store_lines(self, lines: list[bytes]) -> None:
         limit = self._limits.max_group_bytes
         if limit is not None and (size_bytes := sum(map(len, lines))) > limit:
             raise _Refusal(
                 413, "too_large", f"{size_bytes} bytes would be stored, {limit} are possible"
             )
-        outcome = await asyncio.wrap_future(self._intake.submit(lines))
+        outcome = await asyncio.wrap_future(self._batcher.submit(lines))
         if outcome is Outcome.FULL:
-            raise self._later("spool_full", "the spool is full until some of it is uploaded")
+            raise self._busy_refusal("spool_full", "the spool is full until some of it is uploaded")
         if outcome is Outcome.ENDING:
-            raise self._ending()
+            raise self._ending_refusal()
 
-    def _later(self, label: str, message: str) -> _Refusal:
+    def _busy_refusal(self, label: str, message: str) -> _Refusal:
         wait_s = str(self._limits.retry_after_s)
         return _Refusal(503, label, message, {"retry-after": wait_s})
 
-    def _ending(self) -> _Refusal:
-        refusal = self._later("ending", "this sink is ending")
+    def _ending_refusal(self) -> _Refusal:
+        refusal = self._busy_refusal("ending", "this sink is ending")
         refusal.headers["connection"] = "close"
         return refusal
 
@@ -180,12 +180,12 @@ class Reception:
                 {"www-authenticate": 'Bearer realm="streamtos3"'},
             )
 
-    async def _read(self, request: Request, body: _Body, hold: Hold) -> bytes:
+    async def _read(self, request: Request, body: _Body, share: ByteShare) -> bytes:
         """The whole body, never more of it than is allowed."""
-        self._make_room(int(request.headers.get("content-length", "0")), hold)
+        self._reserve(int(request.headers.get("content-length", "0")), share)
         try:
             return await asyncio.wait_for(
-                self._read_on(body, hold), timeout=self._limits.body_timeout_s
+                self._read_on(body, share), timeout=self._limits.body_timeout_s
             )
         except asyncio.TimeoutError:
             limit = f"{self._limits.body_timeout_s:g} s"
@@ -193,34 +193,34 @@ class Reception:
                 408, "timeout", f"the body did not come within {limit}", {"connection": "close"}
             ) from None
 
-    async def _read_on(self, body: _Body, hold: Hold) -> bytes:
+    async def _read_on(self, body: _Body, share: ByteShare) -> bytes:
         content = bytearray()
         while not body.is_complete:
             chunk = await body.chunk()
-            self._make_room(len(content) + len(chunk), hold)
+            self._reserve(len(content) + len(chunk), share)
             content += chunk
         return bytes(content)
 
-    def _make_room(self, size_bytes: int, hold: Hold) -> None:
+    def _reserve(self, size_bytes: int, share: ByteShare) -> None:
         limit = self._limits.max_request_bytes
         if size_bytes > limit:
             raise _Refusal(413, "too_large", f"a request may have {limit} bytes at most")
-        if not hold.enlarge(size_bytes):
-            raise self._later("busy", "too many requests are being held already")
+        if not share.grow(size_bytes):
+            raise self._busy_refusal("busy", "too many requests are being held already")
 
-    async def _consent(self, request: Request) -> Response:
+    async def _answer_handshake(self, request: Request) -> Response:
         """OPTIONS: the handshake of the CloudEvents webhook specification."""
         headers = {"allow": "POST, OPTIONS"}
         if "webhook-request-origin" in request.headers:
             headers |= {"webhook-allowed-origin": "*", "webhook-allowed-rate": "*"}
         return Response(status_code=200, headers=headers)
 
-    async def _health(self, request: Request) -> Response:
-        if self._is_ending or self._intake.has_ended:
+    async def _show_health(self, request: Request) -> Response:
+        if self._is_ending or self._batcher.has_ended:
             return PlainTextResponse("ending\n", 503)
         return PlainTextResponse("ok\n")
 
-    async def _tell(self, request: Request, body: _Body) -> Response:
+    async def _show_metrics(self, request: Request, body: _Body) -> Response:
         self._check_token(request)
         accept = request.headers.get("accept", "")
         content, content_type = await asyncio.to_thread(self._metrics.text, accept)

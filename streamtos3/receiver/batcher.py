@@ -1,7 +1,7 @@
 """Records taken in from many senders at a time: one append makes them all durable.
 
-While the recipient syncs to the disk, what arrives waits and then goes together, so that the
-rate of syncs does not bound the rate of senders. What waits is bounded by `Room`.
+While the store syncs to the disk, what arrives waits and then goes together, so that the
+rate of syncs does not bound the rate of senders. What waits is bounded by `ByteBudget`.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from ..errors import SpoolFullError
 from ..results import SinkFigures
 from ..runtime.cancel import Cancelled
 
-__all__ = ["Hold", "Intake", "IntakeLimits", "Outcome", "Recipient", "Room"]
+__all__ = ["ByteShare", "Batcher", "ReceiverLimits", "Outcome", "RecordStore", "ByteBudget"]
 
 _GROUP_BYTES = 4 * 1024**2
 
 
-class Recipient(Protocol):
+class RecordStore(Protocol):
     """Who makes records durable. Both methods may be called from any thread."""
 
     def append(self, records: Sequence[bytes], *, wait: bool = True) -> None:
@@ -39,7 +39,7 @@ class Recipient(Protocol):
 
 
 @dataclass(frozen=True)
-class IntakeLimits:
+class ReceiverLimits:
     """How much senders may ask for at a time, and for how long.
 
     max_group_bytes: of the records that one request becomes; None: any.
@@ -68,33 +68,33 @@ class Outcome(Enum):
     ENDING = auto()
 
 
-class Room:
+class ByteBudget:
     """Bytes that may be held at a time. For one thread, the event loop's."""
 
     def __init__(self, capacity_bytes: int) -> None:
         self._capacity_bytes = capacity_bytes
         self.held_bytes = 0
 
-    def hold(self) -> Hold:
-        """Nothing yet, to be enlarged; as a context, given back at its end."""
-        return Hold(self)
+    def share(self) -> ByteShare:
+        """A share of 0 bytes, which may grow; given back at the end of its `with`."""
+        return ByteShare(self)
 
-    def take(self, size_bytes: int) -> bool:
-        """Take so much more, if it is there."""
+    def reserve(self, size_bytes: int) -> bool:
+        """Reserve `size_bytes` more. False where they exceed the capacity."""
         if self.held_bytes + size_bytes > self._capacity_bytes:
             return False
         self.held_bytes += size_bytes
         return True
 
 
-class Hold:
-    """What one request holds of a Room."""
+class ByteShare:
+    """What one request holds of a ByteBudget."""
 
-    def __init__(self, room: Room) -> None:
-        self._room = room
+    def __init__(self, budget: ByteBudget) -> None:
+        self._budget = budget
         self.size_bytes = 0
 
-    def __enter__(self) -> Hold:
+    def __enter__(self) -> ByteShare:
         return self
 
     def __exit__(
@@ -103,13 +103,13 @@ class Hold:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._room.held_bytes -= self.size_bytes
+        self._budget.held_bytes -= self.size_bytes
         self.size_bytes = 0
 
-    def enlarge(self, size_bytes: int) -> bool:
-        """Hold at least so much. False where there is no room for it."""
+    def grow(self, size_bytes: int) -> bool:
+        """Reserve more, up to `size_bytes` in all. False where the budget does not allow it."""
         more_bytes = max(0, size_bytes - self.size_bytes)
-        if not self._room.take(more_bytes):
+        if not self._budget.reserve(more_bytes):
             return False
         self.size_bytes += more_bytes
         return True
@@ -124,21 +124,21 @@ class _Waiting:
         self.future: Future[Outcome] = Future()
 
 
-class Intake:
+class Batcher:
     """Hands on what is submitted, all that waits at once, from a thread of its own.
 
-    on_error: called with the error of the recipient that ends the intake; `error` keeps it.
+    on_error: called with the error of the store that ends the batcher; `error` keeps it.
     group_bytes: more is not handed on at once, or a spool that is nearly full would refuse many
         who each had found room.
     """
 
     def __init__(
         self,
-        recipient: Recipient,
+        store: RecordStore,
         on_error: Callable[[BaseException], None] = lambda _: None,
         group_bytes: int = _GROUP_BYTES,
     ) -> None:
-        self._recipient = recipient
+        self._store = store
         self._on_error = on_error
         self._group_bytes = group_bytes
         self._condition = threading.Condition()
@@ -146,7 +146,7 @@ class Intake:
         self._ended = False
         self.error: BaseException | None = None
         self.appends = 0
-        self._thread = threading.Thread(target=self._run, name="intake", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="batcher", daemon=True)
         self._thread.start()
 
     @property
@@ -193,7 +193,7 @@ class Intake:
 
     def _append(self, records: Sequence[bytes]) -> Outcome:
         try:
-            self._recipient.append(records, wait=False)
+            self._store.append(records, wait=False)
         except SpoolFullError:
             return Outcome.FULL
         except BaseException as error:  # noqa: BLE001 - a thread has nobody above it: told below

@@ -2,7 +2,7 @@
 
 Structured and batched mode are stored in the sender's own JSON, only without white space where
 it held a line break: no number, no string and no order is changed by being parsed and written
-again. Binary mode becomes the same JSON format. What a valid event is says `eventrules`.
+again. Binary mode becomes the same JSON format. `event_rules` defines what a valid event is.
 """
 
 from __future__ import annotations

@@ -11,10 +11,10 @@ from typing import Any
 
 from ..runtime.host import Descriptors
 
-__all__ = ["SparingListener"]
+__all__ = ["ReservingListener"]
 
 
-class SparingListener(socket.socket):
+class ReservingListener(socket.socket):
     """A listening socket, made of another, that closes whom it has no descriptor to spare for.
 
     The kernel gives the lowest number that is free, so one near the limit tells that all below

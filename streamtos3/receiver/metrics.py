@@ -1,4 +1,4 @@
-"""What a listening sink tells Prometheus: the recipient's figures and the counters of the server.
+"""What a listening sink tells Prometheus: the store's figures and the counters of the server.
 
 The registry is our own, so that nothing else of the process shows up in it.
 """
@@ -14,7 +14,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from ..results import SinkFigures
-from .batcher import Intake, Recipient, Room
+from .batcher import Batcher, ByteBudget, RecordStore
 
 __all__ = ["SinkMetrics"]
 
@@ -33,14 +33,14 @@ class SinkMetrics(Collector):
 
     def __init__(
         self,
-        recipient: Recipient,
-        intake: Intake,
-        room: Room,
+        store: RecordStore,
+        batcher: Batcher,
+        budget: ByteBudget,
         now: Callable[[], datetime] = lambda: datetime.now(timezone.utc),
     ) -> None:
-        self._recipient = recipient
-        self._intake = intake
-        self._room = room
+        self._store = store
+        self._batcher = batcher
+        self._budget = budget
         self._now = now
         self._registry = CollectorRegistry(auto_describe=False)
         self._registry.register(self)
@@ -58,7 +58,7 @@ class SinkMetrics(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """All that is told, as it is now."""
-        figures = self._recipient.figures()
+        figures = self._store.figures()
         for name, help_text in _COUNTERS.items():
             yield CounterMetricFamily(_PREFIX + name, help_text, value=getattr(figures, name))
         yield CounterMetricFamily(
@@ -89,12 +89,12 @@ class SinkMetrics(Collector):
         yield CounterMetricFamily(
             _PREFIX + "appends",
             "Times that what was waiting was made durable at once.",
-            self._intake.appends,
+            self._batcher.appends,
         )
         yield GaugeMetricFamily(
             _PREFIX + "pending_request_bytes",
             "Request bodies that are being held.",
-            self._room.held_bytes,
+            self._budget.held_bytes,
         )
 
     def _age_s(self, figures: SinkFigures) -> float:

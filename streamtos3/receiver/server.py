@@ -18,15 +18,15 @@ from ..errors import CredentialsError, UsageError
 from ..runtime.cancel import CancelScope
 from ..runtime.files import os_reason, read_private_file
 from ..runtime.host import Descriptors, raise_limit
-from .batcher import Intake, IntakeLimits, Recipient, Room
-from .listener import SparingListener
+from .batcher import Batcher, ByteBudget, ReceiverLimits, RecordStore
+from .listener import ReservingListener
 
 __all__ = ["Address", "TlsFiles", "bind", "check_exposure", "parse_address", "read_token", "serve"]
 
 _LOOPBACK = "127.0.0.1"
 _FORM = "write it as HOST:PORT, such as 127.0.0.1:8080 or [::1]:8080"
 _TOKEN_FORM = "it holds one line, the token"
-_USUAL_LIMITS = IntakeLimits()
+_USUAL_LIMITS = ReceiverLimits()
 
 
 @dataclass(frozen=True)
@@ -134,20 +134,20 @@ def bind(address: Address) -> socket.socket:
 
 
 def serve(
-    recipient: Recipient,
+    store: RecordStore,
     *,
     address: Address,
     scope: CancelScope,
     token: str | None = None,
     tls: TlsFiles | None = None,
-    limits: IntakeLimits = _USUAL_LIMITS,
+    limits: ReceiverLimits = _USUAL_LIMITS,
     on_listening: Callable[[str], None] = lambda url: None,
     bound: socket.socket | None = None,
 ) -> None:
-    """Take events and hand them to `recipient` until `scope` fails; then return.
+    """Take events and hand them to `store` until `scope` fails; then return.
 
     `on_listening` is called with the URL once connections are accepted. At the end no more are,
-    and what is under way is answered. An error of the recipient, other than a full spool and
+    and what is under way is answered. An error of the store, other than a full spool and
     Cancelled, fails the scope and is raised at the end. UsageError where nothing can listen; to
     hear that earlier, `bind` first, and give the socket as `bound`, which is closed at the end.
 
@@ -155,36 +155,36 @@ def serve(
     them are never a sender's.
     """
     with _extra():
-        from .app import Reception
+        from .app import ReceiverApp
         from .metrics import SinkMetrics
         from .uvicorn_server import run_server
     context = tls.context() if tls else None
     descriptors = raise_limit()
     limits = _within(limits, descriptors)
-    with SparingListener(bound or bind(address), descriptors) as listener:
+    with ReservingListener(bound or bind(address), descriptors) as listener:
         with _usable(address):  # another may have bound it, too, and have listened first
             listener.listen(limits.backlog)
-        room = Room(limits.max_pending_bytes)
-        intake = Intake(recipient, scope.fail)
-        reception = Reception(intake, room, SinkMetrics(recipient, intake, room), limits, token)
+        budget = ByteBudget(limits.max_pending_bytes)
+        batcher = Batcher(store, scope.fail)
+        app = ReceiverApp(batcher, budget, SinkMetrics(store, batcher, budget), limits, token)
         at = Address(address.host, listener.getsockname()[1])
         try:
             run_server(
-                reception.application(),
+                app.application(),
                 listener,
                 context,
                 limits,
                 scope,
                 on_started=lambda: on_listening(f"http{'s' if tls else ''}://{at}"),
-                on_ending=reception.end,
+                on_ending=app.end,
             )
         finally:
-            intake.close(limits.grace_s)
-    if intake.error is not None:
-        raise intake.error
+            batcher.close(limits.grace_s)
+    if batcher.error is not None:
+        raise batcher.error
 
 
-def _within(limits: IntakeLimits, descriptors: Descriptors) -> IntakeLimits:
+def _within(limits: ReceiverLimits, descriptors: Descriptors) -> ReceiverLimits:
     """`limits` with no more connections than there are descriptors, the double still answered."""
     connections = min(limits.max_connections, descriptors.for_senders // 2)
     return replace(limits, max_connections=connections)

@@ -1,7 +1,7 @@
 """uvicorn as the sink runs it: signals stay ours, slow senders are let go, a scope ends it.
 
 uvicorn itself waits without end for a connection's first request and for the rest of a request
-that has begun; the bodies have their limit in `reception`, the heads have it here.
+that has begun; the bodies have their limit in `app`, the heads have it here.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from starlette.applications import Starlette
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from ..runtime.cancel import CancelScope
-from .batcher import IntakeLimits
+from .batcher import ReceiverLimits
 
 __all__ = ["run_server"]
 
 
-def _protocol_class(limits: IntakeLimits) -> type[H11Protocol]:
+def _protocol_class(limits: ReceiverLimits) -> type[H11Protocol]:
     class Connection(H11Protocol):
         """A connection whose request must have its head within `head_timeout_s`."""
 
@@ -81,7 +81,7 @@ def run_server(
     application: Starlette,
     listener: socket.socket,
     tls: ssl.SSLContext | None,
-    limits: IntakeLimits,
+    limits: ReceiverLimits,
     scope: CancelScope,
     *,
     on_started: Callable[[], None],

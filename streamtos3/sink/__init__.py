@@ -1,1 +1,1 @@
-"""Endless records cut into objects, each uploaded and proved."""
+"""An endless stream of records stored as many objects, each uploaded and proved."""

@@ -1,4 +1,4 @@
-"""Where an endless stream of records is cut, and what the pieces are called.
+"""When one object of an endless stream ends and the next begins, and their keys.
 
 Pure but for the `Clock`, whose time is handed in. Keys made by one sink sort in the order in
 which they were made, and no two sinks can ever make the same one.
@@ -21,7 +21,7 @@ from ..units import MIB
 
 __all__ = [
     "Clock",
-    "CutRules",
+    "RotationRules",
     "ObjectNames",
     "Partition",
     "SinkOptions",
@@ -49,7 +49,7 @@ class Clock:
 
 
 @dataclass(frozen=True)
-class CutRules:
+class RotationRules:
     """An object ends when one of these is reached: whichever comes first.
 
     `max_bytes` counts the records as they were read, before compression; the record that
@@ -64,7 +64,7 @@ class CutRules:
 
 @dataclass(frozen=True)
 class SinkOptions:
-    """Where the objects go, what they are called and where the stream is cut.
+    """Where the objects go, their names, and when one ends and the next begins.
 
     `compress` names one of `compress.COMPRESSION_SUFFIXES`, whose suffix is appended;
     `objects_at_once` bounds the objects that are being sent at the same time.
@@ -74,7 +74,7 @@ class SinkOptions:
     prefix: str = ""
     name: str = "events"
     suffix: str = ".ndjson"
-    rules: CutRules = CutRules()
+    rules: RotationRules = RotationRules()
     compress: str | None = None
     objects_at_once: int = 4
 
@@ -122,7 +122,7 @@ def partition_end(partition: Partition, at: datetime) -> datetime | None:
 
 
 def records_that_fit(
-    records: Sequence[bytes], rules: CutRules, held_records: int, held_bytes: int
+    records: Sequence[bytes], rules: RotationRules, held_records: int, held_bytes: int
 ) -> int:
     """How many of `records` an object takes that already holds some; at least one.
 

@@ -1,6 +1,6 @@
 """The sink: endless records in, many objects out, each a verified upload.
 
-Thin over `engine.upload`, which does not know of it. Without a spool an object's upload begins
+Without a spool an object's upload begins
 with its first record, and records go straight into it; with one they are on the disk before
 they count as received, and an object is uploaded once it is complete.
 """
@@ -22,7 +22,7 @@ from ..results import Receipt, SinkFigures
 from ..runtime.cancel import CancelScope
 from ..sources.base import Source
 from ..sources.compressed import COMPRESSION_SUFFIXES, CompressedSource, check_codec
-from ..sources.pipe import FedRecords, Feed
+from ..sources.pipe import PipeSource
 from .rotation import (
     Clock,
     ObjectNames,
@@ -32,7 +32,7 @@ from .rotation import (
     records_within,
 )
 from .spool import ObjectHeader, Spool, SpoolFile
-from .upload_queue import Shipping
+from .upload_queue import StreamedRecords, UploadQueue
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
@@ -41,10 +41,10 @@ __all__ = ["Sink"]
 
 
 @dataclass(frozen=True)
-class _Open:
+class _CurrentObject:
     """The object that records are added to, and when it must end."""
 
-    held: FedRecords | SpoolFile
+    held: StreamedRecords | SpoolFile
     until_s: float
     partition_end: datetime | None
 
@@ -85,7 +85,7 @@ class Sink:
             partition=self._rules.partition,
         )
         self._spool = spool
-        self._shipping = Shipping(
+        self._uploads = UploadQueue(
             options or Options(),
             sink_options.objects_at_once,
             client,
@@ -93,9 +93,9 @@ class Sink:
             on_stored,
             on_event,
         )
-        self._changed = self._shipping.changed
+        self._changed = self._uploads.changed
         self._clock = clock or Clock()
-        self._open: _Open | None = None
+        self._current: _CurrentObject | None = None
         self._read_records = self._received_records = self._received_bytes = 0
         self._ended = False
         self._stopped: Interrupted | None = None
@@ -109,24 +109,24 @@ class Sink:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._shipping.close()
+        self._uploads.close()
         self.reading.close()
 
     def check(self) -> None:
         """Raise what would make the first object fail, as far as that can be known now."""
         _, key = self._names.next(self._clock.now())
-        self._shipping.check_place(self._sink.bucket, key)
+        self._uploads.check_key(self._sink.bucket, key)
 
-    def store_left(self) -> None:
+    def recover_spool(self) -> None:
         """Begin to upload what an earlier process left in the spool, before anything else."""
         if self._spool is None:
             return
         with self._changed:
-            for file in self._spool.left():
-                self._shipping.expect(file.header.key, file.begun_at)
+            for file in self._spool.recover():
+                self._uploads.add_pending(file.header.key, file.begun_at)
                 self._read_records += file.records
-                self._count(file.records, file.payload_bytes)
-                self._shipping.ship_file(self._spool, file, left=True)
+                self._count_received(file.records, file.payload_bytes)
+                self._uploads.enqueue_file(self._spool, file, recovered=True)
 
     def append(self, records: Sequence[bytes], *, wait: bool = True) -> None:
         """Take records, each with its newline; with a spool they are durable on return.
@@ -149,7 +149,7 @@ class Sink:
                         raise
                     taken = 0  # all or nothing: who is told "full" sends again what is durable
                 except SpoolError as error:
-                    self._shipping.fail(error)
+                    self._uploads.fail(error)
                     raise
                 at += taken
                 if not taken:
@@ -160,17 +160,17 @@ class Sink:
     def append_unfinished(self, data: bytes) -> None:
         """Take what was read of a record whose end will not come, as a record of its own."""
         self.append([data])
-        self._shipping.note(Warned(f"the last record was cut short after {len(data)} bytes"))
+        self._uploads.emit(Warned(f"the last record was cut short after {len(data)} bytes"))
 
-    def cut_if_due(self) -> None:
-        """End the open object where its time, or its partition, is over."""
+    def rotate_if_due(self) -> None:
+        """End the current object if its interval or its partition is over."""
         with self._changed:
-            if self._open is not None and self._left_s(self._open) <= 0:
-                self._cut()
+            if self._current is not None and self._remaining_s(self._current) <= 0:
+                self._rotate()
 
     @contextmanager
     def ticking(self) -> Iterator[None]:
-        """Cut by time inside the block, also while nothing arrives."""
+        """Rotate by time inside the block, also while nothing arrives."""
         threading.Thread(target=self._tick, name="streamtos3-sink", daemon=True).start()
         try:
             yield
@@ -186,7 +186,7 @@ class Sink:
 
     def abort(self, signum: int) -> None:
         """Nothing more is to be stored either: end all uploads and undo them."""
-        self._shipping.abort(signum)
+        self._uploads.abort(signum)
 
     def finish(self) -> None:
         """Store everything received, then raise the first error, if there was one.
@@ -194,14 +194,14 @@ class Sink:
         Its `left_behind` says how many records are not stored, and where they are.
         """
         with self._changed:
-            if self._open is not None:
-                self._cut()
-            self._changed.wait_for(lambda: not self._shipping.unfinished)
-        error = self._shipping.error or self.reading.error
+            if self._current is not None:
+                self._rotate()
+            self._changed.wait_for(lambda: not self._uploads.unfinished)
+        error = self._uploads.error or self.reading.error
         if error is None or error is self._stopped:
-            error = self._shipping.unproved
+            error = self._uploads.unproved
         if error is not None:
-            left_behind = self._what_is_left()
+            left_behind = self._left_behind()
             if left_behind:
                 leave_behind(error, left_behind)
             raise error
@@ -209,52 +209,52 @@ class Sink:
     def figures(self) -> SinkFigures:
         """What was done so far, and what is still held; never waits for a disk or a service."""
         return replace(
-            self._shipping.figures(),
+            self._uploads.figures(),
             received_records=self._received_records,
             received_bytes=self._received_bytes,
             spool_bytes=self._spool.size_bytes if self._spool else 0,
         )
 
     def _append_some(self, records: Sequence[bytes]) -> int:
-        """Add as many as the open object and the spool take, and end the object when it is full."""
-        self._shipping.check()
-        self.cut_if_due()
+        """Add as many as the object and the spool take; end the object when it is full."""
+        self._uploads.check()
+        self.rotate_if_due()
         if self._spool is not None:
             records = records_within(records, self._spool.room_bytes())
             if not records:
                 return 0
-        held = (self._open or self._begin()).held
+        held = (self._current or self._begin()).held
         fits = records_that_fit(records, self._rules, held.records, held.payload_bytes)
         data = b"".join(records[:fits])
         held.append(data, fits)
-        self._count(fits, len(data))
+        self._count_received(fits, len(data))
         rules = self._rules
         if held.records >= rules.max_records or held.payload_bytes >= rules.max_bytes:
-            self._cut()
+            self._rotate()
         return fits
 
-    def _begin(self) -> _Open:
+    def _begin(self) -> _CurrentObject:
         if self._spool is None:
-            self._changed.wait_for(lambda: self._open is not None or not self._shipping.is_busy)
-            self._shipping.check()
-            if self._open is not None:  # another thread was quicker
-                return self._open
+            self._changed.wait_for(lambda: self._current is not None or not self._uploads.is_busy)
+            self._uploads.check()
+            if self._current is not None:  # another thread was quicker
+                return self._current
         at, key = self._names.next(self._clock.now())
-        held = self._begin_feed(key) if self._spool is None else self._begin_file(at, key)
-        self._shipping.expect(key, at)
+        held = self._begin_stream(key) if self._spool is None else self._begin_file(at, key)
+        self._uploads.add_pending(key, at)
         until_s = self._clock.monotonic() + self._rules.interval_s
-        self._open = _Open(held, until_s, partition_end(self._rules.partition, at))
+        self._current = _CurrentObject(held, until_s, partition_end(self._rules.partition, at))
         self._changed.notify_all()
-        return self._open
+        return self._current
 
-    def _begin_feed(self, key: str) -> FedRecords:
-        scope = self._shipping.new_latch()
-        feed = Feed(f"the records of {key}", scope)
-        source: Source = feed
+    def _begin_stream(self, key: str) -> StreamedRecords:
+        scope = self._uploads.new_scope()
+        pipe = PipeSource(f"the records of {key}", scope)
+        source: Source = pipe
         if self._sink.compress:
-            source = CompressedSource(feed, self._sink.compress)
-        held = FedRecords(feed)
-        self._shipping.ship_stream(self._sink.bucket, key, source, scope, held)
+            source = CompressedSource(pipe, self._sink.compress)
+        held = StreamedRecords(pipe)
+        self._uploads.enqueue_stream(self._sink.bucket, key, source, scope, held)
         return held
 
     def _begin_file(self, at: datetime, key: str) -> SpoolFile:
@@ -262,34 +262,38 @@ class Sink:
         sink = self._sink
         return self._spool.create(ObjectHeader(sink.bucket, key, at.isoformat(), sink.compress))
 
-    def _cut(self) -> None:
-        assert self._open is not None
-        held, self._open = self._open.held, None
+    def _rotate(self) -> None:
+        assert self._current is not None
+        held, self._current = self._current.held, None
         if not isinstance(held, SpoolFile):
             held.end()
         elif self._spool is not None:
             self._spool.end(held)
             if held.records:
-                self._shipping.ship_file(self._spool, held)
+                self._uploads.enqueue_file(self._spool, held)
             else:  # the disk was full before its first record
-                self._shipping.forget(held.header.key)
+                self._uploads.remove_pending(held.header.key)
                 self._spool.remove(held)
 
-    def _left_s(self, open_: _Open) -> float:
-        left_s = open_.until_s - self._clock.monotonic()
-        if open_.partition_end is not None:
-            left_s = min(left_s, (open_.partition_end - self._clock.now()).total_seconds())
-        return left_s
+    def _remaining_s(self, current: _CurrentObject) -> float:
+        remaining_s = current.until_s - self._clock.monotonic()
+        if current.partition_end is not None:
+            remaining_s = min(
+                remaining_s, (current.partition_end - self._clock.now()).total_seconds()
+            )
+        return remaining_s
 
     def _tick(self) -> None:
         with self._changed:
             while not self._ended:
-                left_s = None if self._open is None else max(0.0, self._left_s(self._open))
-                self._changed.wait(left_s)
+                remaining_s = (
+                    None if self._current is None else max(0.0, self._remaining_s(self._current))
+                )
+                self._changed.wait(remaining_s)
                 try:
-                    self.cut_if_due()
+                    self.rotate_if_due()
                 except BaseException as error:  # noqa: BLE001 - raised by `finish`
-                    self._shipping.fail(error)
+                    self._uploads.fail(error)
 
     def _check_room(self, records: Sequence[bytes]) -> None:
         """SpoolFullError where the spool has no room for all of `records` now."""
@@ -298,32 +302,32 @@ class Sink:
         size_bytes = sum(map(len, records))
         objects = 2 + len(records) // self._rules.max_records + size_bytes // self._rules.max_bytes
         if size_bytes > self._spool.room_bytes(objects):
-            if self._open is not None:
-                self._cut()  # or there would never be room again
+            if self._current is not None:
+                self._rotate()  # or there would never be room again
             raise SpoolFullError(f"the spool {self._spool.directory} is full")
 
     def _wait_for_room(self) -> None:
         """Wait until an object is stored; SpoolFullError where none is under way."""
         assert self._spool is not None
-        if self._open is not None:
-            self._cut()
-        shipping = self._shipping
-        before = shipping.stored_objects
-        if not shipping.unfinished:
-            shipping.check()
+        if self._current is not None:
+            self._rotate()
+        uploads = self._uploads
+        before = uploads.stored_objects
+        if not uploads.unfinished:
+            uploads.check()
             raise SpoolFullError(
                 f"the spool {self._spool.directory} has no room, even with nothing in it",
                 hint="raise --spool-limit, or free some space",
             )
-        self._changed.wait_for(lambda: shipping.stored_objects > before or not shipping.unfinished)
-        shipping.check()
+        self._changed.wait_for(lambda: uploads.stored_objects > before or not uploads.unfinished)
+        uploads.check()
 
-    def _count(self, records: int, size_bytes: int) -> None:
+    def _count_received(self, records: int, size_bytes: int) -> None:
         self._received_records += records
         self._received_bytes += size_bytes
 
-    def _what_is_left(self) -> str | None:
-        held = self._received_records - self._shipping.figures().stored_records
+    def _left_behind(self) -> str | None:
+        held = self._received_records - self._uploads.figures().stored_records
         lost = self._read_records - self._received_records
         said = []
         if self._spool is None:

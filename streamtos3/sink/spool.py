@@ -109,7 +109,7 @@ class SpoolSource:
         self._next_offset = file.first_frame
         self._end = file.file_bytes
         self._frame: Frame | None = None
-        self._left_bytes = 0
+        self._remaining_bytes = 0
         self._crc = 0
         self._fd = -1
 
@@ -123,18 +123,18 @@ class SpoolSource:
     def readinto(self, view: memoryview, scope: CancelScope) -> int:
         """See Source. SourceError where a frame is not what was written."""
         scope.check()
-        if not self._left_bytes and not self._next_frame():
+        if not self._remaining_bytes and not self._next_frame():
             return 0
         frame = self._frame
         assert frame is not None
-        offset = frame.end - self._left_bytes
+        offset = frame.end - self._remaining_bytes
         try:
-            count = os.preadv(self._fd, [view[: self._left_bytes]], offset)
+            count = os.preadv(self._fd, [view[: self._remaining_bytes]], offset)
         except OSError as error:
             raise _unreadable(self.name, error) from error
         self._crc = zlib.crc32(view[:count], self._crc)
-        self._left_bytes -= count
-        if not count or (not self._left_bytes and self._crc != frame.crc):
+        self._remaining_bytes -= count
+        if not count or (not self._remaining_bytes and self._crc != frame.crc):
             raise SourceError(f"{self.name} is damaged at byte {frame.offset}")
         return count
 
@@ -149,7 +149,7 @@ class SpoolSource:
             if frame is None or frame.end > self._end:
                 raise SourceError(f"{self.name} is damaged at byte {offset}")
             self._frame, self._crc = frame, 0
-            self._next_offset, self._left_bytes = frame.end, frame.payload_bytes
+            self._next_offset, self._remaining_bytes = frame.end, frame.payload_bytes
             if frame.payload_bytes:
                 return True
         return False
@@ -209,10 +209,13 @@ class Spool:
         """How many bytes of records may be added, if so many objects are begun for them."""
         return self._limit_bytes - self.size_bytes - objects * (self._header_bytes + HEAD_BYTES)
 
-    def left(self) -> list[SpoolFile]:
-        """What an earlier process left, oldest first. SpoolError where a file is damaged."""
+    def recover(self) -> list[SpoolFile]:
+        """The files of an earlier process, oldest first. SpoolError where one is damaged.
+
+        Cuts off what a crash left of a last frame, and removes files without a record.
+        """
         names = sorted(name for name in os.listdir(self.directory) if name.endswith(_ENDING))
-        found = [self._recovered(os.path.join(self.directory, name)) for name in names]
+        found = [self._recover_file(os.path.join(self.directory, name)) for name in names]
         return [file for file in found if file is not None]
 
     def create(self, header: ObjectHeader) -> SpoolFile:
@@ -263,7 +266,7 @@ class Spool:
             self._held[file.path] = file
         return file
 
-    def _recovered(self, path: str) -> SpoolFile | None:
+    def _recover_file(self, path: str) -> SpoolFile | None:
         """The file at `path` without its unfinished end; None where it has no record."""
         try:
             fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)

@@ -1,7 +1,7 @@
-"""The uploads of a sink: side by side, counted, and with one first error.
+"""The uploads of a sink: several at a time, with their totals and the first error.
 
-An upload that fails ends the reading, but not the uploads beside it: what was received is
-stored as far as it can be. `abort` ends them all.
+A failed upload stops the reading, but not the other uploads: what was received is stored as far
+as possible. `abort` cancels them all.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from ..s3.bucket import Bucket
 from ..s3.clients import Clients
 from ..sources.base import Source
 from ..sources.compressed import CompressedSource
+from ..sources.pipe import PipeSource
 from ..uploader.preflight import check_destination
 from ..uploader.upload import upload
 from .spool import Spool, SpoolFile, SpoolSource
@@ -34,17 +35,36 @@ from .spool import Spool, SpoolFile, SpoolSource
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
 
-__all__ = ["Counted", "Shipping"]
+__all__ = ["RecordTotals", "StreamedRecords", "UploadQueue"]
 
 
-class Counted(Protocol):
-    """What knows how many records an object has."""
+class RecordTotals(Protocol):
+    """How many records an object has so far, and their bytes before compression."""
 
     records: int
     payload_bytes: int
 
 
-class Shipping:
+class StreamedRecords:
+    """The records of an object that are uploaded as they come; see RecordTotals."""
+
+    def __init__(self, pipe: PipeSource) -> None:
+        self.records = 0
+        self.payload_bytes = 0
+        self._pipe = pipe
+
+    def append(self, data: bytes, records: int) -> None:
+        """Hand them on; waits, and raises, as `PipeSource.write` does."""
+        self._pipe.write(data)
+        self.records += records
+        self.payload_bytes += len(data)
+
+    def end(self) -> None:
+        """No more records for this object."""
+        self._pipe.end()
+
+
+class UploadQueue:
     """Runs up to `at_once` uploads; `changed` guards what is counted here and in the sink.
 
     options: as for `sink.Sink`; the memory is shared out among the uploads.
@@ -76,7 +96,7 @@ class Shipping:
         self._workers = WorkerPool(self._at_once, self._scope)
         self._stored_records = self._stored_bytes = 0
         self._pending: dict[str, datetime] = {}
-        # Not `changed`: whoever holds that may be waiting for the very upload that reports.
+        # Not `changed`: its holder may be waiting for the very upload that reports.
         self._reports = threading.Lock()
         self._retries = 0
 
@@ -85,11 +105,11 @@ class Shipping:
         """Whether another upload would have to wait."""
         return self.unfinished >= self._at_once
 
-    def check_place(self, bucket: str, key: str) -> None:
+    def check_key(self, bucket: str, key: str) -> None:
         """Raise what would make the upload of `key` fail, as far as that can be known now."""
         connection, settings = self._options.connection, self._options.settings
         store = Bucket(bucket, connection, settings=settings, client=self._client)
-        retrier = Retrier(self._options.retries, self._reading, lambda event, _: self.note(event))
+        retrier = Retrier(self._options.retries, self._reading, lambda event, _: self.emit(event))
         workers = WorkerPool(
             1, self._reading
         )  # in a thread, so that a signal ends a hanging request
@@ -105,30 +125,30 @@ class Shipping:
         finally:
             workers.shutdown()
 
-    def new_latch(self) -> CancelScope:
+    def new_scope(self) -> CancelScope:
         """The scope of one upload, which `abort` fails."""
         return self._scope.child()
 
-    def expect(self, key: str, at: datetime) -> None:
-        """The first record of the object `key` was received `at`."""
+    def add_pending(self, key: str, at: datetime) -> None:
+        """Note that the first record of the object `key` was received `at`."""
         self._pending[key] = at
 
-    def forget(self, key: str) -> None:
-        """Nothing will be stored as `key`."""
+    def remove_pending(self, key: str) -> None:
+        """Note that `key` is stored, or never will be."""
         self._pending.pop(key, None)
 
-    def ship_stream(
-        self, bucket: str, key: str, source: Source, scope: CancelScope, held: Counted
+    def enqueue_stream(
+        self, bucket: str, key: str, source: Source, scope: CancelScope, totals: RecordTotals
     ) -> None:
         """Begin to upload records that are still to come; `changed` is held."""
-        self._submit(partial(self._store_stream, bucket, key, source, scope, held))
+        self._submit(partial(self._store_stream, bucket, key, source, scope, totals))
 
-    def ship_file(self, spool: Spool, file: SpoolFile, *, left: bool = False) -> None:
-        """Upload a file, which then goes; `changed` is held. After an error it just stays.
+    def enqueue_file(self, spool: Spool, file: SpoolFile, *, recovered: bool = False) -> None:
+        """Upload a file and remove it; `changed` is held. After an error it stays in the spool.
 
-        `left`: by another process, which may have begun or even finished the upload.
+        `recovered`: an earlier process wrote it, and may have begun or even finished the upload.
         """
-        self._submit(partial(self._store_file, spool, file, left=left))
+        self._submit(partial(self._store_file, spool, file, recovered=recovered))
 
     def fail(self, error: BaseException) -> None:
         """Keep the first error and end the reading; uploads under way come to their own end."""
@@ -140,7 +160,7 @@ class Shipping:
         self._reading.fail(error)
 
     def abort(self, signum: int) -> None:
-        """End all uploads and undo them."""
+        """Cancel all uploads and undo them; `error` is then an Interrupted."""
         self._scope.fail(Interrupted(signum))
         self.fail(Interrupted(signum))
 
@@ -150,7 +170,7 @@ class Shipping:
             raise Cancelled
 
     def close(self) -> None:
-        """Let the threads end."""
+        """Wait for the threads to end."""
         self._workers.shutdown()
         self._scope.close()
 
@@ -164,15 +184,16 @@ class Shipping:
             oldest_at=min(list(self._pending.values()), default=None),
         )
 
-    def note(self, event: Event) -> None:
-        """Hand an event on."""
+    def emit(self, event: Event) -> None:
+        """Pass an event to `on_event`; one call at a time."""
         with self._reports:
-            self._retries += isinstance(event, Retrying)
+            if isinstance(event, Retrying):
+                self._retries += 1
             self._on_event(event)
 
     def _submit(self, store: Callable[[], None]) -> None:
         self.unfinished += 1
-        # Regardless of a second signal, because each has to be counted as finished.
+        # Even after a second signal: each must be counted as finished.
         self._workers.submit(partial(self._run, store), even_if_cancelled=True)
 
     def _run(self, store: Callable[[], None]) -> None:
@@ -186,34 +207,36 @@ class Shipping:
                 self.changed.notify_all()
 
     def _store_stream(
-        self, bucket: str, key: str, source: Source, scope: CancelScope, held: Counted
+        self, bucket: str, key: str, source: Source, scope: CancelScope, totals: RecordTotals
     ) -> None:
         try:
             receipt = self._upload(source, bucket, key, self._options, scope)
         except UnprovedError as error:
-            receipt = self._unproved(error)
-        self._count(key, held)
+            receipt = self._accept_unproved(error)
+        self._count_stored(key, totals)
         self._report(receipt)
 
-    def _store_file(self, spool: Spool, file: SpoolFile, *, left: bool) -> None:
+    def _store_file(self, spool: Spool, file: SpoolFile, *, recovered: bool) -> None:
         if self.error is not None:
             return
         head = file.header
         receipt: Receipt | None = None
         # Only what a killed process left can have an unfinished upload to go on with, and only
         # if it was long; to look for one takes a right that nothing else here needs.
-        resume = left and file.payload_bytes >= self._options.chunk_bytes // 2
+        resume = recovered and file.payload_bytes >= self._options.chunk_bytes // 2
         options = replace(self._options, resume=resume)
         try:
-            receipt = self._upload(_content(file), head.bucket, head.key, options, self.new_latch())
+            receipt = self._upload(
+                _source_of(file), head.bucket, head.key, options, self.new_scope()
+            )
         except UnprovedError as error:
-            receipt = self._unproved(error)
+            receipt = self._accept_unproved(error)
         except ExistsError:
-            if not left:
+            if not recovered:
                 raise
-            self._recognise(file, options)
+            self._verify_existing(file, options)
         spool.remove(file)
-        self._count(head.key, file)
+        self._count_stored(head.key, file)
         if receipt is not None:
             self._report(receipt)
 
@@ -227,11 +250,11 @@ class Shipping:
                 key,
                 options=options,
                 client=self._client,
-                on_event=self.note,
+                on_event=self.emit,
                 scope=scope,
             )
 
-    def _unproved(self, error: UnprovedError) -> Receipt:
+    def _accept_unproved(self, error: UnprovedError) -> Receipt:
         """What `--verify none` accepts, to be raised at the end; anything else ends the sink."""
         if self._options.verify != "none":
             raise error
@@ -239,32 +262,32 @@ class Shipping:
             self.unproved = self.unproved or error
         return error.receipt
 
-    def _recognise(self, file: SpoolFile, options: Options) -> None:
+    def _verify_existing(self, file: SpoolFile, options: Options) -> None:
         """The object was stored before the crash; IntegrityError if it is not what we hold."""
         head = file.header
         try:
-            with self.new_latch() as scope:
+            with self.new_scope() as scope:
                 verify_object(
                     head.bucket,
                     head.key,
-                    source=_content(file),
+                    source=_source_of(file),
                     options=options,
                     client=self._client,
-                    on_event=self.note,
+                    on_event=self.emit,
                     scope=scope,
                 )
         except UnprovedReadError:
             if options.verify != "none":
                 raise
         url = f"s3://{head.bucket}/{head.key}"
-        self.note(Warned(f"{url} was stored before the restart; it equals what the spool holds"))
+        self.emit(Warned(f"{url} was stored before the restart; it equals what the spool holds"))
 
-    def _count(self, key: str, held: Counted) -> None:
+    def _count_stored(self, key: str, totals: RecordTotals) -> None:
         with self.changed:
-            self._stored_records += held.records
-            self._stored_bytes += held.payload_bytes
+            self._stored_records += totals.records
+            self._stored_bytes += totals.payload_bytes
             self.stored_objects += 1
-            self.forget(key)
+            self.remove_pending(key)
             self.changed.notify_all()
 
     def _report(self, receipt: Receipt) -> None:
@@ -272,7 +295,7 @@ class Shipping:
             self._on_stored(receipt)
 
 
-def _content(file: SpoolFile) -> Source:
+def _source_of(file: SpoolFile) -> Source:
     """What the object of a file consists of."""
     source = SpoolSource(file)
     return CompressedSource(source, file.header.compress) if file.header.compress else source

@@ -9,12 +9,12 @@ from collections import deque
 
 from ..runtime.cancel import CancelScope
 
-__all__ = ["FedRecords", "Feed"]
+__all__ = ["PipeSource"]
 
 _HELD_BYTES = 1 << 20
 
 
-class Feed:
+class PipeSource:
     """A source for one upload, whose scope is `scope`; it buffers up to 1 MiB."""
 
     length_bytes: int | None = None
@@ -67,22 +67,3 @@ class Feed:
 
     def close(self) -> None:
         """Nothing to release."""
-
-
-class FedRecords:
-    """The records of one object, written straight into its upload."""
-
-    def __init__(self, feed: Feed) -> None:
-        self.records = 0
-        self.payload_bytes = 0
-        self._feed = feed
-
-    def append(self, data: bytes, records: int) -> None:
-        """Write `records` records, which are `data`; waits, and raises, as `Feed.write` does."""
-        self._feed.write(data)
-        self.records += records
-        self.payload_bytes += len(data)
-
-    def end(self) -> None:
-        """No more records for this object."""
-        self._feed.end()

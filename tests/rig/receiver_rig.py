@@ -1,4 +1,4 @@
-"""A listening sink without the sink: `serve` in a thread, and a recipient that keeps a list."""
+"""A listening sink without the sink: `serve` in a thread, and a store that keeps a list."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from streamtos3.errors import Interrupted
-from streamtos3.receiver.batcher import IntakeLimits
+from streamtos3.receiver.batcher import ReceiverLimits
 from streamtos3.receiver.server import Address, TlsFiles, serve
 from streamtos3.results import SinkFigures
 from streamtos3.runtime.cancel import CancelScope
@@ -29,7 +29,7 @@ def event(number: int = 0, **attributes: Any) -> dict[str, Any]:
     return {**given, **attributes}
 
 
-class ListRecipient:
+class ListStore:
     """Keeps what it is given; `gate` holds appends back, `error` fails them."""
 
     def __init__(self) -> None:
@@ -73,7 +73,7 @@ class Listening:
     """A server under test."""
 
     url: str
-    recipient: ListRecipient
+    store: ListStore
     scope: CancelScope
     thread: threading.Thread
 
@@ -135,15 +135,15 @@ def received(connection: socket.socket) -> bytes:
 
 @contextmanager
 def listening(
-    recipient: ListRecipient | None = None,
+    store: ListStore | None = None,
     *,
     token: str | None = None,
     tls: TlsFiles | None = None,
     host: str = "127.0.0.1",
-    limits: IntakeLimits | None = None,
+    limits: ReceiverLimits | None = None,
 ) -> Iterator[Listening]:
     """A server on a free port, ended at the end."""
-    recipient = recipient or ListRecipient()
+    store = store or ListStore()
     urls: list[str] = []
     failures: list[BaseException] = []
     ready = threading.Event()
@@ -155,12 +155,12 @@ def listening(
     def run() -> None:
         try:
             serve(
-                recipient,
+                store,
                 address=Address(host, 0),
                 scope=scope,
                 token=token,
                 tls=tls,
-                limits=limits or IntakeLimits(linger_s=0.2, grace_s=2),
+                limits=limits or ReceiverLimits(linger_s=0.2, grace_s=2),
                 on_listening=started,
             )
         except BaseException as error:  # noqa: BLE001 - raised again in the test's thread
@@ -173,11 +173,11 @@ def listening(
         assert ready.wait(WAIT_S)
         if failures:
             raise failures[0]
-        server = Listening(urls[0], recipient, scope, thread)
+        server = Listening(urls[0], store, scope, thread)
         try:
             yield server
         finally:
-            recipient.gate.set()
+            store.gate.set()
             server.end()
     if failures:
         raise failures[0]

@@ -10,7 +10,7 @@ import pytest
 
 from bench.sink_load import Memory, Plan, Sent, check, send
 from streamtos3.errors import SpoolFullError
-from tests.rig.receiver_rig import ListRecipient, listening
+from tests.rig.receiver_rig import ListStore, listening
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -28,11 +28,11 @@ def test_all_that_is_planned_is_sent_at_its_rate_and_acknowledged() -> None:
         assert dict(sent.answers) == {"202": 40}
         assert sent.took_s >= 0.19
         expected = sorted(f"{plan.run}-{number}" for number in range(400))
-        assert sorted(sink.recipient.ids) == expected
+        assert sorted(sink.store.ids) == expected
 
 
 def test_what_is_refused_for_a_while_is_sent_again() -> None:
-    class Hesitant(ListRecipient):
+    class Hesitant(ListStore):
         def append(self, records: object, *, wait: bool = True) -> None:
             assert isinstance(records, list)
             self.error = None if self.error else SpoolFullError("full")

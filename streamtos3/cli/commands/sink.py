@@ -52,8 +52,8 @@ from ..options.sink import (
     SpoolArgs,
     check_spool,
     cut_options,
-    cut_rules_from,
     name_options,
+    rotation_rules_from,
     spool_options,
 )
 from ..options.types import duration
@@ -142,7 +142,7 @@ def sink(args: SinkArgs) -> None:
         prefix=prefix,
         name=args.naming.name,
         suffix=args.naming.suffix,
-        rules=cut_rules_from(args.cut),
+        rules=rotation_rules_from(args.cut),
         compress=args.naming.compress,
         objects_at_once=args.objects,
     )
@@ -198,7 +198,7 @@ def _run(
         on_signals(SinkInterrupts(running, quiet=quiet)),
     ):
         running.check()
-        running.store_left()
+        running.recover_spool()
         with running.ticking():
             fill(running)
         if not quiet:

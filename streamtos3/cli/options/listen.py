@@ -14,7 +14,7 @@ import click
 
 from ...errors import UsageError
 from ...model.options import Connection
-from ...receiver.batcher import IntakeLimits
+from ...receiver.batcher import ReceiverLimits
 from ...receiver.server import Address, TlsFiles, check_exposure, parse_address, read_token
 from ..config.vance import VanceSettings, names_a_bucket, read_vance
 from ..console import say
@@ -115,7 +115,7 @@ class Listening:
     address: Address
     token: str | None = field(repr=False)
     tls: TlsFiles | None
-    limits: IntakeLimits
+    limits: ReceiverLimits
 
 
 def vance_from(
@@ -230,8 +230,8 @@ def _tls(args: ListenArgs) -> TlsFiles | None:
     return files
 
 
-def _limits(request_bytes: int, spool_bytes: int, max_record_bytes: int) -> IntakeLimits:
-    usual = IntakeLimits()
+def _limits(request_bytes: int, spool_bytes: int, max_record_bytes: int) -> ReceiverLimits:
+    usual = ReceiverLimits()
     if request_bytes < 1:
         raise UsageError("--max-request takes at least one byte")
     # What is larger would be told to come again for ever; lines may be longer than the request.

@@ -8,7 +8,7 @@ from typing import Literal
 import click
 
 from ...errors import UsageError
-from ...sink.rotation import CutRules
+from ...sink.rotation import RotationRules
 from .common import option, together
 from .types import Choice, duration, size
 
@@ -18,7 +18,7 @@ __all__ = [
     "SpoolArgs",
     "check_spool",
     "cut_options",
-    "cut_rules_from",
+    "rotation_rules_from",
     "name_options",
     "spool_options",
 ]
@@ -120,11 +120,11 @@ class SpoolArgs:
     spool_limit: int
 
 
-def cut_rules_from(args: CutArgs) -> CutRules:
+def rotation_rules_from(args: CutArgs) -> RotationRules:
     """The rules by which the stream is cut. Raises UsageError for a size below one byte."""
     if args.flush_size < 1:
         raise UsageError("--flush-size is at least one byte")
-    return CutRules(
+    return RotationRules(
         max_records=args.flush_count,
         max_bytes=args.flush_size,
         interval_s=args.flush_interval,

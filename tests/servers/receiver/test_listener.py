@@ -14,10 +14,10 @@ from tests.rig.receiver_rig import WAIT_S, received
 PROGRAM = """
 import os, resource, sys, threading
 resource.setrlimit(resource.RLIMIT_NOFILE, (SOFT, HARD))
-from streamtos3.receiver.batcher import IntakeLimits
+from streamtos3.receiver.batcher import ReceiverLimits
 from streamtos3.runtime.cancel import CancelScope
 from streamtos3.receiver.server import Address, serve
-from tests.rig.receiver_rig import ListRecipient
+from tests.rig.receiver_rig import ListStore
 scope = CancelScope()
 def told():
     for line in sys.stdin:
@@ -32,8 +32,8 @@ def told():
 def listening(url):
     print(url, *resource.getrlimit(resource.RLIMIT_NOFILE), flush=True)
     threading.Thread(target=told, daemon=True).start()
-serve(ListRecipient(), address=Address("127.0.0.1", 0), scope=scope,
-      limits=IntakeLimits(head_timeout_s=60, grace_s=1), on_listening=listening)
+serve(ListStore(), address=Address("127.0.0.1", 0), scope=scope,
+      limits=ReceiverLimits(head_timeout_s=60, grace_s=1), on_listening=listening)
 """
 
 

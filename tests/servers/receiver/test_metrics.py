@@ -12,7 +12,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from streamtos3.errors import SpoolFullError
 from streamtos3.results import SinkFigures
-from tests.rig.receiver_rig import Listening, ListRecipient, event, listening
+from tests.rig.receiver_rig import Listening, ListStore, event, listening
 
 PREFIX = "streamtos3_sink_"
 
@@ -37,7 +37,7 @@ def scraped(sink: Listening) -> dict[str, float]:
 
 def test_the_figures_of_the_sink_are_told() -> None:
     with listening() as sink:
-        sink.recipient.shown = SinkFigures(
+        sink.store.shown = SinkFigures(
             received_records=7,
             received_bytes=700,
             stored_records=5,
@@ -69,7 +69,7 @@ def test_requests_are_counted_by_what_became_of_them() -> None:
         sink.post(event(3))
         sink.post({})
         sink.request("POST", "/", b"x")
-        sink.recipient.error = SpoolFullError("full")
+        sink.store.error = SpoolFullError("full")
         sink.post(event(4))
         found = scraped(sink)
         assert {name: value for name, value in found.items() if value} == {
@@ -96,7 +96,7 @@ def test_open_metrics_are_told_to_who_asks_for_them() -> None:
 
 
 def test_each_server_has_a_registry_of_its_own() -> None:
-    with listening() as one, listening(ListRecipient()) as other:
+    with listening() as one, listening(ListStore()) as other:
         one.post(event())
         assert scraped(one)["accepted_requests_total"] == 1
         assert scraped(other)["accepted_requests_total"] == 0

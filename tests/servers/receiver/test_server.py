@@ -25,7 +25,7 @@ from streamtos3.errors import (
     SpoolFullError,
     UsageError,
 )
-from streamtos3.receiver.batcher import IntakeLimits
+from streamtos3.receiver.batcher import ReceiverLimits
 from streamtos3.receiver.server import (
     Address,
     TlsFiles,
@@ -40,7 +40,7 @@ from tests.rig.receiver_rig import (
     BATCHED,
     STRUCTURED,
     WAIT_S,
-    ListRecipient,
+    ListStore,
     answer_of,
     event,
     listening,
@@ -49,7 +49,7 @@ from tests.rig.receiver_rig import (
 from tests.rig.support import unless_root
 from tests.rig.tls import new_certificate
 
-QUICK = IntakeLimits(
+QUICK = ReceiverLimits(
     max_record_bytes=500,
     max_request_bytes=2000,
     max_pending_bytes=3000,
@@ -90,21 +90,21 @@ def test_an_event_is_kept_as_one_line_and_answered_with_202() -> None:
     with listening() as sink:
         answer = sink.post(event(1, data={"a": 1.10}))
         assert (answer.status, answer.body) == (202, b"")
-        ((line,),) = sink.recipient.appends
+        ((line,),) = sink.store.appends
         assert line.endswith(b"\n") and json.loads(line) == event(1, data={"a": 1.10})
 
 
 def test_a_batch_is_kept_by_one_append() -> None:
     with listening() as sink:
         assert sink.post(*(event(number) for number in range(100))).status == 202
-        assert len(sink.recipient.appends) == 1
-        assert sink.recipient.ids == [str(number) for number in range(100)]
+        assert len(sink.store.appends) == 1
+        assert sink.store.ids == [str(number) for number in range(100)]
 
 
 def test_an_empty_batch_is_answered_and_bothers_nobody() -> None:
     with listening() as sink:
         assert sink.post().status == 202
-        assert sink.recipient.appends == []
+        assert sink.store.appends == []
 
 
 def test_a_binary_event_is_taken_from_the_headers() -> None:
@@ -112,7 +112,7 @@ def test_a_binary_event_is_taken_from_the_headers() -> None:
         headers = {f"ce_{name}": value for name, value in event(1).items()}
         answer = sink.request("POST", "/", b"\xff\x00", content_type="image/png", **headers)
         assert answer.status == 202
-        ((line,),) = sink.recipient.appends
+        ((line,),) = sink.store.appends
         assert json.loads(line) == event(1, datacontenttype="image/png", data_base64="/wA=")
 
 
@@ -122,42 +122,42 @@ def test_the_example_of_the_reference_works_with_curl() -> None:
         command = command.replace("curl ", "curl --silent --show-error --fail-with-body ", 1)
         done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, timeout=WAIT_S)
         assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
-        ((line,),) = sink.recipient.appends
+        ((line,),) = sink.store.appends
         assert json.loads(line)["id"] == "53d1c340-551a-11ed-96c7-8b504d95037c"
         assert json.loads(line)["data"] == {"myData": "simulation event data"}
 
 
 def test_an_event_is_answered_only_once_it_is_durable() -> None:
-    recipient = ListRecipient()
-    recipient.gate.clear()
-    with listening(recipient) as sink:
+    store = ListStore()
+    store.gate.clear()
+    with listening(store) as sink:
         thread, answers = sink.post_aside(event())
-        assert recipient.entered.acquire(timeout=WAIT_S)
+        assert store.entered.acquire(timeout=WAIT_S)
         thread.join(0.2)
         assert answers == []
-        recipient.gate.set()
+        store.gate.set()
         thread.join(WAIT_S)
         assert [answer.status for answer in answers] == [202]
 
 
 def test_what_many_clients_send_meanwhile_shares_one_append() -> None:
-    recipient = ListRecipient()
-    recipient.gate.clear()
-    with listening(recipient) as sink:
+    store = ListStore()
+    store.gate.clear()
+    with listening(store) as sink:
         first = sink.post_aside(event(0))
-        assert recipient.entered.acquire(timeout=WAIT_S)
+        assert store.entered.acquire(timeout=WAIT_S)
         others = [sink.post_aside(event(number)) for number in range(1, 21)]
         deadline = time.monotonic() + WAIT_S
         while _pending_bytes(sink.port) < 21 * len(json.dumps(event(1))):
             assert time.monotonic() < deadline
-        recipient.gate.set()
+        store.gate.set()
         for thread, answers in (first, *others):
             thread.join(WAIT_S)
             assert [answer.status for answer in answers] == [202]
-        sizes = [len(lines) for lines in recipient.appends]
+        sizes = [len(lines) for lines in store.appends]
         # The last to be held may not have been submitted yet when the gate was opened.
         assert (sizes[0], sum(sizes), len(sizes) <= 3) == (1, 21, True)
-        assert sorted(map(int, recipient.ids)) == list(range(21))
+        assert sorted(map(int, store.ids)) == list(range(21))
 
 
 def _pending_bytes(port: int) -> float:
@@ -182,7 +182,7 @@ def test_a_bad_event_is_refused_with_the_reason_and_nothing_is_kept(
 ) -> None:
     with listening(limits=QUICK) as sink:
         answer = sink.request("POST", "/", sent, **STRUCTURED)
-        assert (answer.status, sink.recipient.appends) == (status, [])
+        assert (answer.status, sink.store.appends) == (status, [])
         assert answer.headers["content-type"] == "application/json"
         assert reason(answer.body)
 
@@ -190,7 +190,7 @@ def test_a_bad_event_is_refused_with_the_reason_and_nothing_is_kept(
 def test_one_bad_event_keeps_its_whole_batch_out() -> None:
     with listening() as sink:
         answer = sink.post(event(1), event(2, source=""), event(3))
-        assert (answer.status, sink.recipient.appends) == (400, [])
+        assert (answer.status, sink.store.appends) == (400, [])
         assert reason(answer.body).startswith("event 1: attribute 'source'")
 
 
@@ -218,7 +218,7 @@ def test_other_paths_and_methods_are_unknown() -> None:
     with listening() as sink:
         assert sink.request("POST", "/other", json.dumps(event()), **STRUCTURED).status == 404
         assert sink.request("GET", "/").status == 405
-        assert sink.recipient.appends == []
+        assert sink.store.appends == []
 
 
 def test_the_handshake_of_webhooks_is_answered() -> None:
@@ -228,24 +228,24 @@ def test_the_handshake_of_webhooks_is_answered() -> None:
         assert "webhook-allowed-origin" not in sink.request("OPTIONS", "/").headers
 
 
-# The recipient refuses
+# The store refuses
 
 
 def test_a_full_spool_is_503_with_retry_after_and_passes() -> None:
     with listening() as sink:
-        sink.recipient.error = SpoolFullError("full")
+        sink.store.error = SpoolFullError("full")
         answer = sink.post(event(1))
         assert (answer.status, answer.headers["retry-after"]) == (503, "1")
-        sink.recipient.error = None
+        sink.store.error = None
         assert sink.post(event(2)).status == 202
-        assert sink.recipient.ids == ["2"]
+        assert sink.store.ids == ["2"]
         assert sink.scope.error is None
 
 
 @pytest.mark.parametrize("error", [SpoolError("no disk"), ValueError("a bug")])
 def test_an_error_of_the_recipient_is_503_ends_the_sink_and_is_raised(error: Exception) -> None:
     with pytest.raises(type(error)) as caught, listening() as sink:
-        sink.recipient.error = error
+        sink.store.error = error
         answer = sink.post(event())
         assert (answer.status, answer.headers["connection"]) == (503, "close")
         assert sink.scope.error is error
@@ -256,53 +256,53 @@ def test_an_error_of_the_recipient_is_503_ends_the_sink_and_is_raised(error: Exc
 
 def test_a_recipient_that_was_stopped_is_503_and_says_nothing_new() -> None:
     with listening() as sink:
-        sink.recipient.error = Cancelled()
+        sink.store.error = Cancelled()
         assert sink.post(event(1)).status == 503
-        sink.recipient.error = None
+        sink.store.error = None
         assert sink.post(event(2)).status == 503
         assert sink.request("GET", "/healthz").status == 503
-        assert (sink.scope.error, sink.recipient.appends) == (None, [])
+        assert (sink.scope.error, sink.store.appends) == (None, [])
 
 
 # The end
 
 
 def test_what_is_under_way_at_the_end_is_answered_and_nothing_after_it() -> None:
-    recipient = ListRecipient()
-    recipient.gate.clear()
-    with listening(recipient) as sink:
+    store = ListStore()
+    store.gate.clear()
+    with listening(store) as sink:
         idle = http.client.HTTPConnection("127.0.0.1", sink.port, timeout=WAIT_S)
         idle.request("GET", "/healthz")
         assert answer_of(idle).status == 200
         thread, answers = sink.post_aside(event(1))
-        assert recipient.entered.acquire(timeout=WAIT_S)
+        assert store.entered.acquire(timeout=WAIT_S)
         sink.scope.fail(Interrupted(signal.SIGTERM))
         assert received(idle.sock) == b""  # an idle connection is closed at once
         idle.close()
-        recipient.gate.set()
+        store.gate.set()
         thread.join(WAIT_S)
         assert [answer.status for answer in answers] == [202]
         sink.thread.join(WAIT_S)
         with pytest.raises(ConnectionRefusedError):
             sink.post(event(2))
-    assert recipient.ids == ["1"]
+    assert store.ids == ["1"]
 
 
 def test_a_sender_that_never_finishes_does_not_hold_the_end_up() -> None:
     sent = b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 5\r\n\r\nab"
-    with listening(limits=IntakeLimits(grace_s=1)) as sink, sink.raw(sent):
+    with listening(limits=ReceiverLimits(grace_s=1)) as sink, sink.raw(sent):
         while _pending_bytes(sink.port) < 5:
             pass
         before = time.monotonic()
         sink.end()
         assert time.monotonic() - before < 10
-    assert sink.recipient.appends == []
+    assert sink.store.appends == []
 
 
 def test_a_latch_that_has_failed_already_ends_it_at_once() -> None:
     with CancelScope() as scope:
         scope.fail(Interrupted(signal.SIGTERM))
-        serve(ListRecipient(), address=Address("127.0.0.1", 0), scope=scope)
+        serve(ListStore(), address=Address("127.0.0.1", 0), scope=scope)
 
 
 def test_signals_stay_ours_even_in_the_main_thread() -> None:
@@ -310,14 +310,14 @@ def test_signals_stay_ours_even_in_the_main_thread() -> None:
 import signal, threading
 from streamtos3.runtime.cancel import CancelScope
 from streamtos3.receiver.server import Address, serve
-from tests.rig.receiver_rig import ListRecipient
+from tests.rig.receiver_rig import ListStore
 mine = lambda *_: None
 signal.signal(signal.SIGINT, mine); signal.signal(signal.SIGTERM, mine)
 scope = CancelScope()
 def during(url):
     print(signal.getsignal(signal.SIGINT) is mine, signal.getsignal(signal.SIGTERM) is mine)
     threading.Timer(0.1, scope.fail, [RuntimeError("end")]).start()
-serve(ListRecipient(), address=Address("127.0.0.1", 0), scope=scope, on_listening=during)
+serve(ListStore(), address=Address("127.0.0.1", 0), scope=scope, on_listening=during)
 print(signal.getsignal(signal.SIGINT) is mine, threading.active_count())
 """
     done = subprocess.run(
@@ -330,12 +330,12 @@ print(signal.getsignal(signal.SIGINT) is mine, threading.active_count())
 
 
 def test_lines_that_could_never_be_stored_are_413_however_small_their_request_is() -> None:
-    limits = IntakeLimits(max_request_bytes=1000, max_group_bytes=1000, linger_s=0.2)
+    limits = ReceiverLimits(max_request_bytes=1000, max_group_bytes=1000, linger_s=0.2)
     with listening(limits=limits) as sink:
         headers = {f"ce_{name}": value for name, value in event(1).items()}
         image = {"content_type": "image/png", **headers}
         answer = sink.request("POST", "/", b"\xff" * 900, **image)  # 1200 in Base64
-        assert (answer.status, sink.recipient.appends) == (413, [])
+        assert (answer.status, sink.store.appends) == (413, [])
         assert re.match(r"1\d{3} bytes would be stored, 1000 are possible", reason(answer.body))
         assert sink.request("POST", "/", b"\xff" * 500, **image).status == 202
         assert sink.post(*(event(number) for number in range(9))).status == 202
@@ -374,16 +374,18 @@ def test_a_request_that_says_it_is_large_is_not_even_read() -> None:
 
 
 def test_bodies_that_are_held_are_bounded_together() -> None:
-    recipient = ListRecipient()
-    recipient.gate.clear()
-    limits = IntakeLimits(max_pending_bytes=2 * len(json.dumps(event(1))), linger_s=0.2, grace_s=1)
-    with listening(recipient, limits=limits) as sink:
+    store = ListStore()
+    store.gate.clear()
+    limits = ReceiverLimits(
+        max_pending_bytes=2 * len(json.dumps(event(1))), linger_s=0.2, grace_s=1
+    )
+    with listening(store, limits=limits) as sink:
         held = [sink.post_aside(event(number)) for number in (1, 2)]
         while _pending_bytes(sink.port) < limits.max_pending_bytes:
             pass
         answer = sink.post(event(3))
         assert (answer.status, answer.headers["retry-after"]) == (503, "1")
-        recipient.gate.set()
+        store.gate.set()
         for thread, answers in held:
             thread.join(WAIT_S)
             assert [each.status for each in answers] == [202]
@@ -419,18 +421,18 @@ def _closed(connection: socket.socket) -> bool:
 
 
 def test_a_slow_append_does_not_look_like_a_slow_sender() -> None:
-    recipient = ListRecipient()
-    recipient.gate.clear()
-    with listening(recipient, limits=QUICK) as sink:
+    store = ListStore()
+    store.gate.clear()
+    with listening(store, limits=QUICK) as sink:
         thread, answers = sink.post_aside(event())
         thread.join(3 * QUICK.head_timeout_s)
-        recipient.gate.set()
+        store.gate.set()
         thread.join(WAIT_S)
         assert [answer.status for answer in answers] == [202]
 
 
 def test_connections_are_bounded() -> None:
-    limits = IntakeLimits(max_connections=3, head_timeout_s=30, grace_s=1)
+    limits = ReceiverLimits(max_connections=3, head_timeout_s=30, grace_s=1)
     with listening(limits=limits) as sink:
         silent = [sink.raw(b"") for _ in range(3)]
         assert sink.request("GET", "/healthz").status == 503
@@ -448,7 +450,7 @@ def test_a_sender_that_hangs_up_leaves_nothing_behind() -> None:
         sink.raw(b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 5\r\n\r\nab").close()
         while "disconnected" not in str(_metrics(sink.port)):
             pass
-        assert (_pending_bytes(sink.port), sink.recipient.appends) == (0, [])
+        assert (_pending_bytes(sink.port), sink.store.appends) == (0, [])
 
 
 # Who may send
@@ -458,7 +460,7 @@ def test_a_token_is_asked_for_where_one_is_set() -> None:
     with listening(token="s3cret") as sink:
         for given in ({}, {"authorization": "Bearer wrong"}, {"authorization": "Basic s3cret"}):
             answer = sink.post(event(), **given)
-            assert (answer.status, sink.recipient.appends) == (401, [])
+            assert (answer.status, sink.store.appends) == (401, [])
             assert answer.headers["www-authenticate"] == 'Bearer realm="streamtos3"'
             assert sink.request("GET", "/metrics", **given).status == 401
         assert sink.post(event(), authorization="bearer s3cret").status == 202
@@ -482,7 +484,7 @@ def test_over_tls(tmp_path: Path) -> None:
         connection.request("POST", "/", json.dumps([event(1), event(2)]), BATCHED)
         assert answer_of(connection).status == 202
         connection.close()
-        assert sink.recipient.ids == ["1", "2"]
+        assert sink.store.ids == ["1", "2"]
 
 
 def test_a_certificate_that_cannot_be_used_is_a_usage_error(tmp_path: Path) -> None:
@@ -571,7 +573,7 @@ def test_an_address_in_use_is_a_usage_error() -> None:
     with listening() as sink, CancelScope() as scope:
         address = Address("127.0.0.1", sink.port)
         with pytest.raises(UsageError) as caught:
-            serve(ListRecipient(), address=address, scope=scope)
+            serve(ListStore(), address=address, scope=scope)
     assert caught.value.message == f"cannot listen on {address}: address already in use"
     assert caught.value.exit_status == 2
 
@@ -590,7 +592,7 @@ def test_an_address_is_taken_by_bind_and_listened_on_by_serve() -> None:
                 bind(address)
             scope.fail(Interrupted(signal.SIGTERM))
 
-        serve(ListRecipient(), address=address, scope=scope, on_listening=answered, bound=bound)
+        serve(ListStore(), address=address, scope=scope, on_listening=answered, bound=bound)
     assert bound.fileno() == -1
 
 
@@ -601,12 +603,12 @@ def test_of_two_that_have_bound_an_address_the_second_to_listen_is_told() -> Non
     with first, CancelScope() as scope:
         first.listen()
         with pytest.raises(UsageError, match="address already in use"):
-            serve(ListRecipient(), address=address, scope=scope, bound=second)
+            serve(ListStore(), address=address, scope=scope, bound=second)
 
 
 @pytest.mark.skipif(shutil.which("ss") is None, reason="there is no ss to show it")
 def test_the_backlog_is_the_one_that_the_limits_say() -> None:
-    with listening(limits=IntakeLimits(backlog=7, grace_s=1)) as sink:
+    with listening(limits=ReceiverLimits(backlog=7, grace_s=1)) as sink:
         command = ["ss", "-Hltn", f"sport = :{sink.port}"]
         shown = subprocess.run(command, capture_output=True, text=True, check=True).stdout
         assert shown.split()[2] == "7"
@@ -617,7 +619,7 @@ def test_a_host_that_nobody_knows_is_a_usage_error() -> None:
         CancelScope() as scope,
         pytest.raises(UsageError, match="cannot listen on nowhere.invalid:1"),
     ):
-        serve(ListRecipient(), address=Address("nowhere.invalid", 1), scope=scope)
+        serve(ListStore(), address=Address("nowhere.invalid", 1), scope=scope)
 
 
 def test_beyond_loopback_it_takes_a_token_or_a_word() -> None:
@@ -671,5 +673,5 @@ def test_many_clients_at_once_lose_nothing() -> None:
         with ThreadPoolExecutor(8) as pool:
             assert [status for each in pool.map(send, range(8)) for status in each] == [202] * 80
         expected = sorted(client * 1000 + number for client in range(8) for number in range(100))
-        assert sorted(map(int, sink.recipient.ids)) == expected
+        assert sorted(map(int, sink.store.ids)) == expected
         assert threading.active_count() < 40

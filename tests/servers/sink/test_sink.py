@@ -38,10 +38,10 @@ from streamtos3.model.events import Event, Retrying
 from streamtos3.model.options import Verify
 from streamtos3.runtime.cancel import Cancelled
 from streamtos3.sink.lines import store_lines
-from streamtos3.sink.rotation import Clock, CutRules, SinkOptions
+from streamtos3.sink.rotation import Clock, RotationRules, SinkOptions
 from streamtos3.sink.sink import Sink
 from streamtos3.sink.spool import Spool, SpoolFile
-from streamtos3.sink.upload_queue import Shipping
+from streamtos3.sink.upload_queue import UploadQueue
 from streamtos3.sources.base import ObjectSource, Source
 from tests.rig.fake_s3 import FakeS3, Quirks
 from tests.rig.process import account
@@ -73,8 +73,10 @@ class SetClock(Clock):
         self._s += seconds
 
 
-def rules(**changes: Any) -> CutRules:
-    return CutRules(**{"max_records": 1000, "interval_s": 60.0, "partition": "none", **changes})
+def rules(**changes: Any) -> RotationRules:
+    return RotationRules(
+        **{"max_records": 1000, "interval_s": 60.0, "partition": "none", **changes}
+    )
 
 
 @pytest.fixture
@@ -92,7 +94,7 @@ def opened(
     options: Options | None = None,
     compress: str | None = None,
     at_once: int = 4,
-    cut: CutRules | None = None,
+    cut: RotationRules | None = None,
     prefix: str = "p",
     **more: Any,
 ) -> Iterator[Sink]:
@@ -187,14 +189,14 @@ def test_an_object_ends_so_long_after_its_first_record_also_when_nothing_more_co
 ) -> None:
     with opened(bucket, s3, spool=spool_dir, cut=rules(interval_s=10), clock=clock) as sink:
         clock.go_on(100)
-        sink.cut_if_due()
+        sink.rotate_if_due()
         sink.append(lines(1))
         clock.go_on(9)
-        sink.cut_if_due()
+        sink.rotate_if_due()
         sink.append(lines(1, 1))
         assert sink.figures().oldest_at == NOON + timedelta(seconds=100)
         clock.go_on(1)
-        sink.cut_if_due()
+        sink.rotate_if_due()
         sink.append(lines(1, 2))
         sink.finish()
     assert bodies(s3, bucket) == [b"0\n1\n", b"2\n"]
@@ -253,7 +255,7 @@ def test_an_interval_without_records_makes_no_object(
     with opened(bucket, s3, spool=spool_dir, clock=clock) as sink:
         for _ in range(3):
             clock.go_on(3600)
-            sink.cut_if_due()
+            sink.rotate_if_due()
         sink.append([])
         sink.finish()
     assert objects(s3, bucket) == {}
@@ -270,7 +272,7 @@ def test_every_record_is_stored_once_and_in_order_however_it_is_cut(
     # under way then is stored a moment later, among the records of the next example.
     prefix = uuid4().hex
     clock = SetClock()
-    cut = CutRules(
+    cut = RotationRules(
         max_records=data.draw(st.integers(1, 20)),
         max_bytes=data.draw(st.integers(1, 200)),
         interval_s=data.draw(st.integers(1, 4000)),
@@ -283,7 +285,7 @@ def test_every_record_is_stored_once_and_in_order_however_it_is_cut(
         for group in groups:
             sink.append(group)
             clock.go_on(data.draw(st.integers(-10, 4000)))
-            sink.cut_if_due()
+            sink.rotate_if_due()
         sink.finish()
     stored = list(objects(s3, bucket, prefix + "/").values())
     assert b"".join(stored) == b"".join(record for group in groups for record in group)
@@ -459,7 +461,7 @@ def test_with_a_spool_the_next_run_stores_what_was_refused(
             sink.finish()
     assert caught.value.left_behind == f"3 records in the spool {spool}, for the next run"
     with opened(bucket, s3, spool=spool) as sink:
-        sink.store_left()
+        sink.recover_spool()
         sink.append(lines(1, 3))
         sink.finish()
     assert bodies(s3, bucket) == [b"0\n1\n2\n", b"3\n"]
@@ -483,7 +485,7 @@ def test_the_uploads_beside_a_failed_one_come_to_their_end(
     monkeypatch.setattr("streamtos3.sink.upload_queue.upload", first_one_fails)
     with opened(bucket, s3, cut=rules(max_records=2)) as sink:
         with monkeypatch.context() as patch:
-            patch.setattr(Shipping, "check", lambda self: None)  # both begin before one fails
+            patch.setattr(UploadQueue, "check", lambda self: None)  # both begin before one fails
             sink.append(lines(3))
         with pytest.raises(RefusedError) as caught:
             sink.finish()
@@ -595,7 +597,7 @@ def test_what_was_committed_before_a_crash_is_recognised_and_not_repeated(
     assert len(spool_files(spool)) == 2
     events: list[Event] = []
     with opened(bucket, s3, spool=spool, on_event=events.append) as sink:
-        sink.store_left()
+        sink.recover_spool()
         sink.finish()
         assert sink.figures().stored_records == 10
     assert objects(s3, bucket) == before
@@ -618,7 +620,7 @@ def test_an_object_that_is_there_but_is_not_ours_is_never_taken_for_it(
     [key] = objects(s3, bucket)
     s3.put_object(Bucket=bucket, Key=key, Body=b"4\n3\n2\n1\n0\n")
     with opened(bucket, s3, spool=spool) as sink:
-        sink.store_left()
+        sink.recover_spool()
         with pytest.raises(IntegrityError) as caught:
             sink.finish()
     assert caught.value.exit_status == 9
@@ -636,7 +638,7 @@ def test_an_upload_that_a_killed_process_began_is_gone_on_with(
     with Sink(SinkOptions(bucket, "p", rules=rules()), options, spool=held, client=s3) as sink:
         sink.append([record] * 2)  # never finished: the process is gone
     held.close()
-    [file] = (each := Spool(spool, 64 * MIB)).left()
+    [file] = (each := Spool(spool, 64 * MIB)).recover()
     each.close()
     begun = s3.create_multipart_upload(Bucket=bucket, Key=file.header.key)
     body = record * 2
@@ -648,7 +650,7 @@ def test_an_upload_that_a_killed_process_began_is_gone_on_with(
         Body=body[: 5 * MIB],
     )
     with opened(bucket, s3, spool=spool, limit=64 * MIB, options=options) as sink:
-        sink.store_left()
+        sink.recover_spool()
         sink.finish()
     assert objects(s3, bucket) == {file.header.key: body}
     assert open_uploads(s3, bucket) == []

@@ -14,7 +14,7 @@ import pytest
 from bench.sink_load import Found, Plan, check, send
 from streamtos3.model.options import Connection, Credentials, Options
 from streamtos3.receiver.server import Address, serve
-from streamtos3.sink.rotation import CutRules, SinkOptions
+from streamtos3.sink.rotation import RotationRules, SinkOptions
 from streamtos3.sink.sink import Sink
 from streamtos3.sink.spool import Spool
 from tests.rig.receiver_rig import WAIT_S
@@ -29,7 +29,7 @@ def sink_that_listens(
     seaweed: SeaweedFS, bucket: str, spool: Path, limit_bytes: int
 ) -> Iterator[str]:
     """Its URL; at the end it is stopped as by a signal and everything is stored."""
-    rules = CutRules(max_records=200, max_bytes=2**20, interval_s=0.2, partition="none")
+    rules = RotationRules(max_records=200, max_bytes=2**20, interval_s=0.2, partition="none")
     connection = Connection(
         endpoint_url=seaweed.endpoint_url,
         region="us-east-1",

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from streamtos3.errors import UsageError
 from streamtos3.model.names import check_destination_name
 from streamtos3.sink.rotation import (
-    CutRules,
     ObjectNames,
     Partition,
+    RotationRules,
     partition_end,
     records_that_fit,
 )
@@ -97,7 +97,7 @@ def test_a_partition_ends_with_its_hour_or_day(
     assert partition_end(partition, at) == (end and end.replace(tzinfo=timezone.utc))
 
 
-def cut(sizes: list[int], rules: CutRules) -> list[list[int]]:
+def cut(sizes: list[int], rules: RotationRules) -> list[list[int]]:
     """The sizes of the records of each object, as the sink cuts them."""
     records = [b"x" * size for size in sizes]
     objects: list[list[int]] = []
@@ -128,7 +128,7 @@ def cut(sizes: list[int], rules: CutRules) -> list[list[int]]:
 def test_the_record_that_reaches_a_limit_is_the_last_of_its_object(
     sizes: list[int], max_records: int, max_bytes: int, expected: list[list[int]]
 ) -> None:
-    assert cut(sizes, CutRules(max_records=max_records, max_bytes=max_bytes)) == expected
+    assert cut(sizes, RotationRules(max_records=max_records, max_bytes=max_bytes)) == expected
 
 
 @given(st.lists(st.integers(0, 20)), st.integers(1, 7), st.integers(1, 50))
@@ -141,7 +141,7 @@ def test_cutting_at_once_is_cutting_one_by_one(
         if len(held) == max_records or sum(held) >= max_bytes:
             objects.append(held)
             held = []
-    rules = CutRules(max_records=max_records, max_bytes=max_bytes)
+    rules = RotationRules(max_records=max_records, max_bytes=max_bytes)
     assert cut(sizes, rules) == objects + ([held] if held else [])
 
 

@@ -76,7 +76,7 @@ def test_the_records_are_read_as_they_were_written(spool: Spool, step_bytes: int
 
 def test_another_process_finds_them_again_with_the_object_they_belong_to(spool: Spool) -> None:
     filled(spool)
-    [found] = reopened(spool).left()
+    [found] = reopened(spool).recover()
     assert found.header == HEADER
     assert found.begun_at.isoformat() == HEADER.begun_at
     assert content(found) == b"".join(data for data, _ in GROUPS)
@@ -88,7 +88,7 @@ def test_files_are_found_oldest_first(spool: Spool) -> None:
     for hour in (3, 1, 2):
         header = ObjectHeader("b", f"k{hour}", f"2026-11-21T0{hour}:00:00+00:00", None)
         spool.create(header).append(b"x\n", 1)
-    assert [file.header.key for file in reopened(spool).left()] == ["k1", "k2", "k3"]
+    assert [file.header.key for file in reopened(spool).recover()] == ["k1", "k2", "k3"]
 
 
 def test_only_the_owner_can_read_it(spool: Spool) -> None:
@@ -105,7 +105,7 @@ def test_a_crash_at_any_byte_loses_only_what_was_not_acknowledged(spool: Spool) 
     for cut in range(0, len(whole), 7):
         Path(file.path).write_bytes(whole[:cut])
         kept = [data for (data, _), end in zip(GROUPS, ends, strict=True) if end <= cut]
-        found = reopened(spool).left()
+        found = reopened(spool).recover()
         assert [content(each) for each in found] == ([b"".join(kept)] if kept else []), cut
         if kept:
             assert os.path.getsize(found[0].path) == ends[len(kept) - 1]
@@ -118,7 +118,7 @@ def test_zeros_where_the_last_frame_should_be_are_cut_off(spool: Spool) -> None:
     file = filled(spool)
     with open(file.path, "ab") as stream:
         stream.write(bytes(5000))
-    [found] = reopened(spool).left()
+    [found] = reopened(spool).recover()
     assert content(found) == b"".join(data for data, _ in GROUPS)
 
 
@@ -136,7 +136,7 @@ def test_a_damaged_byte_is_an_error_or_costs_the_last_frame_and_never_more(
     whole[place] ^= data.draw(st.integers(1, 255))
     Path(file.path).write_bytes(whole)
     try:
-        found = reopened(spool).left()
+        found = reopened(spool).recover()
     except SpoolError as error:
         assert file.path in error.message
         assert place < frames(file)[-1][0]
@@ -169,7 +169,7 @@ def test_a_file_that_was_cut_short_meanwhile_is_no_shorter_object(spool: Spool) 
 def test_a_first_line_that_says_nothing_is_not_thrown_away(spool: Spool, line: bytes) -> None:
     Path(spool.directory, "x.spool").write_bytes(line)
     with pytest.raises(SpoolError, match="x.spool"):
-        spool.left()
+        spool.recover()
     assert Path(spool.directory, "x.spool").read_bytes() == line
 
 
@@ -227,7 +227,7 @@ def test_a_failed_append_leaves_the_file_as_it_was(
             file.append(b"lost\n", 1)
     file.append(b"also kept\n", 1)
     assert content(file) == b"kept\nalso kept\n"
-    [found] = reopened(spool).left()
+    [found] = reopened(spool).recover()
     assert content(found) == b"kept\nalso kept\n"
 
 

@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streamtos3.runtime.cancel import Cancelled, CancelScope
-from streamtos3.sources.pipe import Feed
+from streamtos3.sources.pipe import PipeSource
 
 
-def read_all(feed: Feed, scope: CancelScope, step_bytes: int) -> bytes:
+def read_all(feed: PipeSource, scope: CancelScope, step_bytes: int) -> bytes:
     view = memoryview(bytearray(step_bytes))
     pieces = []
     while count := feed.readinto(view, scope):
@@ -24,7 +24,7 @@ def read_all(feed: Feed, scope: CancelScope, step_bytes: int) -> bytes:
 @given(st.lists(st.binary(max_size=50)), st.integers(1, 30))
 def test_what_is_written_is_read_in_order(chunks: list[bytes], step_bytes: int) -> None:
     with CancelScope() as scope:
-        feed = Feed("x", scope)
+        feed = PipeSource("x", scope)
         for chunk in chunks:
             feed.write(chunk)
         feed.end()
@@ -35,7 +35,7 @@ def test_what_is_written_is_read_in_order(chunks: list[bytes], step_bytes: int) 
 def test_whoever_writes_waits_until_what_is_held_was_read() -> None:
     chunk = bytes(1 << 20)
     with CancelScope() as scope:
-        feed = Feed("x", scope)
+        feed = PipeSource("x", scope)
         feed.write(chunk)
 
         def write() -> None:
@@ -52,7 +52,7 @@ def test_whoever_writes_waits_until_what_is_held_was_read() -> None:
 
 def test_a_failed_upload_wakes_both_sides() -> None:
     with CancelScope() as scope:
-        feed = Feed("x", scope)
+        feed = PipeSource("x", scope)
         feed.write(bytes(1 << 20))
         scope.fail(ValueError("x"))
         with pytest.raises(Cancelled):
@@ -63,7 +63,7 @@ def test_a_failed_upload_wakes_both_sides() -> None:
 
 def test_whoever_reads_waits_for_the_next_bytes() -> None:
     with CancelScope() as scope:
-        feed = Feed("x", scope)
+        feed = PipeSource("x", scope)
         threading.Timer(0.02, feed.write, (b"late",)).start()
         view = memoryview(bytearray(10))
         assert feed.readinto(view, scope) == 4
