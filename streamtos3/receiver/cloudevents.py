@@ -55,7 +55,7 @@ def event_lines(headers: _Headers, body: bytes, *, max_record_bytes: int) -> lis
         lines = [_binary(fields, content_type, media_type, body)]
     else:
         raise InvalidEventError(
-            f"no CloudEvent: the content type is {content_type or 'missing'!r}, neither"
+            f"not a CloudEvent: the content type is {content_type or 'missing'!r}, neither"
             f" {_STRUCTURED} nor {_BATCHED}, and there is no header ce-specversion",
             http_status=415,
         )
@@ -168,7 +168,7 @@ def _elements(text: str) -> Iterator[tuple[Any, str]]:
     """What the JSON array `text` holds, each value with its own text."""
     place = _behind_blanks(text, 0)
     if text[place : place + 1] != "[":
-        raise InvalidEventError("a batch is a JSON array of events, and the body is none")
+        raise InvalidEventError("a batch must be a JSON array of events, and the body is not one")
     end = start = _behind_blanks(text, place + 1)
     more = text[start : start + 1] != "]"
     while more:
@@ -242,6 +242,6 @@ def _json_data(body: bytes, charset: str, declared: bool) -> str | None:
         _whole(text)
     except InvalidEventError as error:
         if declared:
-            raise InvalidEventError(f"the data is said to be JSON: {error.message}") from error
+            raise InvalidEventError(f"the data is declared as JSON: {error.message}") from error
         return None
     return _on_one_line(text)

@@ -44,7 +44,7 @@ _TIME = re.compile(
 def check_event(pairs: Any) -> None:
     """Raise InvalidEventError where the pairs are no event in the JSON format."""
     if not isinstance(pairs, tuple):
-        raise InvalidEventError("an event is a JSON object, and this is none")
+        raise InvalidEventError("an event must be a JSON object, and this is not one")
     attributes = dict(pairs)
     if len(attributes) != len(pairs):
         raise InvalidEventError(f"{_repeated(pairs)!r} comes more than once")
@@ -70,7 +70,7 @@ def check_base64(encoded: Any) -> None:
     try:
         base64.b64decode(encoded if isinstance(encoded, str) else "?", validate=True)
     except ValueError as error:
-        raise InvalidEventError("the data is said to be Base64, and is not") from error
+        raise InvalidEventError("the data is declared as Base64, and is not") from error
 
 
 def check_attributes(attributes: dict[str, Any]) -> None:
@@ -111,7 +111,7 @@ def _check_values(given: dict[str, Any], version: str) -> None:
                 )
     for name in _URIS[version]:
         if isinstance(given.get(name), str) and _NO_URI.search(given[name]):
-            raise InvalidEventError(f"the attribute {name!r} is no URI")
+            raise InvalidEventError(f"the attribute {name!r} is not a URI")
     content_type = given.get("datacontenttype")
     if isinstance(content_type, str) and not _MEDIA_TYPE.fullmatch(content_type):
         raise InvalidEventError("the attribute 'datacontenttype' is not a media type")

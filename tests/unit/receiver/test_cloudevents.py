@@ -342,7 +342,7 @@ def test_base64_in_a_body_of_0_3_stays_as_it_is() -> None:
 
 @pytest.mark.parametrize("body", ["{", "NaN", "1 2", b"\xff"])
 def test_data_that_is_said_to_be_json_and_is_not_is_refused(body: str | bytes) -> None:
-    assert "said to be JSON" in refused("application/vnd.x+json", body, **BINARY).message
+    assert "declared as JSON" in refused("application/vnd.x+json", body, **BINARY).message
 
 
 @pytest.mark.parametrize(
