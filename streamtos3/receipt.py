@@ -9,10 +9,10 @@ import re
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
-from .errors import ReportError, UsageError
+from .errors import ReportError, UsageError, os_reason
 from .integrity.digests import STREAM_DIGESTS
 from .results import Proof, Receipt, StoredPart
-from .runtime.files import NewFile, os_reason
+from .runtime.files import NewFile
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance

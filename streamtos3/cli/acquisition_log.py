@@ -12,11 +12,10 @@ from datetime import datetime, timezone
 from typing import Any, TextIO
 
 from .._version import __version__
-from ..errors import Interrupted, ReportError, StreamToS3Error, UnprovedError, UsageError
+from ..errors import Interrupted, ReportError, StreamToS3Error, UnprovedError, UsageError, os_reason
 from ..model.events import Event, Resuming, Retrying, Started, UploadCreated, Warned
 from ..model.options import Options
 from ..results import Receipt
-from ..runtime.files import os_reason
 from ..units import format_duration, format_size
 from .console import escaped
 

@@ -14,8 +14,7 @@ from collections.abc import Iterable
 
 import click
 
-from ..errors import ReportError
-from ..runtime.files import os_reason
+from ..errors import ReportError, os_reason
 
 __all__ = [
     "escaped",

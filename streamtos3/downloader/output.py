@@ -10,9 +10,8 @@ import os
 import select
 from typing import BinaryIO, Protocol, runtime_checkable
 
-from ..errors import OutputClosedError, OutputError
+from ..errors import OutputClosedError, OutputError, os_reason
 from ..runtime.cancel import CancelScope
-from ..runtime.files import os_reason
 from ..sources.base import enlarge_pipe
 
 __all__ = ["FdWriter", "NullWriter", "ObjectWriter", "Writer", "as_writer"]

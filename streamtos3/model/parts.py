@@ -71,7 +71,12 @@ class PartPlan:
     @cached_property
     def capacity_bytes(self) -> int:
         """The longest stream that this plan can hold."""
-        return sum(self.size_bytes(number) for number in range(1, self.limits.max_parts + 1))
+        count, every = self.limits.max_parts, self.limits.growth_every_parts
+        equal = min(self.equal_parts, count)
+        total = equal * self.part_bytes
+        for first in range(equal + 1, count + 1, every):
+            total += min(every, count - first + 1) * self.size_bytes(first)
+        return total
 
     def cut(self, length_bytes: int) -> tuple[int, ...]:
         """The sizes of all parts of a stream of this length; one of no bytes for an empty one."""

@@ -16,9 +16,8 @@ import tarfile
 from collections.abc import Generator
 from contextlib import closing
 
-from ..errors import SourceError, UsageError
+from ..errors import SourceError, UsageError, os_reason
 from ..runtime.cancel import CancelScope
-from ..runtime.files import os_reason
 from ..sources.compressed import COMPRESSION_SUFFIXES
 from ..sources.regular_file import WatchedFile
 from .tree import Tree, TreeEntry, Unreadable

@@ -12,8 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Literal
 
-from ..errors import SourceError
-from ..runtime.files import os_reason
+from ..errors import SourceError, os_reason
 
 __all__ = ["TreeEntry", "Tree", "Unreadable", "walk"]
 

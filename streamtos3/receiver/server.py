@@ -14,9 +14,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
-from ..errors import CredentialsError, UsageError
+from ..errors import CredentialsError, UsageError, os_reason
 from ..runtime.cancel import CancelScope
-from ..runtime.files import os_reason, read_private_file
+from ..runtime.files import read_private_file
 from ..runtime.host import Descriptors, raise_limit
 from .batcher import Batcher, ByteBudget, ReceiverLimits, RecordStore
 from .listener import ReservingListener

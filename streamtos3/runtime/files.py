@@ -10,12 +10,11 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
-import tempfile
 from types import TracebackType
 
-from ..errors import CredentialsError
+from ..errors import CredentialsError, os_reason
 
-__all__ = ["NewFile", "os_reason", "read_private_file"]
+__all__ = ["NewFile", "read_private_file"]
 
 _LARGEST_BYTES = 64 * 1024
 
@@ -27,6 +26,8 @@ class NewFile:
     """
 
     def __init__(self, path: str) -> None:
+        import tempfile  # loads much, and most runs write no file
+
         self._directory = os.path.dirname(path) or "."
         self.fd, self._temporary = tempfile.mkstemp(prefix=".streamtos3-", dir=self._directory)
 
@@ -87,12 +88,6 @@ def _sync_directory(directory: str) -> None:
             os.fsync(fd)
     finally:
         os.close(fd)
-
-
-def os_reason(error: BaseException) -> str:
-    """Why the system refused, in lower case and without the error number: `permission denied`."""
-    text = getattr(error, "strerror", None) or str(error) or type(error).__name__
-    return str(text).lower()
 
 
 def read_private_file(path: str, what: str, form: str, *, allow_insecure: bool = False) -> bytes:

@@ -1,4 +1,4 @@
-"""Two places where botocore's own way is slow, replaced from outside, serialized.
+"""Two places where botocore's own way is slow, replaced from outside, guarded.
 
 One TLS context that reads the certificate authorities once, and a loader of its data files that
 neither lists 400 services nor makes ordered dictionaries. Where botocore is built differently,

@@ -19,9 +19,8 @@ import zlib
 from dataclasses import asdict, dataclass
 from datetime import datetime
 
-from ..errors import SourceError, SpoolError, SpoolFullError, UsageError
+from ..errors import SourceError, SpoolError, SpoolFullError, UsageError, os_reason
 from ..runtime.cancel import CancelScope
-from ..runtime.files import os_reason
 from .spool_format import HEAD_BYTES, MAGIC, Frame, head_of, intact_frame
 
 __all__ = ["ObjectHeader", "Spool", "SpoolFile", "SpoolSource"]

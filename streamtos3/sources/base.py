@@ -13,9 +13,8 @@ import select
 import stat
 from typing import BinaryIO, Protocol, runtime_checkable
 
-from ..errors import SourceError
+from ..errors import SourceError, os_reason
 from ..runtime.cancel import CancelScope
-from ..runtime.files import os_reason
 
 __all__ = [
     "FdSource",

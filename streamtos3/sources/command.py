@@ -15,10 +15,9 @@ import time
 from collections.abc import Collection, Sequence
 from contextlib import suppress
 
-from ..errors import SourceError, UsageError
+from ..errors import SourceError, UsageError, os_reason
 from ..results import CommandReport
 from ..runtime.cancel import Cancelled, CancelScope
-from ..runtime.files import os_reason
 from .base import FdSource, Source, WrappedSource
 
 __all__ = ["CommandSource", "command_report_of"]

@@ -9,8 +9,7 @@ import stat
 import sys
 from typing import BinaryIO
 
-from ..errors import SourceError, UsageError
-from ..runtime.files import os_reason
+from ..errors import SourceError, UsageError, os_reason
 from .base import FdSource, ObjectSource, Source
 
 __all__ = ["as_source", "detach_standard_input", "open_file", "take_standard_input"]

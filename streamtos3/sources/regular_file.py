@@ -9,9 +9,8 @@ from __future__ import annotations
 import os
 import stat
 
-from ..errors import SourceError
+from ..errors import SourceError, os_reason
 from ..runtime.cancel import CancelScope
-from ..runtime.files import os_reason
 from .base import FdSource
 
 __all__ = ["WatchedFile"]

@@ -10,9 +10,8 @@ import os
 import select
 from contextlib import suppress
 
-from ..errors import ReportError
+from ..errors import ReportError, os_reason
 from ..runtime.cancel import CancelScope
-from ..runtime.files import os_reason
 from .base import Source, WrappedSource
 
 __all__ = ["TeeSource"]

@@ -59,7 +59,7 @@ reading_options = together(
 )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class AccessArgs:
     """What the service demands of a reader."""
 
@@ -68,7 +68,7 @@ class AccessArgs:
     request_payer: bool
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class ReadArgs:
     """Everything that `get` and `verify` share."""
 

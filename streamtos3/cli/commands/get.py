@@ -13,10 +13,16 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ...errors import ExistsError, OutputClosedError, OutputError, UnprovedReadError, UsageError
+from ...errors import (
+    ExistsError,
+    OutputClosedError,
+    OutputError,
+    UnprovedReadError,
+    UsageError,
+    os_reason,
+)
 from ...model.options import ByteRange, Options
 from ...results import ReadReport, Receipt
-from ...runtime.files import os_reason
 from ...units import format_duration, format_size
 from ..arguments import arguments
 from ..console import is_terminal, say
@@ -36,7 +42,7 @@ _RANGE = re.compile(r"(?:bytes=)?(\d*)-(\d*)")
 _UNPROVED = ".unproved"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class GetArgs(ReadArgs):
     """The command line of `get`."""
 

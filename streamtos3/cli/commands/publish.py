@@ -88,7 +88,7 @@ _publish_options = together(
 )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class PublishArgs:
     """The command line of `publish`."""
 

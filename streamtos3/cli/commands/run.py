@@ -40,7 +40,7 @@ def _only_asks_for_help(args: list[str]) -> bool:
     return args[:1] in (["-h"], ["--help"]) or args[-1:] == ["--help"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class RunArgs(StoreArgs):
     """The command line of `run`; times are in seconds."""
 

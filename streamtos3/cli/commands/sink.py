@@ -68,7 +68,7 @@ __all__ = ["SinkArgs", "sink"]
 _USAGE = "producer | streamtos3 sink s3://BUCKET/PREFIX; see streamtos3 sink --help"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class SinkArgs:
     """The command line of `sink`."""
 

@@ -53,7 +53,7 @@ def uploads() -> None:
     """
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class PrefixArgs:
     """What both commands take: where to look, and how to get there."""
 
@@ -64,12 +64,12 @@ class PrefixArgs:
     output: OutputArgs
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class ListArgs(PrefixArgs):
     """The command line of `uploads list`."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class AbortArgs(PrefixArgs):
     """The command line of `uploads abort`; `older_than` is in seconds."""
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["VerifyArgs", "verify"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class VerifyArgs(ReadArgs):
     """The command line of `verify`."""
 

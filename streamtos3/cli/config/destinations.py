@@ -14,8 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote, urlsplit, urlunsplit
 
-from ...errors import CredentialsError, UsageError
-from ...runtime.files import os_reason
+from ...errors import CredentialsError, UsageError, os_reason
 
 __all__ = ["Destination", "default_config_path", "read_destinations"]
 

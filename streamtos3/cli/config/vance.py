@@ -15,10 +15,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from ...errors import CredentialsError, UsageError
+from ...errors import CredentialsError, UsageError, os_reason
 from ...model.names import check_object_name
 from ...model.options import Credentials
-from ...runtime.files import os_reason, read_private_file
+from ...runtime.files import read_private_file
 
 __all__ = ["VanceSettings", "names_a_bucket", "read_vance"]
 

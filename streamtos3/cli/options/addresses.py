@@ -24,7 +24,7 @@ __all__ = [
 ]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class BucketArgs:
     """The reference's spelling of a destination, and whether keys are templates."""
 

@@ -88,7 +88,7 @@ def pairs(name: str, words: Sequence[str]) -> dict[str, str]:
     return found
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class ConnectionArgs:
     """How the service is reached, as the command line says it."""
 
@@ -103,7 +103,7 @@ class ConnectionArgs:
     proxy: str | None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class RetryArgs:
     """How long a failing request is tried again. Times are in seconds."""
 
@@ -112,7 +112,7 @@ class RetryArgs:
     retry_for: float | None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class OutputArgs:
     """What is printed. `progress` is None where a terminal decides."""
 
@@ -122,7 +122,7 @@ class OutputArgs:
     as_json: bool = False
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class PartArgs:
     """How the bytes are cut and held. Sizes are in bytes; `memory` is None for the default."""
 
@@ -131,7 +131,7 @@ class PartArgs:
     memory: int | None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class DigestArgs:
     """Digests of the whole stream, as they were given: none may stand for the default."""
 

@@ -30,7 +30,7 @@ destination_options = together(
 )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class NamedArgs:
     """The destination that -D names, and the configuration file that describes it."""
 

@@ -94,7 +94,7 @@ listen_options = together(
 )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class ListenArgs:
     """Where to listen and who may send, as the command line says it. Sizes are in bytes."""
 

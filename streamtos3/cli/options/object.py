@@ -62,7 +62,7 @@ object_options = together(
 )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class ObjectArgs:
     """What an object gets besides its bytes, and how it is proved, as the command line says it."""
 

@@ -92,7 +92,7 @@ spool_options = together(
 )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class CutArgs:
     """When an object ends. Sizes are in bytes, times in seconds."""
 
@@ -103,7 +103,7 @@ class CutArgs:
     max_record: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class NameArgs:
     """What the objects are called."""
 
@@ -112,7 +112,7 @@ class NameArgs:
     compress: str | None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class SpoolArgs:
     """Where records wait for their upload, and how much of the disk they may take, in bytes."""
 

@@ -70,7 +70,7 @@ upload_options = together(
 )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class UploadArgs:
     """What is expected of the input, and what happens to it. Sizes are in bytes."""
 
@@ -88,7 +88,7 @@ class UploadArgs:
     on_interrupt: Literal["abort", "finish"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class StoreArgs:
     """Everything that `put` and `run` share."""
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from streamtos3.errors import CredentialsError
-from streamtos3.runtime.files import NewFile, os_reason, read_private_file
+from streamtos3.errors import CredentialsError, os_reason
+from streamtos3.runtime.files import NewFile, read_private_file
 
 
 def test_it_has_no_name_before_it_is_published(tmp_path: Path) -> None:
