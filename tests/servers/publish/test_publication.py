@@ -175,6 +175,8 @@ def test_symbolic_links_are_counted_and_followed_only_where_that_is_asked(site: 
     [
         ("/".join(["x" * 200] * 5) + "/" + "y" * 18, "the key has 1025 bytes; S3 allows 1024"),
         ("line\x01", "holds a control character"),
+        ("no\ufffecharacter", "holds U+FFFE, which is not a character"),
+        ("\uffff", "holds U+FFFF, which is not a character"),
         (os.fsdecode(b"latin-\xe9"), "is not valid UTF-8"),
     ],
 )
