@@ -53,6 +53,11 @@ class ObjectSettings:
     expected_bucket_owner: str | None = None
     request_payer: bool = False
 
+    @property
+    def asks_for_lock(self) -> bool:
+        """Whether S3 is to protect the object from being changed."""
+        return bool(self.lock_mode) or self.legal_hold
+
     def for_every_request(self) -> dict[str, Any]:
         """Owner and payer."""
         return _given(
