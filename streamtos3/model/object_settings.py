@@ -6,6 +6,7 @@ customer's key again for every part and every HEAD, and the owner and payer in e
 
 from __future__ import annotations
 
+import functools
 import mimetypes
 import re
 from collections.abc import Mapping
@@ -122,9 +123,15 @@ def _given(**parameters: Any) -> dict[str, Any]:
     return {name: value for name, value in parameters.items() if value is not None}
 
 
+@functools.cache
+def _media_types() -> mimetypes.MimeTypes:
+    """Python's own table, without the files of this machine."""
+    return mimetypes.MimeTypes()
+
+
 def guess_content_type(key: str) -> str | None:
     """The media type that the key's ending stands for; None where it stands for none."""
-    media_type, encoding = mimetypes.MimeTypes().guess_type(key.rpartition("/")[2])
+    media_type, encoding = _media_types().guess_type(key.rpartition("/")[2])
     return _COMPRESSED.get(encoding) if encoding else media_type
 
 

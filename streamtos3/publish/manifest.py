@@ -20,6 +20,7 @@ from ..model.events import Event, Warned
 from ..model.options import Options
 from ..receipt import receipt_json
 from ..results import ReadReport, Receipt
+from ..s3.bucket import Bucket
 from .selection import Item, OpenItem, Selection
 from .tree import Unreadable
 
@@ -27,6 +28,7 @@ __all__ = [
     "SpecificationBuilder",
     "Entry",
     "Specification",
+    "entry_from_listing",
     "entry_from_receipt",
     "entry_from_report",
     "names_same_objects",
@@ -153,6 +155,32 @@ def entry_from_report(
         etag=found.etag,
         sha256=sha256,
         proof=found.proof,
+        changed=open_item.changed,
+        already_there=True,
+    )
+
+
+def entry_from_listing(
+    item: Item,
+    open_item: OpenItem,
+    bucket: Bucket,
+    *,
+    etag: str,
+    sha256: str,
+    version_id: str | None,
+) -> Entry:
+    """The entry of an object that a listing proved to be there: its ETag is the one of the file."""
+    return Entry(
+        path=item.path,
+        bucket=bucket.name,
+        key=item.key,
+        region=bucket.region,
+        endpoint=bucket.endpoint_url,
+        version_id=version_id,
+        size_bytes=item.size_bytes or 0,
+        etag=etag,
+        sha256=sha256,
+        proof="composite-etag" if "-" in etag else "md5-etag",
         changed=open_item.changed,
         already_there=True,
     )
