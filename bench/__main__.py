@@ -31,6 +31,7 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="small and once, to see that it runs")
     parser.add_argument("--rounds", type=int, help="(5; some cases take more, some fewer)")
     parser.add_argument("--size", type=int, metavar="MIB", help="of cases 1, 2, 6 and 7 (1024)")
+    parser.add_argument("--files", type=int, help="of cases 8 and 10 (5000)")
     parser.add_argument(
         "--only", action="append", metavar="WORD", help="programs with WORD in the name; repeatable"
     )
@@ -46,7 +47,7 @@ def _scale(how: argparse.Namespace) -> Scale:
         rounds=how.rounds or usual.rounds,
         growth_mib=usual.growth_mib,
         slow_mib=usual.slow_mib,
-        small_files=usual.small_files,
+        small_files=Files(how.files or usual.small_files.count, usual.small_files.size_bytes),
         larger_files=usual.larger_files,
     )
 

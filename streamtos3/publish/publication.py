@@ -38,7 +38,8 @@ from ..s3.clients import Clients
 from ..s3.responses import ListedObject
 from ..sources.base import Source, WrappedSource
 from ..uploader.cleanup import CLEANUP_S, INTERRUPTED_CLEANUP_S
-from ..uploader.upload import OneOfMany, upload_one_of_many
+from ..uploader.object_upload import OneOfMany
+from ..uploader.upload import upload_one_of_many
 from .listing import Listing, list_destination
 from .manifest import (
     Specification,
@@ -235,7 +236,7 @@ class Publication:
                     open_item.source,
                     self._selection.bucket,
                     item.key,
-                    among=among,
+                    among,
                     options=self._options_of(item),
                     client=self._clients,
                     on_event=self._listening(item),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import getpass
 import os
 import resource
@@ -96,6 +97,7 @@ def raise_limit() -> Descriptors:
     return Descriptors(wanted)
 
 
+@functools.cache
 def user_name() -> str:
     """The name of the user who runs this process; the number where there is none.
 

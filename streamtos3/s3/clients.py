@@ -7,6 +7,7 @@ rest on; each says why.
 
 from __future__ import annotations
 
+import functools
 import os
 import threading
 import weakref
@@ -243,6 +244,7 @@ def _sending(request: Any, **_: Any) -> None:
         request.body.sending = True
 
 
+@functools.cache
 def library_versions() -> dict[str, str]:
     """What the bytes went through, for the receipt."""
     import platform
