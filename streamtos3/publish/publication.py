@@ -7,7 +7,7 @@ be read is listed, and the others are published; an error of the service ends th
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 
 from ..downloader.local_etag import read_through
@@ -47,7 +47,7 @@ from .manifest import (
     entry_from_listing,
     entry_from_receipt,
     entry_from_report,
-    specification_json,
+    specification_pieces,
 )
 from .manifest_object import ManifestObject
 from .selection import Item, Selection
@@ -100,6 +100,7 @@ class Publication:
             self._manifest = ManifestObject(bucket, key, self._options, self._clients, scope)
         self._items = iter(selection.items)
         self._upload_ids: dict[str, str] = {}
+        self._options_by_kind: dict[tuple[str | None, bool], Options] = {}
         self._under_way: dict[str, OneOfMany] = {}
         self._is_versioned: bool | None = None
         self._unproved: UnprovedError | None = None
@@ -118,10 +119,10 @@ class Publication:
         return replace(specification, complete=is_complete)
 
     @property
-    def document(self) -> str:
-        """The specification as JSON; if a manifest was stored, exactly its text."""
-        stored = self._manifest.document if self._manifest else None
-        return stored or specification_json(self.specification)
+    def document(self) -> Iterator[str]:
+        """The specification as JSON, in pieces; if a manifest was stored, exactly its text."""
+        stored = self._manifest.stored if self._manifest else None
+        return specification_pieces(stored or self.specification)
 
     def run(self) -> None:
         """Publish everything that can be read. Raises the service's first error, or Interrupted.
@@ -351,11 +352,18 @@ class Publication:
         settings = self._options.settings
         content_type = settings.content_type or guess_content_type(item.key)
         is_short = item.size_bytes is not None and item.size_bytes <= self._options.chunk_bytes
+        if (content_type, is_short) not in self._options_by_kind:
+            self._options_by_kind[content_type, is_short] = self._new_options(
+                content_type, is_short=is_short
+            )
+        return self._options_by_kind[content_type, is_short]
+
+    def _new_options(self, content_type: str | None, *, is_short: bool) -> Options:
         return replace(
             self._options,
             memory_bytes=self._memory_bytes,
             jobs=max(1, self._options.jobs // self._at_once),
-            settings=replace(settings, content_type=content_type),
+            settings=replace(self._options.settings, content_type=content_type),
             resume=self._options.resume and not is_short,
             key_of_a_file=True,
         )

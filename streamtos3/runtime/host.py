@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import getpass
 import os
 import resource
@@ -97,7 +96,6 @@ def raise_limit() -> Descriptors:
     return Descriptors(wanted)
 
 
-@functools.cache
 def user_name() -> str:
     """The name of the user who runs this process; the number where there is none.
 

@@ -1,26 +1,25 @@
-"""Two places where botocore's own way is slow, replaced from outside, guarded.
+"""Where botocore's own way is slow, replaced from outside, guarded.
 
-One TLS context that reads the certificate authorities once, and a loader of its data files that
-neither lists 400 services nor makes ordered dictionaries. Where botocore is built differently,
-its own way stays.
+One TLS context that reads the certificate authorities once, a loader of its data files that
+neither lists 400 services nor makes ordered dictionaries, and what it computes anew for each
+request though it never changes. Where botocore is built differently, its own way stays.
 """
 
 from __future__ import annotations
 
+import gzip
+import json
 import os
 import ssl
+from collections.abc import Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from mypy_boto3_s3.client import S3Client
-import gzip
-import json
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
     from botocore.session import Session
+    from mypy_boto3_s3.client import S3Client
 
-__all__ = ["Authorities", "read_quickly", "share_authorities"]
+__all__ = ["Authorities", "compute_once", "read_quickly", "share_authorities"]
 
 
 class Authorities(ssl.SSLContext):
@@ -57,6 +56,48 @@ def share_authorities(client: S3Client, shared: ssl.SSLContext | None) -> ssl.SS
         return own
     options["ssl_context"] = shared
     return shared
+
+
+def compute_once(client: S3Client) -> None:
+    """Have a new `client` compute once what is the same for all its requests.
+
+    Its User-Agent, and where the requests of one operation on one bucket go: the endpoint rules
+    give an address without the key. Together a quarter of what botocore costs a request.
+    """
+    inside: Any = client
+    with suppress(AttributeError):
+        agent = inside._user_agent_creator
+        agent.to_string = _once(agent.to_string)
+    with suppress(AttributeError):
+        resolver = inside._ruleset_resolver
+        resolver.construct_endpoint = _for_each_bucket(resolver.construct_endpoint)
+
+
+def _once(make: Callable[[], str]) -> Callable[[], str]:
+    made: list[str] = []
+
+    def once() -> str:
+        if not made:
+            made.append(make())
+        return made[0]
+
+    return once
+
+
+def _for_each_bucket(construct: Callable[..., Any]) -> Callable[..., Any]:
+    known: dict[tuple[str, Any], Any] = {}
+
+    def construct_endpoint(operation_model: Any, call_args: Any, request_context: Any) -> Any:
+        redirect = (request_context or {}).get("s3_redirect") or {}
+        if redirect.get("redirected") or not call_args:  # the bucket is in another region
+            known.clear()
+            return construct(operation_model, call_args, request_context)
+        of = operation_model.name, call_args.get("Bucket")
+        if of not in known:
+            known[of] = construct(operation_model, call_args, request_context)
+        return known[of]
+
+    return construct_endpoint
 
 
 def _identity(path: Any) -> object:

@@ -115,7 +115,7 @@ class Clients:
         import botocore.compat
         import botocore.session
 
-        from .botocore_tuning import read_quickly, share_authorities
+        from .botocore_tuning import compute_once, read_quickly, share_authorities
 
         how = self._connection
         if self._session is None:
@@ -135,6 +135,7 @@ class Clients:
                 hint="give the keys where boto3 looks for them, or by --keyfile",
             )
         self._authorities = share_authorities(client, self._authorities)
+        compute_once(client)
         _register_hooks(client, profile)
         return client
 
