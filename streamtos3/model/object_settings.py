@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import mimetypes
 import re
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
@@ -27,6 +28,17 @@ _COMPRESSED = {
     "compress": "application/x-compress",
     "br": "application/x-brotli",
 }
+_HEADERS = (
+    "content_type",
+    "content_encoding",
+    "cache_control",
+    "storage_class",
+    "acl",
+    "sse",
+    "sse_kms_key_id",
+    "lock_mode",
+    "expected_bucket_owner",
+)
 _METADATA_NAME = re.compile(r"[A-Za-z0-9._-]+")
 
 
@@ -84,6 +96,7 @@ class ObjectSettings:
 
     def check(self) -> None:
         """UsageError where these settings contradict each other or S3 takes no such value."""
+        self._check_headers()
         if self.lock_mode and self.lock_until is None:
             raise UsageError("--lock-mode needs --lock-until or --lock-days")
         if self.lock_until is not None:
@@ -97,6 +110,9 @@ class ObjectSettings:
             raise UsageError("--sse-kms-key-id needs --sse aws:kms or aws:kms:dsse")
         if len(self.tags) > 10:
             raise UsageError(f"{len(self.tags)} tags; S3 allows 10")
+        for name, value in self.tags.items():
+            if _has_controls(name + value):
+                raise UsageError(f"the tag {name!r} holds a control character")
         names: set[str] = set()
         for name, value in self.metadata.items():
             if not _METADATA_NAME.fullmatch(name):
@@ -111,6 +127,18 @@ class ObjectSettings:
         size_bytes = sum(len(name) + len(value) for name, value in self.metadata.items())
         if size_bytes > 2048 - 200:  # our token and part plan need their share of S3's 2 KiB
             raise UsageError(f"the metadata has {size_bytes} bytes; there is room for 1848")
+
+    def _check_headers(self) -> None:
+        """UsageError where a text could not be the value of a header: nothing is sent then."""
+        for name in _HEADERS:
+            value: str | None = getattr(self, name)
+            if value is not None and (_has_controls(value) or not value.isascii()):
+                option = "--" + name.replace("_", "-")
+                raise UsageError(f"{option} {value!r} cannot be sent: it is not plain ASCII text")
+
+
+def _has_controls(text: str) -> bool:
+    return any(unicodedata.category(each) == "Cc" for each in text)
 
 
 def _given(**parameters: Any) -> dict[str, Any]:

@@ -91,7 +91,14 @@ class Sender:
             self._note_time(getattr(error, "response", None))
             endpoint = self._connection.endpoint_url or self._clients.endpoint_name()
             accepted = self._clients.accepted
-            mapped = translate(error, action, endpoint=endpoint, accepted_before=accepted)
+            mapped = translate(
+                error,
+                action,
+                endpoint=endpoint,
+                accepted_before=accepted,
+                proxy=self._clients.proxy_name(endpoint),
+                flaw=self._clients.flaw_of_credentials(),
+            )
             if isinstance(mapped, TransientError) and mapped.expired:
                 self._clients.forget_session()
             raise mapped from error
