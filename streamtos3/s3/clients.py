@@ -96,6 +96,14 @@ class Clients:
         self._keyfile: Credentials | None = None
         self._bundle_in_memory: str | None = None
         self._lock = threading.Lock()
+        self._told: set[str] = set()
+
+    def is_news(self, text: str) -> bool:
+        """Whether this is said for the first time, by any of those that share these clients."""
+        with self._lock:
+            is_new = text not in self._told
+            self._told.add(text)
+        return is_new
 
     def get(self, profile: TimeoutProfile) -> S3Client:
         """The client with these time-outs; made when first needed."""

@@ -143,12 +143,17 @@ def new_token() -> str:
     return secrets.token_hex(16)
 
 
-def check_range(action: str, answer: Mapping[str, Any], first: int, etag: str | None) -> None:
-    """Is this answer what was asked for? Some servers ignore If-Match, or Range."""
+def check_range(
+    action: str, answer: Mapping[str, Any], first: int, etag: str | None, version_id: str | None
+) -> None:
+    """Is this answer what was asked for? Some servers ignore If-Match, or Range, or versions."""
     if unquoted_etag(answer) is None:  # not S3: the page of some proxy on the way
         raise TransientError(f"cannot {action}: the answer carries no ETag")
     if etag and unquoted_etag(answer) != etag:
         raise ConditionError(f"cannot {action}: its ETag is no longer {etag}")
+    if version_id and answer.get("VersionId") not in (None, version_id):
+        found = answer["VersionId"]
+        raise ConditionError(f"cannot {action}: the answer is of version {found}, not {version_id}")
     begins = str(answer.get("ContentRange", "bytes 0-")).removeprefix("bytes ").partition("-")[0]
     if begins != str(first):
         raise RefusedError(

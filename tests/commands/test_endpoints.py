@@ -11,8 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.rig.client import md5
 from tests.rig.command import Outcome, anonymous, assert_refused, invoke
 from tests.rig.fake_s3 import Answer, FakeS3, Quirks
+from tests.rig.quirks import Stored
 from tests.rig.seaweed import free_ports
 from tests.rig.support import MIB, payload
 from tests.rig.tls import new_certificate
@@ -282,3 +284,130 @@ def test_white_space_around_a_key_is_in_the_hint(small: Path, variable: str) -> 
         env = {**anonymous(url), variable: "secret "}
         outcome: Outcome = invoke(small, "s3://bkt/k", env=env)
         assert_refused(outcome, 3, "SignatureDoesNotMatch", "begins or ends with white space")
+
+
+# Buckets that are in the endpoint already, and access points
+
+
+def test_an_endpoint_that_ends_in_the_bucket_is_warned_of_once(small: Path) -> None:
+    with FakeS3(buckets=("demo",)) as fake:
+        url = fake.endpoint_url + "/demo"
+        outcome = invoke(small, "s3://demo/k", env=anonymous(url))
+        assert outcome.status == 0, outcome
+        assert outcome.said("warning") == [
+            f"the endpoint {url} ends in the bucket's name, so that objects may be stored as "
+            "demo/KEY; an endpoint is given without the bucket"
+        ]
+        assert list(fake.objects) == [("demo", "demo/k")]
+
+
+@pytest.mark.parametrize("words", [("get", "s3://demo/k", "-"), ("verify", "s3://demo/k")])
+def test_readers_warn_of_it_even_where_nothing_is_found(words: tuple[str, ...]) -> None:
+    with FakeS3(buckets=("demo",)) as fake:
+        outcome = invoke(*words, env=anonymous(fake.endpoint_url + "/demo"))
+        assert outcome.status == 5, outcome
+        assert "ends in the bucket's name" in outcome.said("warning")[0]
+
+
+def test_a_publication_warns_of_it_once(tmp_path: Path) -> None:
+    for name in "abc":
+        (tmp_path / name).write_text(name)
+    with FakeS3(buckets=("demo",)) as fake:
+        url = fake.endpoint_url + "/demo"
+        outcome = invoke("publish", tmp_path, "s3://demo/p", env=anonymous(url))
+        assert outcome.status == 0, outcome
+        assert len([line for line in outcome.lines if "bucket's name" in line]) == 1
+
+
+ARN = "arn:aws:s3:eu-west-1:123456789012:accesspoint/point"
+
+
+@pytest.mark.parametrize("words", [("-b", ARN, "-o", "k"), (f"s3://{ARN}/k",)])
+@pytest.mark.parametrize("by_option", [True, False])
+def test_an_access_point_excludes_an_endpoint(
+    small: Path, words: tuple[str, ...], by_option: bool
+) -> None:
+    url = "http://127.0.0.1:1"
+    env = anonymous(url)
+    if by_option:
+        del env["AWS_ENDPOINT_URL"]
+        words += ("--endpoint-url", url)
+    assert_refused(invoke(small, *words, env=env), 2, "excludes the endpoint", "leave out")
+
+
+# Directories
+
+
+class MakesDirectories(FakeS3):
+    """Makes a directory of a key that ends in a slash, as SeaweedFS and Alluxio do."""
+
+    answers_etag = True
+
+    def _do_put_object(self, asked: S3Request) -> Answer:
+        answer = super()._do_put_object(asked)
+        self.objects[asked.bucket, asked.key] = Stored(b"", md5(b""), {})
+        return answer if self.answers_etag else answer._replace(headers={})
+
+
+@pytest.mark.parametrize("answers_etag", [True, False])
+def test_a_key_of_which_a_directory_is_made(small: Path, answers_etag: bool) -> None:
+    server = MakesDirectories(buckets=("bkt",))
+    server.answers_etag = answers_etag
+    with server as fake:
+        outcome = invoke(small, "s3://bkt/k/", env=anonymous(fake.endpoint_url))
+        assert_refused_with_left_behind(outcome, 9, "makes a directory of a key that ends in /")
+        assert (fake.count("put-object"), fake.count("head")) == (1, 2)
+
+
+def assert_refused_with_left_behind(outcome: Outcome, status: int, hint: str) -> None:
+    assert outcome.status == status, outcome
+    assert hint in outcome.said("hint")[0]
+    assert outcome.said("left behind") == ["s3://bkt/k/ is there and is not what was read"]
+
+
+# Versions
+
+
+class Versions(FakeS3):
+    """Answers a HEAD with this version id, whatever was asked for."""
+
+    version_id: str | None = None
+
+    def _do_get(self, asked: S3Request) -> Answer:
+        answer = super()._do_get(asked)
+        named = {"x-amz-version-id": self.version_id} if self.version_id else {}
+        return answer._replace(headers={**answer.headers, **named})
+
+    _do_head = _do_get
+
+
+@pytest.mark.parametrize("command", ["get", "verify"])
+@pytest.mark.parametrize(
+    ("asked", "answered", "status"),
+    [
+        ("v1", None, 9),
+        ("v1", "v2", 9),
+        ("v1", "null", 9),
+        ("v1", "v1", 0),
+        ("null", None, 0),
+        ("null", "null", 0),
+        ("null", "v2", 9),
+    ],
+)
+def test_an_answer_of_another_version_is_not_what_was_asked_for(
+    tmp_path: Path, command: str, asked: str, answered: str | None, status: int
+) -> None:
+    server = Versions(buckets=("bkt",))
+    server.version_id = answered
+    with server as fake:
+        fake.objects["bkt", "k"] = Stored(b"data", md5(b"data"), {})
+        words = [command, "s3://bkt/k", "--version-id", asked]
+        words += [str(tmp_path / "out")] if command == "get" else []
+        outcome = invoke(*words, env=anonymous(fake.endpoint_url))
+        assert outcome.status == status, outcome
+        assert (tmp_path / "out").exists() == (command == "get" and status == 0)
+        assert list(tmp_path.iterdir()) == (
+            [tmp_path / "out"] if command + str(status) == "get0" else []
+        )
+        if status:
+            assert asked in outcome.said("error")[0]
