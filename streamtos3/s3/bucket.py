@@ -98,6 +98,10 @@ class Bucket:
         """What is odd about this bucket at this endpoint, the first time; else None."""
         return self._sender.endpoint_warning()
 
+    def is_news(self, text: str) -> bool:
+        """Whether this is said for the first time, by any that shares the clients."""
+        return self._sender.is_news(text)
+
     def url(self, key: str) -> str:
         """The address of an object here, `s3://BUCKET/KEY`."""
         return f"s3://{self.name}/{key}"
@@ -221,7 +225,7 @@ class Bucket:
             Body=body,
             ContentLength=len(body),
             ContentMD5=content_md5(md5),
-            Metadata={**self.settings.metadata, **metadata},
+            Metadata={**self.settings.metadata_in_headers, **metadata},
             **self.settings.for_a_new_object(),
             **self._checksum_of(checksum),
             **condition,
@@ -236,7 +240,7 @@ class Bucket:
             "create_multipart_upload",
             "body",
             Key=key,
-            Metadata={**self.settings.metadata, **metadata},
+            Metadata={**self.settings.metadata_in_headers, **metadata},
             **self.settings.for_a_new_object(),
             **self._declared_checksum(),
         )

@@ -103,6 +103,16 @@ class OperationContext:
         if warning:
             self.emit(Warned(warning))
 
+    def warn_of_encoding(self) -> None:
+        """Say which metadata is not stored as it was given, once for all that share the clients."""
+        names = self.bucket.settings.encoded_names
+        text = (
+            f"metadata is not ASCII and is stored encoded as S3 does, by RFC 2047: "
+            f"{', '.join(names)}"
+        )
+        if names and self.bucket.is_news(text):
+            self.emit(Warned(text))
+
     def ask_parts(
         self, key: str, version_id: str | None, numbers: Sequence[int]
     ) -> Sequence[tuple[int, int] | None]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import http.client
 import re
 import ssl
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import botocore.exceptions as botocore_errors
@@ -168,15 +168,15 @@ def translate(
     endpoint: str,
     accepted_before: bool,
     proxy: str | None = None,
-    flaw: str | None = None,
+    flaw: Callable[[], str | None] = lambda: None,
 ) -> Exception:
     """The error of our own tree for `error`, raised while trying to `what`.
 
     `accepted_before`: whether this endpoint has accepted a request of ours. Then a rejected
     signature or failing credentials are a passing fault (rotation, a flipped header, a metadata
     service that hiccups), not a reason to abandon a stream that cannot be read twice.
-    For messages: `proxy` is what requests go through, and where it was configured; `flaw` what is
-    odd about the credentials.
+    For messages: `proxy` is what requests go through, and where it was configured; `flaw` looks for
+    what is odd about the credentials.
     Errors that are nobody's fault but ours come back unchanged.
     """
     if isinstance(error, botocore_errors.ClientError):
@@ -186,10 +186,10 @@ def translate(
             return _from_stranger(error.response, what)
         answered = _from_answer(error.response, what, endpoint, accepted_before)
         if answered.code in _CREDENTIALS_CODES:
-            answered.hint = flaw or answered.hint
+            answered.hint = flaw() or answered.hint
         return answered
     if _was_never_written(error):
-        return _never_written(error, what, accepted_before, flaw)
+        return _never_written(error, what, accepted_before, flaw())
     meaning = next((row[1] for row in CLASS_MEANINGS if isinstance(error, row[0])), None)
     reason = _root_reason(error)
     if meaning == "credentials":
@@ -328,7 +328,8 @@ def _from_answer(
     details = [code] if code == str(status) else [code, f"HTTP {status}"]
     if request_id:
         details.append(f"request id {request_id}")
-    says = str(error.get(REFUSAL_TEXT) or error.get("Message") or "no message").rstrip(".")
+    texts = [str(error[name]) for name in ("Message", REFUSAL_TEXT) if error.get(name)]
+    says = ": ".join(texts or ["no message"]).rstrip(".")
     message = f"cannot {what}: {says} ({', '.join(details)})"
     common: dict[str, Any] = {
         "hint": _HINTS.get(code),

@@ -86,6 +86,10 @@ class Sender:
             self._address_checked = True
         return client
 
+    def is_news(self, text: str) -> bool:
+        """Whether this is said for the first time, by any that shares the clients."""
+        return self._clients.is_news(text)
+
     def endpoint_warning(self) -> str | None:
         """What is odd about bucket and endpoint, once for all that share the clients.
 
@@ -93,7 +97,7 @@ class Sender:
         """
         url = self._clients.endpoint_name()
         warning = endpoint_warning(self._common["Bucket"], url, self._connection.addressing)
-        return warning if warning and self._clients.is_news(warning) else None
+        return warning if warning and self.is_news(warning) else None
 
     @contextmanager
     def mapped_errors(self, action: str) -> Iterator[None]:
@@ -121,7 +125,7 @@ class Sender:
                 endpoint=endpoint,
                 accepted_before=accepted,
                 proxy=self._clients.proxy_name(endpoint),
-                flaw=self._clients.flaw_of_credentials(),
+                flaw=self._clients.flaw_of_credentials,
             )
             if isinstance(mapped, TransientError) and mapped.expired:
                 self._clients.forget_session()

@@ -187,6 +187,7 @@ class _Upload:
             )
         finally:
             self._context.warn_of_endpoint()
+        self._context.warn_of_encoding()
         if self._options.resume:
             self._unfinished = find_unfinished(self._bucket, self._retrier, self._key, check_for_s)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import socketserver
 import ssl
 import threading
@@ -12,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.rig.client import md5
-from tests.rig.command import Outcome, anonymous, assert_refused, invoke
+from tests.rig.command import Outcome, anonymous, assert_refused, invoke, run
 from tests.rig.fake_s3 import Answer, FakeS3, Quirks
 from tests.rig.quirks import Stored
 from tests.rig.seaweed import free_ports
@@ -411,3 +412,37 @@ def test_an_answer_of_another_version_is_not_what_was_asked_for(
         )
         if status:
             assert asked in outcome.said("error")[0]
+
+
+# Metadata that is not ASCII
+
+
+def test_metadata_that_is_not_ascii_is_stored_encoded_and_read_back_decoded(
+    small: Path, tmp_path: Path
+) -> None:
+    with FakeS3(buckets=("bkt",)) as fake:
+        env = anonymous(fake.endpoint_url)
+        given = ("--metadata", "who=José", "--metadata", "what=plain", "--examiner", "日本")
+        outcome = invoke(small, "s3://bkt/k", *given, env=env)
+        assert outcome.status == 0, outcome
+        assert outcome.said("warning") == [
+            "metadata is not ASCII and is stored encoded as S3 does, by RFC 2047: who, examiner"
+        ]
+        assert fake.objects["bkt", "k"].metadata["who"] == "=?utf-8?b?Sm9zw6k=?="
+        read = {"who": "José", "what": "plain", "examiner": "日本"}
+        for words in (
+            ("get", "s3://bkt/k", tmp_path / "out", "--json"),
+            ("verify", "s3://bkt/k", small, "--json"),
+        ):
+            outcome = invoke(*words, env=env)
+            assert json.loads(outcome.stdout)["metadata"] == read, outcome
+
+
+def test_a_sink_says_so_once_for_all_its_objects() -> None:
+    with FakeS3(buckets=("bkt",)) as fake:
+        env = anonymous(fake.endpoint_url)
+        words = ("sink", "s3://bkt/p", "--flush-count", "1", "--metadata", "who=José")
+        outcome = run(*words, env=env, stdin=b"one\ntwo\nthree\n")
+        assert outcome.status == 0, outcome
+        assert len(fake.objects) == 3
+        assert len(outcome.said("warning")) == 1
