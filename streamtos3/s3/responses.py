@@ -31,7 +31,7 @@ PLAN_KEY = "streamtos3-plan"
 
 @dataclass(frozen=True)
 class Answer:
-    """What a write was answered with.
+    """The answer to a write.
 
     `etag` is without quotes and None where the answer has none; `etag_is_md5` is False where
     the answer names an encryption under which S3's ETags are not MD5s. `checksums` maps S3's
@@ -46,9 +46,9 @@ class Answer:
 
 @dataclass(frozen=True)
 class ObjectInfo:
-    """What HEAD says of an object. `token` and `part_plan` are None where it is not ours.
+    """What HEAD says about an object. `token` and `part_plan` are None if it is not ours.
 
-    `lock_problem` says what of the lock that was asked for did not take, None if nothing.
+    `lock_problem` says which part of the requested lock is not in effect, None if none.
     `restore` is the state of an archived object's restore (`ongoing-request="true"`).
     """
 
@@ -83,12 +83,12 @@ def object_info(answer: Mapping[str, Any], settings: ObjectSettings) -> ObjectIn
 
 
 def unquoted_etag(answer: Mapping[str, Any]) -> str | None:
-    """Without quotes and weakness; None where there is no ETag, or not the whole of it."""
+    """The ETag without quotes and weak prefix; None if it is missing or was cut off."""
     return None if is_cut(answer) else _etag(answer).strip('"') or None
 
 
 def is_cut(answer: Mapping[str, Any]) -> bool:
-    """Whether the connection broke inside the ETag, which Python's HTTP client does not tell."""
+    """Whether the connection broke inside the ETag, which Python's HTTP client does not report."""
     etag = _etag(answer)
     return etag.startswith('"') and not (len(etag) > 1 and etag.endswith('"'))
 
@@ -98,9 +98,9 @@ def _etag(answer: Mapping[str, Any]) -> str:
 
 
 def _version_id(answer: Mapping[str, Any]) -> str | None:
-    """None also for `null`, the version of what was written without versioning.
+    """The version id; None also for `null`, the version of what was stored without versioning.
 
-    It names nothing that the key alone does not, and moto, which answers so, refuses it in a HEAD.
+    `null` adds nothing to the key, and moto, which answers with it, refuses it in a HEAD.
     """
     version_id = answer.get("VersionId")
     return None if version_id in (None, "null") else str(version_id)
@@ -144,7 +144,11 @@ def new_token() -> str:
 
 
 def check_range(action: str, answer: Mapping[str, Any], first: int, etag: str | None) -> None:
-    """Is this answer what was asked for? Some servers ignore If-Match, or Range."""
+    """Check that this answers the request, because some servers ignore If-Match or Range.
+
+    Raises TransientError without an ETag, ConditionError for another ETag, and RefusedError if
+    the body does not begin at byte `first`.
+    """
     if unquoted_etag(answer) is None:  # not S3: the page of some proxy on the way
         raise TransientError(f"cannot {action}: the answer carries no ETag")
     if etag and unquoted_etag(answer) != etag:

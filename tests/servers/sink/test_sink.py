@@ -698,7 +698,7 @@ def test_what_can_never_fit_is_said_instead_of_waited_for(
     s3: S3Client, bucket: str, tmp_path: Path
 ) -> None:
     with opened(bucket, s3, spool=str(tmp_path / "spool"), limit=500) as sink:
-        with pytest.raises(SpoolFullError, match="no room, even with nothing in it"):
+        with pytest.raises(SpoolFullError, match="has no room, even with nothing in it"):
             sink.append([b"x" * 1000 + b"\n"])
         sink.finish()
     assert objects(s3, bucket) == {}
