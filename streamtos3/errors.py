@@ -222,9 +222,10 @@ class UndecidedError(RetriesUsedUpError):
 class TransientError(StoreError):
     """A failure worth another try. `runtime.retry` handles it; a caller never sees one.
 
-    `throttled`: the service asked for fewer requests. `damaged`: the bytes did not arrive as
-    sent. `expired`: new credentials are needed first. `sent`: the request may have been sent.
-    `answered`: an HTTP answer arrived. `retry_after_s`: the wait that the service asked for.
+    `throttled`: the service asks for less. `damaged`: the bytes did not arrive as sent.
+    `refused`: a refusal that may be a stranger's on the way, and is final if it is repeated.
+    `expired`: new credentials are needed first. `sent`: the request may have left. `answered`:
+    an HTTP answer came. `retry_after_s`: what the service asked for, in seconds.
     """
 
     exit_status = 8
@@ -238,6 +239,7 @@ class TransientError(StoreError):
         http_status: int | None = None,
         request_id: str | None = None,
         damaged: bool = False,
+        refused: bool = False,
         expired: bool = False,
         sent: bool = True,
         answered: bool = True,
@@ -248,6 +250,7 @@ class TransientError(StoreError):
         )
         self.throttled = code in _THROTTLED_CODES
         self.damaged = damaged
+        self.refused = refused
         self.expired = expired
         self.sent = sent
         self.answered = answered

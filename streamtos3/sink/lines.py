@@ -1,6 +1,6 @@
-"""Lines out of a stream of bytes, in groups, each line with its newline, and into a sink.
+"""Splits a stream of bytes into lines, each with its newline, and hands groups of them to a sink.
 
-Groups and not single lines, because whoever makes records durable pays for each group once.
+Groups and not single lines, because making records durable costs once per group.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _FEW_BYTES = 1 << 16
 class LineReader:
     """Reads the lines of `source` to its end.
 
-    `unfinished` is what was read of a line whose end has not come: a signal may leave some.
+    `unfinished` is the beginning of a line whose end was not read; a signal may leave one.
     """
 
     def __init__(self, source: Source, max_record_bytes: int) -> None:

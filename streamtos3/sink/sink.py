@@ -1,8 +1,8 @@
 """The sink: endless records in, many objects out, each a verified upload.
 
-Without a spool an object's upload begins
-with its first record, and records go straight into it; with one they are on the disk before
-they count as received, and an object is uploaded once it is complete.
+Without a spool an object's upload begins with its first record, and records go straight into it.
+With one they are on the disk before they count as received, and an object is uploaded once it is
+complete.
 """
 
 from __future__ import annotations
@@ -53,12 +53,12 @@ class Sink:
     """Takes records and stores them. Thread-safe; `finish` is called once, at the end.
 
     options: of each upload; `memory_bytes` bounds all of them together, and without
-        `retry_for_s` and `tries` a service that is away is waited for without end.
-    on_stored: called with each object's receipt, one call at a time. What it raises ends the
-        sink, as an upload's error does.
+        `retry_for_s` and `tries` an unavailable service is waited for without limit.
+    on_stored: called with each object's receipt, one call at a time. An exception that it
+        raises ends the sink, as an upload's error does.
     on_event: as for `upload`, for all uploads.
 
-    `reading` is the scope by which whoever reads hears that the sink is ending.
+    `reading` is the scope of whoever reads the input; it fails when the sink is ending.
     """
 
     def __init__(
@@ -131,12 +131,12 @@ class Sink:
     def append(self, records: Sequence[bytes], *, wait: bool = True) -> None:
         """Take records, each with its newline; with a spool they are durable on return.
 
-        Waits while the service, or a full spool, holds the stream back. With `wait` false a full
-        spool is a SpoolFullError, and none of the records was taken. Raises SpoolError when the
-        disk failed, and Cancelled when the sink is ending.
+        Waits while the service, or a full spool, holds the stream back. With `wait` false, raises
+        SpoolFullError if the spool is full, and takes none of the records. Raises SpoolError if
+        the disk fails, and Cancelled when the sink is ending.
         """
         with self._changed:
-            if wait:  # they cannot be had again, whatever becomes of them here
+            if wait:  # they were read, and cannot be read again
                 self._read_records += len(records)
             else:
                 self._check_room(records)
@@ -147,7 +147,7 @@ class Sink:
                 except SpoolFullError:  # the disk, and not our own limit
                     if not wait and not at:
                         raise
-                    taken = 0  # all or nothing: who is told "full" sends again what is durable
+                    taken = 0  # all or nothing: told "full", a sender would repeat them
                 except SpoolError as error:
                     self._uploads.fail(error)
                     raise
@@ -158,7 +158,7 @@ class Sink:
                 self._read_records += len(records)
 
     def append_unfinished(self, data: bytes) -> None:
-        """Take what was read of a record whose end will not come, as a record of its own."""
+        """Take the beginning of a record that was cut short, as a record of its own."""
         self.append([data])
         self._uploads.emit(Warned(f"the last record was cut short after {len(data)} bytes"))
 
@@ -170,7 +170,7 @@ class Sink:
 
     @contextmanager
     def ticking(self) -> Iterator[None]:
-        """Rotate by time inside the block, also while nothing arrives."""
+        """Rotate by time inside the block, even while nothing arrives."""
         threading.Thread(target=self._tick, name="streamtos3-sink", daemon=True).start()
         try:
             yield
@@ -180,12 +180,12 @@ class Sink:
                 self._changed.notify_all()
 
     def stop(self, signum: int) -> None:
-        """Nothing more is to be read; what was received will be stored."""
+        """End the reading; what was received is still stored."""
         self._stopped = Interrupted(signum)
         self.reading.fail(self._stopped)
 
     def abort(self, signum: int) -> None:
-        """Nothing more is to be stored either: end all uploads and undo them."""
+        """Cancel and undo all uploads: nothing more is stored."""
         self._uploads.abort(signum)
 
     def finish(self) -> None:
@@ -316,7 +316,7 @@ class Sink:
         if not uploads.unfinished:
             uploads.check()
             raise SpoolFullError(
-                f"the spool {self._spool.directory} has no room, even with nothing in it",
+                f"the spool {self._spool.directory} has no room even when it is empty",
                 hint="raise --spool-limit, or free some space",
             )
         self._changed.wait_for(lambda: uploads.stored_objects > before or not uploads.unfinished)

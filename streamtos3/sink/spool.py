@@ -1,9 +1,9 @@
 """The spool: records on the local disk, synced, until the object they belong to is stored.
 
-One file for each object. Its first line says which object that will be, fixed when the file is
-begun; so after a crash "is it stored already?" has an answer. Then frames, one for each group
-of records that was synced together: what a crash left of a frame was never acknowledged and is
-cut off; a frame that is damaged anywhere else is an error, for records would be lost in silence.
+One file for each object. Its first line names that object, fixed when the file is begun, so that
+after a crash "is it stored already?" can be answered. Frames follow, one for each group of records
+that was synced together. A frame that a crash left unfinished was never acknowledged and is cut
+off; a frame that is damaged in any other way is an error, because records would be lost silently.
 """
 
 from __future__ import annotations
@@ -74,21 +74,21 @@ class SpoolFile:
         self.count(frame)
 
     def count(self, frame: Frame) -> None:
-        """Take a frame that is in the file for a part of it."""
+        """Count a frame that is in the file already."""
         self.file_bytes = frame.end
         self.records += frame.records
         self.payload_bytes += frame.payload_bytes
 
     def end(self) -> None:
-        """No more records for this object."""
+        """Close the file for writing: its object gets no more records."""
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
 
     def _as_before(self, error: OSError) -> SpoolError:
-        """Cut off what was written of a frame; the error to raise.
+        """Cut off a partly written frame; returns the error to raise.
 
-        Nobody may write after half a frame, so where that fails the disk is not just full.
+        If that fails it is never a SpoolFullError: nothing may be written after half a frame.
         """
         what = f"cannot write to the spool {self.path}"
         try:
@@ -100,7 +100,7 @@ class SpoolFile:
 
 
 class SpoolSource:
-    """The records of a file that has ended, without the frames; see `source.Source`."""
+    """The records of a file that has ended, without the frames; see `sources.base.Source`."""
 
     def __init__(self, file: SpoolFile) -> None:
         self.name = file.path
@@ -138,7 +138,7 @@ class SpoolSource:
         return count
 
     def _next_frame(self) -> bool:
-        """Go on to the next frame that has bytes; False where there is none."""
+        """Advance to the next frame that has bytes; False if there is none."""
         while self._next_offset < self._end:
             offset = self._next_offset
             try:
@@ -154,7 +154,7 @@ class SpoolSource:
         return False
 
     def finish(self, scope: CancelScope) -> None:
-        """The frames say where the end is."""
+        """Nothing to check: the frames say where the end is."""
 
     def stop(self) -> None:
         """Close the file, which stays."""
@@ -200,12 +200,12 @@ class Spool:
 
     @property
     def size_bytes(self) -> int:
-        """What the files take on the disk."""
+        """The size of all files, in bytes."""
         with self._guard:
             return self._ended_bytes + sum(file.file_bytes for file in self._held.values())
 
     def room_bytes(self, objects: int = 1) -> int:
-        """How many bytes of records may be added, if so many objects are begun for them."""
+        """How many bytes of records may be added, if `objects` files are begun for them."""
         return self._limit_bytes - self.size_bytes - objects * (self._header_bytes + HEAD_BYTES)
 
     def recover(self) -> list[SpoolFile]:
@@ -218,7 +218,7 @@ class Spool:
         return [file for file in found if file is not None]
 
     def create(self, header: ObjectHeader) -> SpoolFile:
-        """A new file, on the disk with its header. SpoolError, SpoolFullError."""
+        """Create a file and sync its header. Raises SpoolError or SpoolFullError."""
         stamp = datetime.fromisoformat(header.begun_at).strftime("%Y%m%dT%H%M%S.%f")
         name = f"{stamp}-{secrets.token_hex(8)}{_ENDING}"
         path = os.path.join(self.directory, name)
@@ -239,7 +239,7 @@ class Spool:
         return self._hold(SpoolFile(path, fd, header, len(line)))
 
     def remove(self, file: SpoolFile) -> None:
-        """Its object is stored. Should the file come back after a power loss, that will show."""
+        """Remove a file whose object is stored. If a power loss brings it back, that shows."""
         self.end(file)
         try:
             os.unlink(file.path)
@@ -249,14 +249,14 @@ class Spool:
             self._ended_bytes -= file.file_bytes
 
     def end(self, file: SpoolFile) -> None:
-        """No more records for this object."""
+        """Close `file` for writing: its object gets no more records."""
         file.end()
         with self._guard:
             if self._held.pop(file.path, None) is not None:
                 self._ended_bytes += file.file_bytes
 
     def close(self) -> None:
-        """Let another process have the spool."""
+        """Release the spool, so that another process can use it."""
         for fd in (self._lock_fd, self._directory_fd):
             os.close(fd)
 
@@ -324,7 +324,7 @@ def _write_all(fd: int, data: bytes) -> None:
 
 
 def _sync_directory(path: str) -> None:
-    """Have the names in a directory survive a power failure."""
+    """Make the names in a directory survive a power failure."""
     fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(fd)
