@@ -92,8 +92,8 @@ class SinkFigures:
     """What a sink has done since it began, and what it still holds.
 
     Bytes are those of the records, before compression. `spool_bytes` is what the spool takes on
-    the disk; `oldest_at` when the oldest record that is not stored yet was received, None
-    where all are.
+    the disk; `oldest_age_s` how long ago the oldest record that is not stored yet was received,
+    in seconds, None where all are.
     """
 
     received_records: int = 0
@@ -103,7 +103,7 @@ class SinkFigures:
     stored_objects: int = 0
     spool_bytes: int = 0
     retries: int = 0
-    oldest_at: datetime | None = None
+    oldest_age_s: float | None = None
 
 
 @dataclass(frozen=True)
