@@ -30,6 +30,7 @@ __all__ = [
     "SourceError",
     "SpoolError",
     "SpoolFullError",
+    "SpoolTooSmallError",
     "StoreError",
     "StreamToS3Error",
     "TransientError",
@@ -86,6 +87,10 @@ class SpoolError(StreamToS3Error):
 
 class SpoolFullError(SpoolError):
     """The spool has reached its limit; there is room again once some of it has been uploaded."""
+
+
+class SpoolTooSmallError(SpoolError):
+    """Records that the spool could not hold even if nothing else were in it."""
 
 
 class InvalidEventError(SourceError):
