@@ -27,12 +27,8 @@ __all__ = [
     "write_line",
 ]
 
-<<<<<<< HEAD
 _PIPE_CHARACTERS = 1 << 16
-# Behind `://`, or at the beginning of a word or of an option's value as `--proxy` takes it.
-=======
 # After `://`, or at the beginning of a word or of an option's value as `--proxy` takes it.
->>>>>>> main
 _IN_ADDRESS = r"(?<=://)[^/\s]+(?=@)"
 _USER_INFO = re.compile(_IN_ADDRESS + r"|(?:(?<==)|^)[^/@\s:=]+:[^/\s]+(?=@)")
 
