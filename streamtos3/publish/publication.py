@@ -247,7 +247,7 @@ class Publication:
                     open_item.source,
                     self._selection.bucket,
                     item.key,
-                    among,
+                    among=among,
                     options=self._options_of(item),
                     client=self._clients,
                     on_event=self._listening(item),

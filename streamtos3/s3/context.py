@@ -46,7 +46,6 @@ class OperationContext:
         self.scope = scope
         self.emit = emit
         self.workers = WorkerPool(options.jobs, scope)
-        self.retrier = Retrier(options.retries, scope, self._note_retry)
         self.retries = 0
         self.on_throttled: Callable[[], None] = lambda: None
 
@@ -84,6 +83,11 @@ class OperationContext:
                 yield context
             finally:
                 context.workers.shutdown()
+
+    @property
+    def retrier(self) -> Retrier:
+        """A new one: one that is kept would make a cycle, and stay in memory for a while."""
+        return Retrier(self.options.retries, self.scope, self._note_retry)
 
     def find(self, key: str, version_id: str | None) -> ObjectInfo:
         """What is stored under `key`, looked up in a worker. Raises as `find_object` does."""
