@@ -19,7 +19,7 @@ from ..runtime.cancel import CancelScope
 from ..runtime.files import read_private_file
 from ..runtime.host import Descriptors, raise_limit
 from .batcher import Batcher, ByteBudget, ReceiverLimits, RecordStore
-from .listener import ReservingListener
+from .listener import CountingListener
 
 __all__ = ["Address", "TlsFiles", "bind", "check_exposure", "parse_address", "read_token", "serve"]
 
@@ -158,15 +158,29 @@ def serve(
         from .app import ReceiverApp
         from .metrics import SinkMetrics
         from .uvicorn_server import run_server
+    metrics: SinkMetrics
     context = tls.context() if tls else None
     descriptors = raise_limit()
     limits = _within(limits, descriptors)
-    with ReservingListener(bound or bind(address), descriptors) as listener:
+    budget = ByteBudget(limits.max_pending_bytes)
+    with CountingListener(
+        bound or bind(address),
+        descriptors,
+        limits.accepted_connections,
+        lambda reason: metrics.closed.update((reason,)),
+    ) as listener:
         with _usable(address):  # another may have bound it, too, and have listened first
             listener.listen(limits.backlog)
-        budget = ByteBudget(limits.max_pending_bytes)
         batcher = Batcher(store, scope.fail)
-        app = ReceiverApp(batcher, budget, SinkMetrics(store, batcher, budget), limits, token)
+        metrics = SinkMetrics(store, batcher, budget, lambda: listener.connections)
+        app = ReceiverApp(
+            batcher,
+            budget,
+            metrics,
+            limits,
+            token,
+            lambda: listener.connections > limits.max_connections,
+        )
         at = Address(address.host, listener.getsockname()[1])
         try:
             run_server(
@@ -174,9 +188,11 @@ def serve(
                 listener,
                 context,
                 limits,
+                metrics,
                 scope,
                 on_started=lambda: on_listening(f"http{'s' if tls else ''}://{at}"),
                 on_ending=app.end,
+                close=app.close,
             )
         finally:
             batcher.close(limits.grace_s)
@@ -185,7 +201,7 @@ def serve(
 
 
 def _within(limits: ReceiverLimits, descriptors: Descriptors) -> ReceiverLimits:
-    """`limits` with no more connections than there are descriptors, the double still answered."""
+    """`limits` with no more connections than there are descriptors, some more still answered."""
     connections = min(limits.max_connections, descriptors.for_senders // 2)
     return replace(limits, max_connections=connections)
 
