@@ -60,6 +60,14 @@ def _protocol_class(limits: ReceiverLimits, metrics: SinkMetrics) -> type[H11Pro
             # uvicorn leaves it where the sender broke off, and with it all that was the connection.
             self._unset_keepalive_if_required()
 
+        def eof_received(self) -> bool | None:  # type: ignore[override]
+            """A sender that has said all there is to say still waits for its answer."""
+            waits = self._is_busy() and not self.cycle.more_body
+            if not waits or self.scheme == "https":  # TLS has no half-closed connections
+                return None
+            self.cycle.keep_alive = False
+            return True
+
         def pause_writing(self) -> None:
             super().pause_writing()
             self._answer_taken()

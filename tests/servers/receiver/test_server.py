@@ -482,6 +482,21 @@ def test_after_a_length_that_was_said_twice_nothing_more_is_read() -> None:
         assert got.count(b"HTTP/1.1") == 1
 
 
+def test_a_sender_that_closes_its_side_is_still_answered() -> None:
+    """As `nc -N` does when its input has ended."""
+    content = json.dumps(event(1)).encode()
+    head = b"POST / HTTP/1.1\r\nhost: x\r\ncontent-type: application/cloudevents+json\r\n"
+    head += b"content-length: %d\r\n\r\n" % len(content)
+    with listening() as sink:
+        with sink.raw(head + content) as connection:
+            connection.shutdown(socket.SHUT_WR)
+            assert received(connection).startswith(b"HTTP/1.1 202")
+        with sink.raw(head + content[:-1]) as connection:
+            connection.shutdown(socket.SHUT_WR)
+            assert received(connection) == b""
+        assert sink.store.ids == ["1"]
+
+
 def test_while_a_large_batch_is_parsed_others_are_answered() -> None:
     """Parsed on the event loop, nobody would be before it is."""
     batch = [event(number) for number in range(100_000)]
