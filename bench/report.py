@@ -11,8 +11,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
 
-from .cases import Outcome
+from .cases import START, Outcome
 from .measure import Figures
+from .programs import LIMIT_MIB_PER_S, LIMITED, LIMITED_GETTERS
 
 __all__ = ["as_json", "save_plot", "table", "targets"]
 
@@ -183,12 +184,31 @@ def _judge_slow(outcome: Outcome) -> list[Target]:
     return [Target("slow producer: end of input to exit, seconds", seconds, 8 / 20 + 3 * 0.03)]
 
 
+def _judge_limited(outcome: Outcome) -> list[Target]:
+    """How far a run, less one of 10 bytes, is from the time that the limit prescribes."""
+    if START not in outcome.runs:
+        return []
+    start_s = median(map(_wall, outcome.runs[START]))
+    due_s = outcome.size_mib / LIMIT_MIB_PER_S
+    ours = (programs[0].name for programs in (LIMITED, LIMITED_GETTERS))
+    return [
+        Target(
+            f"limited: {name}, off its rate",
+            abs((median(map(_wall, runs)) - start_s) / due_s - 1),
+            0.05,
+        )
+        for name in ours
+        if (runs := outcome.runs.get(name))
+    ]
+
+
 _JUDGES: Mapping[int, Callable[[Outcome], list[Target]]] = {
     1: _judge_near,
     2: _judge_far,
     3: _judge_start,
     4: _judge_growth,
     5: _judge_slow,
+    8: _judge_limited,
 }
 
 

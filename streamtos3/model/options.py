@@ -39,7 +39,8 @@ class Connection:
     `keyfile` (`KEY:SECRET` or `KEY:SECRET:TOKEN`) replaces that chain and is read again when
     the service calls the credentials expired. `proxy` may carry a password. `session_token`
     goes with a keyfile that has none. `credentials` are used where no keyfile is named.
-    `ca_bundle` is a file, or a directory of such files.
+    `ca_bundle` is a file, or a directory of such files. `limit_bytes_per_s` bounds the bytes of
+    objects that all its connections together send and receive in a second; None: no limit.
     """
 
     endpoint_url: str | None = None
@@ -53,6 +54,7 @@ class Connection:
     proxy: str | None = field(default=None, repr=False)
     session_token: str | None = field(default=None, repr=False)
     credentials: Credentials | None = field(default=None, repr=False)
+    limit_bytes_per_s: int | None = None
 
 
 @dataclass(frozen=True)

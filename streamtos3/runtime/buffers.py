@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import mmap
 import time
+from collections.abc import Callable
 
 from ..units import GIB
 from . import host as machine
@@ -46,15 +47,23 @@ class BufferPool:
     is slow, and more parts in flight help; a program that computes all the time would only grow
     by them, to `max_buffers` where there are too many processors for it to compute on. Where
     parts become larger, fewer are allowed at first, and more again by the same rule.
+    `is_paced`: it is not the link that is slow now, but we hold ourselves back; no more then.
     """
 
-    def __init__(self, limit_bytes: int, max_buffers: int, scope: CancelScope) -> None:
+    def __init__(
+        self,
+        limit_bytes: int,
+        max_buffers: int,
+        scope: CancelScope,
+        is_paced: Callable[[], bool] = lambda: False,
+    ) -> None:
         self._limit_bytes = limit_bytes
         self._max_buffers = max(2, max_buffers)
         self._allowed = min(_STARTING_BUFFERS, self._max_buffers)
         processors = machine.processors()
         self._busy = max(_BUSY_SHARE_OF_ONE * min(1, processors), _BUSY_SHARE * processors)
         self._scope = scope
+        self._is_paced = is_paced
         self._free: list[Buffer] = []
         self._part_bytes = 0
         self._in_use = 0
@@ -128,7 +137,7 @@ class BufferPool:
             return
         busy = self._cpu_s / self._waited_s
         self._waited_s = self._cpu_s = 0.0
-        if busy < self._busy and self._allowed < self._max_buffers:
+        if busy < self._busy and self._allowed < self._max_buffers and not self._is_paced():
             self._allowed += 1
 
     def _available(self, size_bytes: int) -> bool:

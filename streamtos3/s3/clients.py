@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 from .._version import __version__
 from ..errors import UsageError
 from ..model.options import Connection, Credentials
+from ..runtime.rate import RateLimit
 from .bodies import PartBody
 from .credentials import read_keyfile
 
@@ -64,12 +65,14 @@ class Clients:
 
     `accepted`: the service has accepted a request of these credentials. What it says against
     them later may pass by waiting, as when a key file is being replaced.
+    `limit`: what all that they send and receive together keeps to.
     """
 
     def __init__(
         self, connection: Connection, connections: int, *, given: S3Client | None = None
     ) -> None:
         self.accepted = False
+        self.limit = RateLimit(connection.limit_bytes_per_s)
         self._given = given
         self._connection = connection
         self._connections = connections

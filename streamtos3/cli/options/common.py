@@ -18,7 +18,7 @@ import click
 from ...errors import UsageError
 from ...model.options import Addressing, Connection, Retries
 from ..console import redacted
-from .types import Choice, duration, size
+from .types import Choice, duration, rate, size
 
 __all__ = [
     "DESTINATION_META",
@@ -38,6 +38,7 @@ __all__ = [
     "pairs",
     "part_options",
     "quiet_options",
+    "rate_option",
     "retries_from",
     "retry_options",
     "together",
@@ -90,7 +91,7 @@ def pairs(name: str, words: Sequence[str]) -> dict[str, str]:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class ConnectionArgs:
-    """How the service is reached, as the command line says it."""
+    """How the service is reached, as the command line says it; `limit_rate` in bytes a second."""
 
     keyfile: str | None
     insecure_keyfile: bool
@@ -101,6 +102,7 @@ class ConnectionArgs:
     ca_bundle: str | None
     no_verify_ssl: bool
     proxy: str | None
+    limit_rate: int | None = None
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -163,6 +165,12 @@ connection_options = together(
         "--no-verify-ssl", is_flag=True, help="Accept any certificate. Warns each time it is used."
     ),
     option("--proxy", metavar="URL", help="HTTP proxy, http://[USER:PASSWORD@]HOST:PORT."),
+)
+
+rate_option = option(
+    "--limit-rate",
+    type=rate,
+    help="Send and receive no more than this a second, by all connections together: 20MiB.",
 )
 
 wait_options = together(
@@ -267,6 +275,7 @@ def connection_from(args: ConnectionArgs) -> Connection:
         ca_bundle=args.ca_bundle,
         verify_tls=not args.no_verify_ssl,
         proxy=args.proxy,
+        limit_bytes_per_s=args.limit_rate,
     )
 
 
