@@ -6,6 +6,7 @@ Commands are loaded when they run, so that `--help` and a mistyped option answer
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from importlib import import_module
 from typing import Any, NoReturn
@@ -13,8 +14,9 @@ from typing import Any, NoReturn
 import click
 
 from .._version import __version__
-from ..errors import Interrupted, StreamToS3Error
+from ..errors import Interrupted, StreamToS3Error, UsageError
 from .console import say
+from .help import nearest
 from .signals import default_signals
 
 __all__ = ["program"]
@@ -31,7 +33,9 @@ _COMMANDS = {
     "etag": "Print the ETag that `put` would make of a file.",
     "destinations": "List the destinations of the configuration file.",
     "uploads": "List or abort unfinished multipart uploads.",
+    "help": "Print the full help of a command.",
 }
+_FUNCTIONS = {"help": "help_command"}  # where the name is taken
 _DEFAULT = "put"
 
 
@@ -45,7 +49,7 @@ class _Program(click.Group):
         if cmd_name not in _COMMANDS:
             return None
         module = import_module(f".commands.{cmd_name}", __package__)
-        command: click.Command = getattr(module, cmd_name)
+        command: click.Command = getattr(module, _FUNCTIONS.get(cmd_name, cmd_name))
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -57,6 +61,7 @@ class _Program(click.Group):
         """A first word that names no command is an argument of the default one."""
         ctx.obj = ["streamtos3", *args]
         if not args or args[0] not in (*_COMMANDS, "-h", "--help", "--version"):
+            _check_first_word(args)
             args = [_DEFAULT, *args]
         return super().parse_args(ctx, args)
 
@@ -90,14 +95,29 @@ def program() -> None:
     """
 
 
+def _check_first_word(args: list[str]) -> None:
+    """UsageError where the first word looks like a mistyped command, and can be nothing else.
+
+    With a destination of the configuration file it may be a key, and any other word a file.
+    """
+    word = args[0] if args else "-"
+    named = any(each.startswith(("-D", "--dest")) for each in args)
+    if word.startswith("-") or named or "STREAMTOS3_DESTINATION" in os.environ:
+        return
+    near = nearest(word, _COMMANDS)
+    if near is not None and not os.path.lexists(word):
+        raise UsageError(
+            f"{word!r} is neither a command nor a file", hint=f"did you mean streamtos3 {near}?"
+        )
+
+
 def _report_error(error: BaseException) -> int:
     """Say what went wrong, what it left behind and what to do next; return the exit status."""
     if isinstance(error, click.Abort) and isinstance(error.__cause__, EOFError):
         error = error.__cause__  # click takes any that comes by for a Ctrl-D at a prompt
     if isinstance(error, click.ClickException):
-        say(f"error: {_first_lower(error.format_message()).rstrip('.')}")
-        context = getattr(error, "ctx", None)
-        say(f"hint: see {context.command_path if context else 'streamtos3'} --help")
+        say(f"error: {_click_message(error)}")
+        say(f"hint: {_click_hint(error)}")
         return error.exit_code
     if isinstance(error, StreamToS3Error | Interrupted):
         say(f"error: {error.message}")
@@ -119,6 +139,24 @@ def _report_error(error: BaseException) -> int:
     say("hint: this is a bug; please report it with the output of the same command and --debug")
     _trace(error)
     return 1
+
+
+def _click_message(error: click.ClickException) -> str:
+    if isinstance(error, click.NoSuchOption):
+        return f"no such option {error.option_name}"
+    return _first_lower(error.format_message()).rstrip(".")
+
+
+def _click_hint(error: click.ClickException) -> str:
+    """The nearest name for one that does not exist, and where all of them are."""
+    context: click.Context | None = getattr(error, "ctx", None)
+    see = f"see {context.command_path if context else 'streamtos3'} --help"
+    near = None
+    if context is not None and isinstance(error, click.NoSuchOption):
+        params = context.command.get_params(context)
+        names = (name for each in params for name in (*each.opts, *each.secondary_opts))
+        near = nearest(error.option_name, (name for name in names if name.startswith("--")))
+    return f"did you mean {near}? {see}" if near else see
 
 
 def _trace(error: BaseException) -> None:

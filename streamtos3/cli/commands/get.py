@@ -62,7 +62,11 @@ class _Wanted:
     options: Options
 
 
-@click.command(cls=DestinationCommand)
+@click.command(
+    cls=DestinationCommand,
+    first="overwrite byte_range receipt version_id destination endpoint_url"
+    " keyfile limit_rate as_json quiet",
+)
 @click.argument("url", metavar="s3://BUCKET/KEY")
 @click.argument("outfile", required=False, metavar="[OUTFILE]")
 @option("--overwrite", is_flag=True, help="Replace an OUTFILE that exists.")

@@ -26,6 +26,7 @@ from ..options.common import (
     option,
     output_options,
     part_options,
+    rate_option,
     retries_from,
     retry_options,
     together,
@@ -83,6 +84,7 @@ _publish_options = together(
     ),
     option("--overwrite", is_flag=True, help="Replace objects that exist."),
     connection_options,
+    rate_option,
     retry_options,
     output_options,
 )
@@ -113,6 +115,7 @@ class PublishArgs:
 
 @click.command(
     cls=DestinationCommand,
+    first="archive compress manifest files overwrite resume endpoint_url keyfile limit_rate quiet",
 )
 @click.argument("words", nargs=-1, metavar="DIR s3://BUCKET/PREFIX/")
 @destination_options

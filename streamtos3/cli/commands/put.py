@@ -20,6 +20,8 @@ _USAGE = "streamtos3 [INFILE] s3://BUCKET/KEY; see streamtos3 put --help"
 
 @click.command(
     cls=DestinationCommand,
+    first="destination endpoint_url keyfile chunksize expect_size overwrite"
+    " resume receipt limit_rate quiet",
 )
 @click.argument("words", nargs=-1, metavar="[INFILE] s3://BUCKET/KEY")
 @destination_options

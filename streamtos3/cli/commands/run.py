@@ -51,6 +51,8 @@ class RunArgs(StoreArgs):
 @click.command(
     cls=_Run,
     options_metavar="[OPTIONS]",
+    first="ok_status destination endpoint_url keyfile chunksize size_hint"
+    " overwrite receipt limit_rate quiet",
 )
 @click.argument("words", nargs=-1, metavar="s3://BUCKET/KEY -- COMMAND ...")
 @option(

@@ -32,6 +32,7 @@ from ..options.common import (
     option,
     part_options,
     quiet_options,
+    rate_option,
     retries_from,
     wait_options,
 )
@@ -87,7 +88,11 @@ class SinkArgs:
     output: OutputArgs
 
 
-@click.command(cls=DestinationCommand)
+@click.command(
+    cls=DestinationCommand,
+    first="listen token_file spool spool_limit flush_interval partition"
+    " compress endpoint_url keyfile quiet",
+)
 @click.argument("place", required=False, metavar="s3://BUCKET/PREFIX")
 @destination_options
 @cut_options
@@ -105,6 +110,7 @@ class SinkArgs:
 @part_options
 @digest_option
 @connection_options
+@rate_option
 @wait_options
 @option(
     "--retry-for",

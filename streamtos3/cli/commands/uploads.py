@@ -18,6 +18,7 @@ from ...errors import AbsentError, StoreError, UsageError
 from ...units import format_duration, format_size
 from ..arguments import arguments
 from ..console import escaped, is_terminal, print_list, say, write_line
+from ..help import Group
 from ..options.addresses import prefix_of
 from ..options.common import (
     ConnectionArgs,
@@ -44,7 +45,7 @@ _CLOCKS_DIFFER_S = 60.0
 _CONNECTIONS = 8
 
 
-@click.group(no_args_is_help=False)
+@click.group(cls=Group, no_args_is_help=False)
 def uploads() -> None:
     """Show and remove unfinished multipart uploads: their parts are invisible, and billed.
 
@@ -84,7 +85,10 @@ _debug = option("-d", "--debug", is_flag=True, help="Add botocore's log and trac
 
 
 @uploads.command(
-    "list", cls=DestinationCommand, short_help="List unfinished uploads, oldest first."
+    "list",
+    cls=DestinationCommand,
+    short_help="List unfinished uploads, oldest first.",
+    first="as_json destination endpoint_url profile keyfile quiet",
 )
 @click.argument("place", required=False, metavar="s3://BUCKET/[PREFIX]")
 @option("--json", "as_json", is_flag=True, help="Print one JSON object a line.")
@@ -110,7 +114,10 @@ def _list(args: ListArgs) -> None:
 
 
 @uploads.command(
-    "abort", cls=DestinationCommand, short_help="Abort unfinished uploads that are old enough."
+    "abort",
+    cls=DestinationCommand,
+    short_help="Abort unfinished uploads that are old enough.",
+    first="older_than upload_id yes dry_run destination endpoint_url profile keyfile quiet",
 )
 @click.argument("place", required=False, metavar="s3://BUCKET/[PREFIX]")
 @option(

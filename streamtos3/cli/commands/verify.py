@@ -35,6 +35,8 @@ class VerifyArgs(ReadArgs):
 
 @click.command(
     cls=DestinationCommand,
+    first="receipt readback version_id destination endpoint_url keyfile"
+    " limit_rate as_json quiet debug",
 )
 @click.argument("url", metavar="s3://BUCKET/KEY")
 @click.argument("infile", required=False, metavar="[INFILE]")

@@ -10,6 +10,7 @@ import click
 
 from ...errors import UsageError
 from ..config.destinations import Destination, default_config_path, read_destinations
+from ..help import Command
 from .common import DESTINATION_META, OPTION_NAMES, option, together
 
 __all__ = [
@@ -38,7 +39,7 @@ class NamedArgs:
     config: str | None
 
 
-class DestinationCommand(click.Command):
+class DestinationCommand(Command):
     """A command whose options take their defaults from the destination that -D names."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
