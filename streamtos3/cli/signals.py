@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -18,6 +19,10 @@ from ..errors import Interrupted
 __all__ = ["DefaultSignals", "default_signals", "on_signals"]
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+# GNU timeout signals its child and then the whole process group, the child in it: one order,
+# heard twice, which must not be taken for the second signal that leaves an upload open.
+_TWIN_WITHIN_S = 0.05
+"""Seconds within which the same signal again is the same signal."""
 
 
 class DefaultSignals:
@@ -58,6 +63,7 @@ default_signals = DefaultSignals()
 def on_signals(act: Callable[[int], None]) -> Iterator[None]:
     """Call `act(signum)`, in a thread, for each SIGINT, SIGTERM and SIGHUP inside the block.
 
+    The same signal twice within a twentieth of a second counts once.
     A signal that was ignored when the program began (`nohup`, a shell's background job) stays
     ignored. The outcome is decided when the block is left. Outside the main thread nothing is
     changed.
@@ -70,8 +76,12 @@ def on_signals(act: Callable[[int], None]) -> Iterator[None]:
     watched = _watched()
 
     def watch() -> None:
+        last: tuple[int, float] | None = None
         while (number := os.read(read_fd, 1)) != b"\0":
-            if number[0] in watched:
+            now = time.monotonic()
+            is_twin = last is not None and last[0] == number[0] and now - last[1] < _TWIN_WITHIN_S
+            if number[0] in watched and not is_twin:
+                last = (number[0], now)
                 act(number[0])
         os.close(read_fd)
 

@@ -16,6 +16,7 @@ __all__ = [
 ]
 
 _MAX_KEY_BYTES = 1024  # UTF-8; S3 user guide, "Creating object key names"
+_NO_CHARACTERS = "\ufffe\uffff"
 _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,61}[A-Za-z0-9]")
 
 
@@ -67,10 +68,14 @@ def check_destination_name(bucket: str, key: str, *, of_a_file: bool = False) ->
     """UsageError where no S3 takes this bucket name or key, or where it is surely a mistake.
 
     `of_a_file`: the key is made of a file's name. Line breaks are no mistake then; only those
-    control characters are refused that S3's XML cannot carry.
+    characters are refused that S3's XML cannot carry (XML 1.0, 2.2).
     """
     check_object_name(bucket, key)
     for character in key:
+        if character in _NO_CHARACTERS:
+            raise UsageError(
+                f"the key {key!r} holds U+{ord(character):04X}, which is not a character"
+            )
         if unicodedata.category(character) != "Cc":
             continue
         if not of_a_file or (character < " " and character not in "\t\n\r"):

@@ -155,10 +155,20 @@ def _header(entry: TreeEntry, status: os.stat_result, target: str = "") -> bytes
     info.linkname = target
     info.size = status.st_size if entry.kind == "file" else 0
     info.mode = stat.S_IMODE(status.st_mode)
-    info.mtime = status.st_mtime
+    info.mtime, info.pax_headers = _modified(status.st_mtime_ns)
     info.uid, info.gid = status.st_uid, status.st_gid
     info.uname, info.gname = _user(status.st_uid), _group(status.st_gid)
     return info.tobuf(tarfile.PAX_FORMAT, "utf-8", "surrogateescape")
+
+
+def _modified(time_ns: int) -> tuple[int, dict[str, str]]:
+    """The time for the header, and what the pax header says of it where seconds do not suffice.
+
+    tarfile would take a float, which is off by up to 120 ns in our days, upward too.
+    """
+    seconds, rest_ns = divmod(abs(time_ns), 10**9)
+    exact = f"{'-' * (time_ns < 0)}{seconds}.{rest_ns:09}".rstrip("0")
+    return time_ns // 10**9, {"mtime": exact} if rest_ns else {}
 
 
 @functools.cache

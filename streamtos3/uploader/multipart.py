@@ -32,7 +32,10 @@ _ABORT_RETRIES = Retries(first_wait_s=0.5, longest_wait_s=4.0, retry_for_s=20.0)
 
 
 class MultipartUpload:
-    """The upload of one key. Thread-safe once created."""
+    """The upload of one key. Thread-safe once created.
+
+    `etags_are_md5`: whether the answer to `create` allows that part ETags are MD5s.
+    """
 
     def __init__(
         self, bucket: Bucket, retrier: Retrier, key: str, checksum: str | None = None
@@ -42,7 +45,7 @@ class MultipartUpload:
         self._bucket = bucket
         self._retrier = retrier
         self._key = key
-        self._etags_are_md5 = True
+        self.etags_are_md5 = True
         self._unanswered_since: datetime | None = None
         self._created_at: datetime | None = None
         self._resumed: UnfinishedUpload | None = None
@@ -51,6 +54,11 @@ class MultipartUpload:
         """Continue an upload that an earlier run began; `create` is not called then."""
         self.upload_id = unfinished.upload_id
         self._resumed = unfinished
+
+    def join(self, upload_id: str, *, etags_are_md5: bool) -> None:
+        """Send parts into an upload that another process began, and will end."""
+        self.upload_id = upload_id
+        self.etags_are_md5 = etags_are_md5
 
     def create(self, metadata: Mapping[str, str]) -> None:
         """Begin the upload, and learn its id. Raises as the retrier does."""
@@ -73,7 +81,7 @@ class MultipartUpload:
             return answer
 
         action = f"begin the upload of {self._bucket.url(self._key)}"
-        self.upload_id, self._etags_are_md5 = self._retrier.call(action, attempt).value
+        self.upload_id, self.etags_are_md5 = self._retrier.call(action, attempt).value
         self._created_at = self._bucket.server_time
 
     def store_part(
@@ -130,7 +138,7 @@ class MultipartUpload:
                 action,
                 md5.hex(),
                 answer.etag,
-                etags_are_md5=self._etags_are_md5,
+                etags_are_md5=self.etags_are_md5,
                 etag_is_md5=answer.etag_is_md5,
                 earlier_etag=before,
             )

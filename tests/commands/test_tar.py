@@ -58,7 +58,7 @@ def contents(directory: Path) -> dict[str, object]:
             if path.is_file()
             else "directory"
         )
-        mtime = round(status.st_mtime, 3) if not path.is_symlink() else None
+        mtime = status.st_mtime_ns if not path.is_symlink() else None
         found[os.fsdecode(name)] = (what, status.st_mode, status.st_uid, mtime)
     return found
 
@@ -72,7 +72,7 @@ def results(tmp_path: Path) -> Path:
         path = directory / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(payload(number * 7))
-        os.utime(path, ns=(10**18, 10**18 + number * 1_000_000))
+        os.utime(path, ns=(10**18, 10**18 + number * 12_345_679))
     (directory / os.fsdecode(b"latin-\xe9")).write_bytes(b"latin")
     for size_bytes in (0, 1, 511, 512, 513, 10240, 3 * MIB + 1):
         (directory / f"size{size_bytes}").write_bytes(payload(size_bytes))

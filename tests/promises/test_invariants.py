@@ -33,6 +33,7 @@ from streamtos3.model.events import PartStored, Retrying
 from streamtos3.model.options import Retries
 from streamtos3.runtime.buffers import Buffer
 from streamtos3.runtime.cancel import CancelScope
+from streamtos3.uploader.object_upload import ObjectUpload
 from tests.rig.command import anonymous, assert_refused, invoke, run
 from tests.rig.fake_s3 import FakeS3, Quirks
 from tests.rig.peak_pool import PeakPool
@@ -441,12 +442,8 @@ def test_a_bug_aborts_and_is_not_dressed_up(
     def bug(*_: object, **__: object) -> None:
         raise ZeroDivisionError("a bug")
 
-    module = (
-        engine
-        if where == "composite_etag"
-        else importlib.import_module("streamtos3.uploader.multipart")
-    )
-    monkeypatch.setattr(module, where, bug)
+    module = "object_upload" if where == "composite_etag" else "multipart"
+    monkeypatch.setattr(importlib.import_module(f"streamtos3.uploader.{module}"), where, bug)
     with pytest.raises(ZeroDivisionError):
         upload(InSteps(DATA[: 3 * PART]), "bucket", "k", options=tiny(), client=s3)
     assert proxy.count("abort") == 1
@@ -463,12 +460,12 @@ def test_a_gap_in_the_parts_is_never_committed(
 ) -> None:
     """Whatever bug may have led there: the last look before `complete` adds everything up."""
 
-    def forget(self: Any, multipart: Any, part: Any) -> None:
+    def forget(self: Any, part: Any) -> None:
         if part.number != 2:
-            dispatch(self, multipart, part)
+            note(self, part)
 
-    dispatch = engine._Upload._dispatch
-    monkeypatch.setattr(engine._Upload, "_dispatch", forget)
+    note = ObjectUpload.note
+    monkeypatch.setattr(ObjectUpload, "note", forget)
     with pytest.raises(IntegrityError, match="2 parts of 128 bytes are stored, but 192 bytes"):
         upload(InSteps(DATA[: 3 * PART]), "bucket", "k", options=tiny(), client=s3)
     assert proxy.count("complete") == 0

@@ -45,18 +45,30 @@ __all__ = ["PublishArgs", "publish"]
 
 _USAGE = "streamtos3 publish DIR s3://BUCKET/PREFIX/; see streamtos3 publish --help"
 
+_CODECS = list(COMPRESSION_SUFFIXES)
+_SPECS = ["streamtos3", "bacalhau", "bacalhau-json"]
+
 _publish_options = together(
     option("--archive", is_flag=True, help="Make one tar of all, and not an object for each file."),
     option(
         "--compress",
-        type=Choice(list(COMPRESSION_SUFFIXES)),
-        help="Compress the archive. zstd needs the extra streamtos3[zstd].",
+        type=Choice(_CODECS),
+        help="Make one archive and compress it, with gzip where neither is named. zstd needs the"
+        " extra streamtos3[zstd].",
     ),
     option("--follow", is_flag=True, help="Take what symbolic links point to."),
     option(
         "--manifest",
         metavar="KEY",
         help="Store the specification, too, under this key, last and only if all is there.",
+    ),
+    option(
+        "--spec",
+        type=Choice(_SPECS),
+        default=_SPECS[0],
+        show_default=True,
+        help="The form in which standard output tells where all is: our own, or the published"
+        " result of Bacalhau's S3 publisher, as YAML or as JSON.",
     ),
     option(
         "--var",
@@ -99,6 +111,7 @@ class PublishArgs:
     compress: str | None
     follow: bool
     manifest: str | None
+    spec: str
     var: tuple[str, ...]
     no_template: bool
     files: int
@@ -113,8 +126,21 @@ class PublishArgs:
     output: OutputArgs
 
 
+class _PublishCommand(DestinationCommand):
+    """Knows that `--compress` may stand alone; click would take the directory for its value."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Fill in gzip."""
+        end = args.index("--") if "--" in args else len(args)
+        filled = list(args)
+        for at, word in enumerate(args[:end]):
+            if word == "--compress" and args[at + 1 : at + 2] not in [[c] for c in _CODECS]:
+                filled[at] = "--compress=gzip"
+        return super().parse_args(ctx, filled)
+
+
 @click.command(
-    cls=DestinationCommand,
+    cls=_PublishCommand,
     first="archive compress manifest files overwrite resume endpoint_url keyfile limit_rate quiet",
 )
 @click.argument("words", nargs=-1, metavar="DIR s3://BUCKET/PREFIX/")
@@ -125,9 +151,9 @@ class PublishArgs:
 def publish(args: PublishArgs) -> None:
     """Store every file below DIR as one S3 object, under its path below PREFIX, and prove it.
 
-    With --archive all that is below DIR becomes one tar, which never exists on disk. Its key is
-    the destination, with DIR's name where that ends in a slash, and .tar, .tar.gz or .tar.zst
-    where that is missing.
+    With --archive or --compress all that is below DIR becomes one tar, which never exists on
+    disk. Its key is the destination, with DIR's name where that ends in a slash, and .tar,
+    .tar.gz or .tar.zst where that is missing.
 
     Standard output has the published specification: where each object is, its size, ETag and
     SHA-256. Exit status 0 if and only if everything is there, proved, and was not seen to change
@@ -141,18 +167,19 @@ def publish(args: PublishArgs) -> None:
         no_template=args.no_template,
     )
     given = click.get_current_context().get_parameter_source("compress")
-    if given is click.core.ParameterSource.COMMANDLINE and not args.archive:
-        raise UsageError("--compress is for an archive", hint="add --archive")
-    codec = args.compress if args.archive else None
+    is_archive = args.archive or given is click.core.ParameterSource.COMMANDLINE
+    codec = args.compress if is_archive else None  # elsewhere it is only a default
     if codec:
         check_codec(codec)
+    if args.spec != _SPECS[0] and not address.key:
+        raise UsageError(f"--spec {args.spec} needs a prefix", hint="Bacalhau takes no empty Key")
     options = _options(args)
     from ...publish.selection import select_archive, select_files
     from ...publish.tree import walk
 
     tree = walk(address.directory, follow_links=args.follow)
     where = address.bucket, address.key
-    if args.archive:
+    if is_archive:
         selection = select_archive(tree, *where, codec, address.manifest_key)
     else:
         selection = select_files(tree, *where, address.manifest_key)
@@ -204,11 +231,23 @@ def _publish(selection: Selection, options: Options, args: PublishArgs) -> None:
         run.reporter.close()
         if not args.output.quiet:
             say(_summary(publication.specification))
-        print_data(publication.document, "specification")
+        print_data(_document(publication, args.spec), "specification")
+
+
+def _document(publication: Publication, spec: str) -> str:
+    """What is printed of a publication that is complete."""
+    from ...publish.bacalhau import published_result_json, published_result_yaml
+
+    forms = {"bacalhau": published_result_yaml, "bacalhau-json": published_result_json}
+    form = forms.get(spec)
+    return publication.document if form is None else form(publication.specification)
 
 
 def _print_in_spite_of_the_error(publication: Publication) -> None:
-    """Print the specification; only warn if that fails, as the first error is reported."""
+    """Print the specification; only warn if that fails, as the first error is reported.
+
+    In our own form whatever was asked for, because no other says what is missing.
+    """
     try:
         print_data(publication.document, "specification")
     except ReportError as error:

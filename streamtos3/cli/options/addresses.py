@@ -11,7 +11,7 @@ import click
 from ...errors import UsageError
 from ...model.names import check_destination_name, is_s3_url, split_s3_prefix, split_s3_url
 from .destination import current_destination
-from .templates import expand_template, own_values, template_values
+from .templates import expand_template, job_values, own_values, template_values
 
 __all__ = [
     "BucketArgs",
@@ -99,7 +99,7 @@ def publication_address_from(
         above = ""
     else:
         raise UsageError("give one directory and one destination", hint=usage)
-    known = {**template_values(), **own_values(variables)}
+    known = {**template_values(), **job_values(os.environ), **own_values(variables)}
 
     def expanded(text: str) -> str:
         return text if no_template else expand_template(text, known, os.environ)

@@ -12,7 +12,7 @@ from ...errors import UsageError
 from ...runtime.host import user_name
 from .common import pairs
 
-__all__ = ["expand_template", "own_values", "template_values", "time_values"]
+__all__ = ["expand_template", "job_values", "own_values", "template_values", "time_values"]
 
 
 def expand_template(
@@ -79,6 +79,19 @@ def time_values(now: datetime) -> dict[str, str]:
         "hour": "%H",
     }
     return {name: utc.strftime(form) for name, form in formats.items()}
+
+
+def job_values(environment: Mapping[str, str]) -> dict[str, str]:
+    """What `{jobID}`, `{executionID}` and `{nodeID}` stand for inside a Bacalhau job.
+
+    Names and variables are Bacalhau's; outside a job there are none.
+    """
+    names = {
+        "jobID": "BACALHAU_JOB_ID",
+        "executionID": "BACALHAU_EXECUTION_ID",
+        "nodeID": "BACALHAU_NODE_ID",
+    }
+    return {name: environment[of] for name, of in names.items() if environment.get(of)}
 
 
 def own_values(words: Sequence[str]) -> dict[str, str]:

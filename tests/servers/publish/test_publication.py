@@ -175,6 +175,8 @@ def test_symbolic_links_are_counted_and_followed_only_where_that_is_asked(site: 
     [
         ("/".join(["x" * 200] * 5) + "/" + "y" * 18, "the key has 1025 bytes; S3 allows 1024"),
         ("line\x01", "holds a control character"),
+        ("no\ufffecharacter", "holds U+FFFE, which is not a character"),
+        ("\uffff", "holds U+FFFF, which is not a character"),
         (os.fsdecode(b"latin-\xe9"), "is not valid UTF-8"),
     ],
 )
@@ -216,7 +218,6 @@ def test_braces_in_names_are_no_template(site: Site) -> None:
         (("--var", "date=1"), "--var date would hide"),
         (("--var", "env=1"), "--var env would hide"),
         (("--var", "a-b=1"), "is not a valid name"),
-        (("--compress", "gzip"), "--compress is for an archive"),
         (("--manifest", "r/a"), "the manifest's key r/a is that of a file"),
         (("--manifest", "m/{nope}"), "{nope}, which is not known"),
     ],
@@ -268,6 +269,80 @@ def test_what_is_no_directory_is_an_error_of_the_input(site: Site, name: str, er
     site.add({"a": b"A"})
     site.directory /= name
     assert_refused(site.publish("r/"), 7, error)
+
+
+# As Bacalhau's S3 publisher does
+
+
+@pytest.mark.parametrize("codec, suffix", [((), ".gz"), (("gzip",), ".gz"), (("zstd",), ".zst")])
+def test_compress_alone_makes_one_archive(site: Site, codec: tuple[str, ...], suffix: str) -> None:
+    site.add({"a": b"A"})
+    assert site.publish("run-1", "--compress", *codec).status == 0
+    assert list(site.stored()) == ["run-1.tar" + suffix]
+
+
+def test_compress_in_the_environment_is_only_a_default_for_archives(site: Site) -> None:
+    site.add({"a": b"A"})
+    assert site.publish("r/", STREAMTOS3_COMPRESS="gzip").status == 0
+    assert site.publish("s", "--archive", STREAMTOS3_COMPRESS="gzip").status == 0
+    assert list(site.stored()) == ["r/a", "s.tar.gz"]
+
+
+def test_a_directory_may_be_called_like_the_option(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site.add({"--compress/a": b"A"})
+    monkeypatch.chdir(site.directory)
+    words = ("publish", *PART, "--", "--compress", f"s3://{site.bucket}/r/")
+    assert invoke(*words, env=site.env).status == 0
+    assert list(site.stored()) == ["r/a"]
+
+
+def test_an_archive_is_told_as_bacalhau_tells_it(site: Site, seaweed: SeaweedFS) -> None:
+    site.add({"a": b"A"})
+    site.s3.put_bucket_versioning(Bucket=site.bucket, VersioningConfiguration={"Status": "Enabled"})
+    where = "{jobID}/{executionID}"
+    job = {"BACALHAU_JOB_ID": "j-1", "BACALHAU_EXECUTION_ID": "e-2"}
+    outcome = site.publish(where, "--compress", "--spec", "bacalhau-json", **job)
+    assert outcome.status == 0, outcome.stderr
+    key = "j-1/e-2.tar.gz"
+    head = site.s3.head_object(Bucket=site.bucket, Key=key)
+    assert document(outcome) == {
+        "Type": "s3",
+        "Params": {
+            "Bucket": site.bucket,
+            "Key": key,
+            "Endpoint": seaweed.endpoint_url,
+            "Region": "us-east-1",
+            "ChecksumSHA256": "0x" + hashlib.sha256(site.body(key)).hexdigest(),
+            "VersionID": head["VersionId"],
+        },
+    }
+
+
+def test_a_directory_is_told_as_bacalhau_tells_it(site: Site, seaweed: SeaweedFS) -> None:
+    site.add({"a": b"A"})
+    outcome = site.publish("{jobID}", "--spec", "bacalhau", "--var", "jobID=mine")
+    assert (outcome.status, outcome.stdout) == (
+        0,
+        f"Type: s3\nParams:\n  Bucket: {site.bucket}\n  Key: mine/\n"
+        f"  Endpoint: {seaweed.endpoint_url}\n  Region: us-east-1\n",
+    )
+
+
+def test_what_is_not_complete_is_told_in_our_own_form(site: Site) -> None:
+    """The other one cannot say what is missing, and would pass for a result."""
+    site.add({"a": b"A"})
+    os.mkfifo(site.directory / "fifo")
+    outcome = site.publish("r", "--spec", "bacalhau")
+    assert (outcome.status, document(outcome)["complete"]) == (7, False)
+    assert [each["path"] for each in document(outcome)["not_published"]] == ["fifo"]
+
+
+def test_bacalhau_takes_no_empty_key(site: Site) -> None:
+    site.add({"a": b"A"})
+    assert_refused(site.publish("", "--spec", "bacalhau"), 2, "needs a prefix")
+    assert site.stored() == {}
 
 
 # Files that cannot be read, or change

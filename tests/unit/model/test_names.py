@@ -94,6 +94,8 @@ def test_a_key_is_accepted(key: str) -> None:
         ("a\nb", "holds a control character"),
         ("a\x00b", "holds a control character"),
         ("a\x7f", "holds a control character"),
+        ("a\ufffe", "holds U+FFFE, which is not a character"),
+        ("\uffffb", "holds U+FFFF, which is not a character"),
         ("\udcff", "is not valid UTF-8"),
         ("..", "has a segment '.' or '..'"),
         ("a/./b", "has a segment '.' or '..'"),

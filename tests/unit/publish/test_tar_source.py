@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import tarfile
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
@@ -90,6 +91,26 @@ def test_tarfile_unpacks_what_was_there(results: Path, tmp_path: Path) -> None:
     with tarfile.open(fileobj=io.BytesIO(read(source_of(results)))) as archive:
         archive.extractall(tmp_path / "out", filter="fully_trusted")
     assert contents(tmp_path / "out") == contents(results)
+
+
+@pytest.mark.parametrize(
+    "time_ns",
+    [
+        *(0, 1, 10**9, 1_500_000_000, 1_700_000_000_123_456_789, 1_700_000_000_999_999_999),
+        *(8**11 * 10**9, 8**11 * 10**9 + 1, -1, -1_500_000_000, -2_000_000_000),
+    ],
+)
+def test_a_time_keeps_its_nanoseconds(tmp_path: Path, time_ns: int) -> None:
+    (tmp_path / "in").mkdir()
+    file = tmp_path / "in" / "file"
+    file.touch()
+    os.utime(file, ns=(0, time_ns))
+    assert file.stat().st_mtime_ns == time_ns
+    packed = read(source_of(tmp_path / "in"))
+    with tarfile.open(fileobj=io.BytesIO(packed)) as archive:
+        (member,) = archive.getmembers()
+        seconds = member.pax_headers.get("mtime", str(member.mtime))
+    assert Decimal(seconds) * 10**9 == time_ns
 
 
 def test_the_same_directory_gives_the_same_bytes_however_it_is_read(results: Path) -> None:
@@ -217,7 +238,8 @@ def test_a_read_error_in_the_middle_ends_the_archive(tmp_path: Path) -> None:
 
 
 def _sized(status: os.stat_result) -> os.stat_result:
-    return os.stat_result((*status[:6], 4096, *status[7:]))
+    seen = (*status[:6], 4096, *status[7:])
+    return os.stat_result(seen, {"st_mtime_ns": status.st_mtime_ns})
 
 
 def test_a_stop_passes_through_and_the_open_file_is_closed(three: Path) -> None:
