@@ -30,7 +30,7 @@ GROUPS: Mapping[str, str] = {
     "Connection": "keyfile insecure_keyfile profile region endpoint_url addressing ca_bundle"
     " no_verify_ssl proxy expected_bucket_owner request_payer limit_rate",
     "Retries": "secs_wait retry retry_for",
-    "Output": "as_json tee progress quiet debug",
+    "Output": "as_json spec tee progress quiet debug",
 }
 """Titles, in their order, and click's names of the options below them."""
 

@@ -95,7 +95,7 @@ class _StreamFeed:
         memory_bytes = options.memory_bytes
         if memory_bytes is None:
             memory_bytes = default_memory_bytes()
-        limit = self._bucket.limit
+        limit = context.bucket.limit
         self._pool = BufferPool(
             memory_bytes, options.jobs + 1, self._scope, lambda: limit.is_reached
         )
