@@ -1,11 +1,10 @@
-"""The program: its commands, and how each error becomes one message and one exit status.
+"""The program: its commands, and the one place where errors end.
 
 Commands are loaded when they run, so that `--help` and a mistyped option answer at once.
 """
 
 from __future__ import annotations
 
-import logging
 import os
 import sys
 from importlib import import_module
@@ -14,8 +13,8 @@ from typing import Any, NoReturn
 import click
 
 from .._version import __version__
-from ..errors import Interrupted, StreamToS3Error, UsageError
-from .console import say
+from ..errors import UsageError
+from .failures import report_failure, telling
 from .help import nearest
 from .signals import default_signals
 
@@ -60,6 +59,7 @@ class _Program(click.Group):
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """A first word that names no command is an argument of the default one."""
         ctx.obj = ["streamtos3", *args]
+        telling.begin(args)
         if not args or args[0] not in (*_COMMANDS, "-h", "--help", "--version"):
             _check_first_word(args)
             args = [_DEFAULT, *args]
@@ -74,7 +74,7 @@ class _Program(click.Group):
             status = request.exit_code
         except BaseException as error:  # noqa: BLE001 - the one place where errors end
             default_signals.decide(getattr(error, "exit_status", 1))
-            status = _report_error(error)
+            status = report_failure(error)
         sys.exit(status if isinstance(status, int) else 0)
 
 
@@ -109,61 +109,3 @@ def _check_first_word(args: list[str]) -> None:
         raise UsageError(
             f"{word!r} is neither a command nor a file", hint=f"did you mean streamtos3 {near}?"
         )
-
-
-def _report_error(error: BaseException) -> int:
-    """Say what went wrong, what it left behind and what to do next; return the exit status."""
-    if isinstance(error, click.Abort) and isinstance(error.__cause__, EOFError):
-        error = error.__cause__  # click takes any that comes by for a Ctrl-D at a prompt
-    if isinstance(error, click.ClickException):
-        say(f"error: {_click_message(error)}")
-        say(f"hint: {_click_hint(error)}")
-        return error.exit_code
-    if isinstance(error, StreamToS3Error | Interrupted):
-        say(f"error: {error.message}")
-        if error.left_behind:
-            say(f"left behind: {error.left_behind}")
-        if error.hint:
-            say(f"hint: {error.hint}")
-        _trace(error)
-        return error.exit_status
-    if isinstance(error, KeyboardInterrupt | click.Abort):  # where `main` has not been called
-        say("error: interrupted by SIGINT")
-        return 130
-    if isinstance(error, BrokenPipeError | SystemExit):
-        return 141  # `--help | head`, which click makes a SystemExit: nobody is left to talk to
-    say(f"error: unexpected {type(error).__name__}: {error}")
-    left_behind = getattr(error, "left_behind", None)
-    if left_behind:
-        say(f"left behind: {left_behind}")
-    say("hint: this is a bug; please report it with the output of the same command and --debug")
-    _trace(error)
-    return 1
-
-
-def _click_message(error: click.ClickException) -> str:
-    if isinstance(error, click.NoSuchOption):
-        return f"no such option {error.option_name}"
-    return _first_lower(error.format_message()).rstrip(".")
-
-
-def _click_hint(error: click.ClickException) -> str:
-    """The nearest name for one that does not exist, and where all of them are."""
-    context: click.Context | None = getattr(error, "ctx", None)
-    see = f"see {context.command_path if context else 'streamtos3'} --help"
-    near = None
-    if context is not None and isinstance(error, click.NoSuchOption):
-        params = context.command.get_params(context)
-        names = (name for each in params for name in (*each.opts, *each.secondary_opts))
-        near = nearest(error.option_name, (name for name in names if name.startswith("--")))
-    return f"did you mean {near}? {see}" if near else see
-
-
-def _trace(error: BaseException) -> None:
-    """The traceback, where --debug asked for it."""
-    if logging.getLogger().isEnabledFor(logging.DEBUG):
-        logging.getLogger("streamtos3").debug("traceback", exc_info=error)
-
-
-def _first_lower(text: str) -> str:
-    return text[:1].lower() + text[1:]

@@ -18,6 +18,7 @@ from click.testing import CliRunner
 import streamtos3
 from streamtos3 import errors
 from streamtos3.cli import program
+from streamtos3.cli.failures import error_json
 from streamtos3.model.parts import plan_parts
 from streamtos3.publish.manifest import Entry, Specification
 from streamtos3.results import CommandReport, Proof, ReadReport, Receipt, StoredPart
@@ -168,6 +169,14 @@ def test_the_fields_of_the_receipt_documented_are_those_of_its_classes() -> None
 def test_the_fields_of_the_report_documented_are_those_of_its_class() -> None:
     documented = terms(section(doc("formats"), "Report"))
     assert sorted(documented) == sorted(field.name for field in dataclasses.fields(ReadReport))
+
+
+def test_the_fields_of_the_error_documented_are_those_that_are_printed() -> None:
+    error = errors.StoreError("cannot")
+    errors.leave_behind(error, "something", ["id"])
+    told = error_json(error)
+    fields = {*told, *(f"left_behind.{name}" for name in told["left_behind"])}
+    assert set(terms(section(doc("formats"), "Error"))) == fields
 
 
 def test_the_fields_of_the_specification_documented_are_those_of_its_classes() -> None:
