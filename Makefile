@@ -6,6 +6,7 @@ PARALLEL := --numprocesses $(WORKERS) --dist worksteal
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+NATIVE := $(wildcard native/*)
 BENCH := bench/.venv
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
@@ -61,10 +62,10 @@ dist: $(STAMP) ## build the source archive and the wheel into dist/
 	@$(BIN)/python -m build --outdir dist .
 
 clean: ## remove all that make and the tests have made
-	@rm -rf $(VENV) $(BENCH) build dist *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	@rm -rf $(VENV) $(BENCH) build dist *.egg-info streamtos3/*.so .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-$(STAMP): requirements.txt setup.cfg pyproject.toml
+$(STAMP): requirements.txt setup.cfg setup.py pyproject.toml $(NATIVE)
 	@command -v "$(PYTHON)" >/dev/null \
 	    || { echo "make: there is no $(PYTHON); install Python 3.10 or newer, or name it: make PYTHON=..." >&2; exit 1; }
 	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 10))' \

@@ -14,6 +14,7 @@ import click
 
 from .._version import __version__
 from ..errors import UsageError
+from .console import print_data, say
 from .failures import report_failure, telling
 from .help import nearest
 from .signals import default_signals
@@ -83,7 +84,14 @@ class _Program(click.Group):
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     subcommand_metavar="[COMMAND] [OPTIONS] ...",
 )
-@click.version_option(__version__, message="%(prog)s %(version)s")
+@click.option(
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=lambda context, _, wanted: _print_version(context) if wanted else None,
+    help="Show the version, and how MD5s are computed, and exit.",
+)
 def program() -> None:
     """Stream standard input into S3, and prove that what was stored is what was read.
 
@@ -93,6 +101,18 @@ def program() -> None:
 
     A first word that names no command belongs to `put`; its options: streamtos3 put --help
     """
+
+
+def _print_version(context: click.Context) -> NoReturn:
+    """Name and version on standard output; what is for people, on standard error."""
+    from ..integrity.md5 import md5_method
+
+    print_data(f"streamtos3 {__version__}\n", "version")
+    method = md5_method()
+    say(f"MD5: {method}")
+    if method.problem:
+        say(f"warning: {method.problem}")
+    context.exit()
 
 
 def _check_first_word(args: list[str]) -> None:

@@ -21,7 +21,7 @@ STREAM_DIGESTS = ("sha256", "md5", "sha1", "sha512", "blake2b")
 """Names accepted for a whole-stream digest; `hashlib`'s own, all of a fixed length."""
 
 
-def part_md5(data: bytes | memoryview) -> bytes:
+def part_md5(data: bytes | bytearray | memoryview) -> bytes:
     """Binary MD5 of one part. MD5 guards against accidents here, not against an attacker."""
     return hashlib.md5(data, usedforsecurity=False).digest()
 

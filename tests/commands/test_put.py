@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from streamtos3 import __version__
+from streamtos3.integrity.md5 import md5_method
 from tests.rig.command import account, anonymous, assert_refused, invoke, run, shell
 from tests.rig.fake_s3 import FakeS3
 from tests.rig.support import MIB, assert_nothing_left, object_exists, payload
@@ -124,6 +125,15 @@ def test_help_into_a_closed_pipe_is_no_bug() -> None:
 def test_version() -> None:
     outcome = invoke("--version")
     assert (outcome.status, outcome.stdout) == (0, f"streamtos3 {__version__}\n")
+    assert outcome.stderr == f"streamtos3: MD5: {md5_method()}\n"
+
+
+def test_version_warns_of_a_method_that_is_not_there() -> None:
+    outcome = run("--version", env={"STREAMTOS3_MD5": "abacus"})
+    assert (outcome.status, outcome.stdout) == (0, f"streamtos3 {__version__}\n")
+    method, warning = outcome.stderr.splitlines()
+    assert method == "streamtos3: MD5: hashlib, one part at a time"
+    assert warning.startswith("streamtos3: warning: STREAMTOS3_MD5 is 'abacus'; ")
 
 
 # Options that shape the upload

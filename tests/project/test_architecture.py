@@ -151,6 +151,18 @@ def test_a_library_is_known_to_one_place_only(library: str) -> None:
     assert {name for name in importers if not {name, folder_of(name)} & allowed} == set()
 
 
+def test_the_extension_is_known_to_one_module_only() -> None:
+    """Which alone knows what to do where there is none."""
+    importers = {
+        name
+        for name in MODULES
+        for node in ast.walk(parsed(name))
+        if isinstance(node, ast.ImportFrom | ast.Import)
+        if any("_md5lanes" in alias.name for alias in node.names)
+    }
+    assert importers == {"integrity.md5"}
+
+
 def test_only_the_command_line_prints_or_exits() -> None:
     """`print`, `sys.exit` and `os._exit`, and the standard streams, have no other place."""
     talkers = {
@@ -191,6 +203,24 @@ except SystemExit:
     pass
 """
     assert loaded_by(program) == set()
+
+
+@pytest.mark.parametrize(("word", "loaded"), [("--help", "False"), ("--version", "True")])
+def test_help_does_not_load_the_extension(word: str, loaded: str) -> None:
+    pytest.importorskip("streamtos3._md5lanes", reason="installed without a compiler")
+    program = f"""
+import sys
+from streamtos3.cli import program
+try:
+    program.main([{word!r}], prog_name="streamtos3")
+except SystemExit:
+    print()
+print("streamtos3._md5lanes" in sys.modules)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert done.stdout.splitlines()[-1] == loaded
 
 
 @pytest.mark.parametrize(("word", "loaded"), [("--help", set()), ("put", {"put"})])
@@ -255,7 +285,7 @@ def test_nobody_imports_what_another_module_keeps_to_itself(name: str) -> None:
     private = {
         alias.name
         for node in ast.walk(parsed(name))
-        if isinstance(node, ast.ImportFrom) and node.level
+        if isinstance(node, ast.ImportFrom) and node.level and node.module  # else a module itself
         for alias in node.names
         if alias.name.startswith("_") and not alias.name.startswith("__")
     }
