@@ -16,7 +16,7 @@ __all__ = ["GROUPS", "Command", "Group", "find_command", "grouped_options", "nea
 
 GROUPS: Mapping[str, str] = {
     "Destination": "destination config bucket obj no_template version_id overwrite resume",
-    "Input": "ok_status grace on_interrupt expect_size min_size size_hint expect_sha256",
+    "Input": "write ok_status grace on_interrupt expect_size min_size size_hint expect_sha256",
     "Objects": "archive compress follow manifest var files"
     " flush_count flush_size flush_interval partition max_record name suffix objects",
     "Spool and listening": "spool spool_limit listen token_file tls_cert tls_key insecure_listen"

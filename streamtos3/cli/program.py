@@ -32,6 +32,7 @@ _COMMANDS = {
     "verify": "Compare an object with a file, a stream, a receipt, or its own ETag.",
     "etag": "Print the ETag that `put` would make of a file.",
     "destinations": "List the destinations of the configuration file.",
+    "check": "Say whether an upload would work, and what would prove it.",
     "uploads": "List or abort unfinished multipart uploads.",
     "help": "Print the full help of a command.",
 }

@@ -11,13 +11,15 @@ import os
 import threading
 import weakref
 from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlsplit
 
 from .._version import __version__
-from ..errors import UsageError
+from ..errors import CredentialsError, UsageError
 from ..model.options import Connection, Credentials
 from ..runtime.rate import RateLimit
 from .bodies import PartBody
@@ -29,7 +31,7 @@ if TYPE_CHECKING:
     from botocore.config import Config
     from mypy_boto3_s3.client import S3Client
 
-__all__ = ["TIMEOUTS_S", "Clients", "TimeoutProfile", "library_versions"]
+__all__ = ["TIMEOUTS_S", "Clients", "FoundCredentials", "TimeoutProfile", "library_versions"]
 
 TimeoutProfile = Literal["question", "body", "commit", "question-after-body"]
 """What a request is given time for: a `question`, the `body` of a part, the `commit`, or a
@@ -55,6 +57,29 @@ _REUSES_CONNECTION: Mapping[TimeoutProfile, str] = {
 # The first botocore of which it is known that a single request may have a time-out of its own
 # (boto/botocore#3770).
 _FIRST_WITH_REQUEST_TIMEOUTS = (1, 44)
+
+
+@dataclass(frozen=True)
+class FoundCredentials:
+    """Where the credentials come from, for people, and when they are renewed, if they are."""
+
+    source: str
+    access_key: str
+    expires_at: datetime | None = None
+
+
+_SOURCES = {
+    "env": "the environment",
+    "shared-credentials-file": "the shared credentials file",
+    "config-file": "the AWS configuration file",
+    "iam-role": "the instance's role",
+    "container-role": "the container's role",
+    "assume-role": "an assumed role",
+    "assume-role-with-web-identity": "an assumed role (web identity)",
+    "sso": "single sign-on",
+    "custom-process": "credential_process",
+}
+"""botocore's names of its providers, in words."""
 
 
 class Clients:
@@ -97,6 +122,25 @@ class Clients:
         """Where requests go, for messages; never makes a client."""
         client = self._given or next(iter(self._clients.values()), None)
         return client.meta.endpoint_url if client else "S3"
+
+    def find_credentials(self) -> FoundCredentials:
+        """What requests are signed with. CredentialsError, or botocore's own, if there are none."""
+        own = self._own_credentials()
+        if own is not None:
+            how = self._connection
+            source = f"the keyfile {how.keyfile}" if how.keyfile else "the program's own settings"
+            return FoundCredentials(source, own.access_key)
+        self.get("question")
+        found = self._session.get_credentials()
+        if found is None:
+            raise CredentialsError(
+                "no credentials are found",
+                hint="give them by --keyfile, by --profile, or where boto3 looks for them",
+            )
+        access_key = found.get_frozen_credentials().access_key
+        expires_at = getattr(found, "_expiry_time", None)
+        source = _SOURCES.get(found.method, found.method)
+        return FoundCredentials(source, access_key, expires_at)
 
     def forget_session(self) -> None:
         """Read all credentials anew for the next request, the shared credentials file included."""

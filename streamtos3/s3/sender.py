@@ -15,7 +15,7 @@ from typing import Any
 
 from ..errors import CredentialsError, StreamToS3Error, TransientError
 from ..model.options import Connection
-from .clients import Clients, TimeoutProfile
+from .clients import Clients, FoundCredentials, TimeoutProfile
 
 __all__ = ["Sender"]
 
@@ -49,6 +49,20 @@ class Sender:
     def region(self) -> str | None:
         """The region that requests are signed for."""
         return self._clients.get("question").meta.region_name
+
+    def find_credentials(self) -> FoundCredentials:
+        """What requests are signed with. CredentialsError where there is nothing."""
+        try:
+            return self._clients.find_credentials()
+        except StreamToS3Error:
+            raise
+        except Exception as error:
+            from .error_mapping import translate
+
+            endpoint = self._connection.endpoint_url or self._clients.endpoint_name()
+            raise translate(
+                error, "find credentials", endpoint=endpoint, accepted_before=False
+            ) from error
 
     def send(
         self, action: str, operation: str, profile: TimeoutProfile = "question", **parameters: Any

@@ -23,6 +23,7 @@ from streamtos3.model.parts import plan_parts
 from streamtos3.publish.manifest import Entry, Specification
 from streamtos3.results import CommandReport, Proof, ReadReport, Receipt, StoredPart
 from streamtos3.units import MIB, format_size
+from streamtos3.uploader.examination import Finding
 from tests.project.commands_page import COMMANDS, commands, page
 from tests.rig.seaweed import SeaweedFS
 from tests.rig.support import payload
@@ -169,6 +170,13 @@ def test_the_fields_of_the_receipt_documented_are_those_of_its_classes() -> None
 def test_the_fields_of_the_report_documented_are_those_of_its_class() -> None:
     documented = terms(section(doc("formats"), "Report"))
     assert sorted(documented) == sorted(field.name for field in dataclasses.fields(ReadReport))
+
+
+def test_the_fields_of_the_findings_documented_are_those_of_their_class() -> None:
+    fields = [f"findings[].{field.name}" for field in dataclasses.fields(Finding)]
+    assert sorted(terms(section(doc("formats"), "Findings"))) == sorted(
+        ["url", "status", "findings", *fields]
+    )
 
 
 def test_the_fields_of_the_error_documented_are_those_that_are_printed() -> None:
