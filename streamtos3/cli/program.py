@@ -34,10 +34,12 @@ _COMMANDS = {
     "destinations": "List the destinations of the configuration file.",
     "check": "Say whether an upload would work, and what would prove it.",
     "uploads": "List or abort unfinished multipart uploads.",
+    "completion": "Print the script by which bash, zsh or fish completes our words.",
     "help": "Print the full help of a command.",
 }
 _FUNCTIONS = {"help": "help_command"}  # where the name is taken
 _DEFAULT = "put"
+_COMPLETES = "_STREAMTOS3_COMPLETE"  # as `completion` has it, which is loaded only then
 
 
 class _Program(click.Group):
@@ -62,14 +64,38 @@ class _Program(click.Group):
         """A first word that names no command is an argument of the default one."""
         ctx.obj = ["streamtos3", *args]
         telling.begin(args)
+        if ctx.resilient_parsing and not args:
+            return super().parse_args(ctx, args)  # the first word is being completed
         if not args or args[0] not in (*_COMMANDS, "-h", "--help", "--version"):
             _check_first_word(args)
             args = [_DEFAULT, *args]
         return super().parse_args(ctx, args)
 
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[Any]:
+        """Commands without loading them, and what may stand there for the default one."""
+        from click.shell_completion import CompletionItem
+
+        from .completion import complete_word
+
+        items = [
+            CompletionItem(name, help=text)
+            for name, text in _COMMANDS.items()
+            if name.startswith(incomplete)
+        ]
+        default = self.get_command(ctx, _DEFAULT)
+        if default is not None and incomplete.startswith("-"):
+            return default.shell_complete(
+                click.Context(default, parent=ctx, resilient_parsing=True), incomplete
+            )
+        return items or complete_word(ctx, self.params[0], incomplete)
+
     def main(self, *args: Any, **kwargs: Any) -> NoReturn:
         """Run, report what went wrong, and exit with the status that means it."""
         kwargs["standalone_mode"] = False
+        if _COMPLETES in os.environ:
+            from .completion import register
+
+            register()
         try:
             status = super().main(*args, **kwargs)
         except click.exceptions.Exit as request:

@@ -33,15 +33,16 @@ if TYPE_CHECKING:
 
 __all__ = ["TIMEOUTS_S", "Clients", "FoundCredentials", "TimeoutProfile", "library_versions"]
 
-TimeoutProfile = Literal["question", "body", "commit", "question-after-body"]
-"""What a request is given time for: a `question`, the `body` of a part, the `commit`, or a
-question right after these, on the connection that they have left open."""
+TimeoutProfile = Literal["question", "body", "commit", "question-after-body", "hint"]
+"""What a request is given time for: a `question`, the `body` of a part, the `commit`, a question
+right after these, on the connection that they have left open, or a `hint` while somebody types."""
 
 TIMEOUTS_S: dict[TimeoutProfile, tuple[float, float]] = {
     "question": (10, 20),
     "body": (60, 120),
     "commit": (60, 900),
     "question-after-body": (60, 20),
+    "hint": (1, 2),
 }
 """Seconds to connect, and to wait for an answer.
 

@@ -18,6 +18,7 @@ from ..options.common import (
     ConnectionArgs,
     OutputArgs,
     RetryArgs,
+    argument,
     connection_from,
     connection_options,
     option,
@@ -51,7 +52,7 @@ class CheckArgs:
     cls=DestinationCommand,
     first="write destination endpoint_url profile keyfile as_json quiet",
 )
-@click.argument("place", required=False, metavar="s3://BUCKET/[PREFIX]")
+@argument("place", required=False, metavar="s3://BUCKET/[PREFIX]")
 @option("--write", is_flag=True, help="Store a small object, too, read it back, and remove it.")
 @option("--json", "as_json", is_flag=True, help="Print one JSON object with all findings.")
 @destination_options

@@ -8,14 +8,14 @@ from ...errors import Interrupted
 from ...runtime.cancel import Cancelled, CancelScope
 from ..console import print_data
 from ..help import Command
-from ..options.common import option
+from ..options.common import argument, option
 from ..options.types import size
 
 __all__ = ["etag"]
 
 
 @click.command(cls=Command)
-@click.argument("infile", metavar="FILE")
+@argument("infile", metavar="FILE")
 @option(
     "-c", "--chunksize", type=size, default="8MiB", show_default=True, help="Part size, as in put."
 )

@@ -27,7 +27,7 @@ from ...units import format_duration, format_size
 from ..arguments import arguments
 from ..console import is_terminal, say
 from ..options.addresses import address_of
-from ..options.common import option
+from ..options.common import argument, option
 from ..options.destination import DestinationCommand
 from ..reporting import print_receipt
 from ..running import running
@@ -67,8 +67,8 @@ class _Wanted:
     first="overwrite byte_range receipt version_id destination endpoint_url"
     " keyfile limit_rate as_json quiet",
 )
-@click.argument("url", metavar="s3://BUCKET/KEY")
-@click.argument("outfile", required=False, metavar="[OUTFILE]")
+@argument("url", metavar="s3://BUCKET/KEY")
+@argument("outfile", required=False, metavar="[OUTFILE]")
 @option("--overwrite", is_flag=True, help="Replace an OUTFILE that exists.")
 @option(
     "--range",

@@ -20,6 +20,7 @@ from ..options.common import (
     OutputArgs,
     PartArgs,
     RetryArgs,
+    argument,
     command_line,
     connection_from,
     connection_options,
@@ -143,7 +144,7 @@ class _PublishCommand(DestinationCommand):
     cls=_PublishCommand,
     first="archive compress manifest files overwrite resume endpoint_url keyfile limit_rate quiet",
 )
-@click.argument("words", nargs=-1, metavar="DIR s3://BUCKET/PREFIX/")
+@argument("words", nargs=-1, metavar="DIR s3://BUCKET/PREFIX/")
 @destination_options
 @_publish_options
 @object_options

@@ -8,6 +8,7 @@ from ...errors import UsageError
 from ..arguments import arguments
 from ..console import is_terminal
 from ..options.addresses import destination_from
+from ..options.common import argument
 from ..options.destination import DestinationCommand, destination_options
 from ..options.object import object_options
 from ..options.upload import StoreArgs, upload_options
@@ -23,7 +24,7 @@ _USAGE = "streamtos3 [INFILE] s3://BUCKET/KEY; see streamtos3 put --help"
     first="destination endpoint_url keyfile chunksize expect_size overwrite"
     " resume receipt limit_rate quiet",
 )
-@click.argument("words", nargs=-1, metavar="[INFILE] s3://BUCKET/KEY")
+@argument("words", nargs=-1, metavar="[INFILE] s3://BUCKET/KEY")
 @destination_options
 @upload_options
 @object_options

@@ -25,6 +25,7 @@ from ..options.common import (
     OutputArgs,
     PartArgs,
     RetryArgs,
+    argument,
     command_line,
     connection_options,
     digest_option,
@@ -93,7 +94,7 @@ class SinkArgs:
     first="listen token_file spool spool_limit flush_interval partition"
     " compress endpoint_url keyfile quiet",
 )
-@click.argument("place", required=False, metavar="s3://BUCKET/PREFIX")
+@argument("place", required=False, metavar="s3://BUCKET/PREFIX")
 @destination_options
 @cut_options
 @name_options

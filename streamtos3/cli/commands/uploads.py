@@ -24,6 +24,7 @@ from ..options.common import (
     ConnectionArgs,
     OutputArgs,
     RetryArgs,
+    argument,
     connection_from,
     connection_options,
     option,
@@ -90,7 +91,7 @@ _debug = option("-d", "--debug", is_flag=True, help="Add botocore's log and trac
     short_help="List unfinished uploads, oldest first.",
     first="as_json destination endpoint_url profile keyfile quiet",
 )
-@click.argument("place", required=False, metavar="s3://BUCKET/[PREFIX]")
+@argument("place", required=False, metavar="s3://BUCKET/[PREFIX]")
 @option("--json", "as_json", is_flag=True, help="Print one JSON object a line.")
 @destination_options
 @connection_options
@@ -119,7 +120,7 @@ def _list(args: ListArgs) -> None:
     short_help="Abort unfinished uploads that are old enough.",
     first="older_than upload_id yes dry_run destination endpoint_url profile keyfile quiet",
 )
-@click.argument("place", required=False, metavar="s3://BUCKET/[PREFIX]")
+@argument("place", required=False, metavar="s3://BUCKET/[PREFIX]")
 @option(
     "--older-than",
     type=duration,

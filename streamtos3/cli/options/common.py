@@ -28,6 +28,7 @@ __all__ = [
     "OutputArgs",
     "PartArgs",
     "RetryArgs",
+    "argument",
     "command_line",
     "connection_from",
     "connection_options",
@@ -62,7 +63,28 @@ def option(*names: str, **attributes: Any) -> Callable[[F], F]:
     plain = long_name.removeprefix("--").replace("-", "_")
     OPTION_NAMES[plain] = next((name for name in names if name[0] != "-"), plain)
     variable = "STREAMTOS3_" + plain.upper()
+    if attributes.get("metavar") in ("FILE", "DIR"):
+        kind = str(attributes["metavar"]).lower()
+        attributes["shell_complete"] = lambda _, __, word: [_path_item(word, kind)]
     return click.option(*names, envvar=variable, **attributes)
+
+
+def argument(*names: str, **attributes: Any) -> Callable[[F], F]:
+    """`click.argument` that completes to a bucket, a key or a file."""
+
+    def complete(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[Any]:
+        from ..completion import complete_word
+
+        return list(complete_word(ctx, param, incomplete))
+
+    return click.argument(*names, shell_complete=complete, **attributes)
+
+
+def _path_item(word: str, kind: str) -> Any:
+    """For the shell: complete `word` to a file, or to a directory, itself."""
+    from click.shell_completion import CompletionItem
+
+    return CompletionItem(word, type=kind)
 
 
 def together(*decorators: Callable[[F], F]) -> Callable[[F], F]:

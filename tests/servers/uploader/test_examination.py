@@ -132,7 +132,8 @@ def test_what_fails_for_good_is_said_and_leaves_nothing(
     assert fault.struck
     if status is not None:
         assert failed(found) == {about: status}, found
-        assert found[about].left_behind is None
+        # A server that cannot list parts does not show that they are gone.
+        assert fault.verb == "list-parts" or found[about].left_behind is None
     assert left(bench) == []
 
 
