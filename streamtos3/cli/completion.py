@@ -182,7 +182,8 @@ def _addresses(ctx: click.Context, incomplete: str) -> list[str]:
         except Exception:  # noqa: BLE001 - no credentials, no right, no network: no completion
             return
 
-    # Loaded before: only what others make us wait for is limited. In a thread, because looking for credentials alone may take longer than anybody waits.
+    # In a thread, because looking for credentials alone may take longer than anybody waits. What
+    # is loaded before is not waited for by anybody else.
     asking = threading.Thread(target=ask, daemon=True)
     asking.start()
     asking.join(_PATIENCE_S)
