@@ -22,9 +22,9 @@ from tests.rig.support import remove_bucket, s3_client
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
-# How long an example takes says more about the machine than about the code.
-settings.register_profile("untimed", deadline=None)
-settings.load_profile("untimed")
+# A time limit for each example would measure how busy the machine is.
+settings.register_profile("tests", deadline=None)
+settings.load_profile("tests")
 
 PROXIES = {"HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"}
 
