@@ -15,7 +15,8 @@ class StoredPart:
 
     `etag_is_md5` is False where the service encrypts and its ETag is therefore no MD5.
     `resumed`: stored by an earlier run and not sent again. `checksum`: S3's additional
-    checksum in base64, where one was asked for.
+    checksum in base64, where one was asked for. `worker` and `sha256` (hex): which process of a
+    cluster stored it, and what it read; None for one machine.
     """
 
     number: int
@@ -27,6 +28,8 @@ class StoredPart:
     etag_is_md5: bool = True
     resumed: bool = False
     checksum: str | None = None
+    worker: str | None = None
+    sha256: str | None = None
 
 
 @dataclass(frozen=True)
@@ -56,6 +59,7 @@ class Receipt:
     Times are UTC. `etag_expected` and `etag_found` are without quotes; `first_byte_at` is None
     for an empty stream; `upload_id` is None for a stream that went as one request; `token` is
     None where an earlier run began the upload (its parts that were kept are `resumed`).
+    `checksums`: CRCs of the whole in base64, by name, where the parts' were combined.
     """
 
     bucket: str
@@ -84,6 +88,7 @@ class Receipt:
     command: CommandReport | None = None
     key_template: str | None = None
     case: Mapping[str, str] = field(default_factory=dict)
+    checksums: Mapping[str, str] = field(default_factory=dict)
     schema: int = 1
 
 

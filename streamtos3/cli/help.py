@@ -29,6 +29,7 @@ GROUPS: Mapping[str, str] = {
     " sse sse_kms_key_id sse_c_key_file lock_mode lock_until lock_days legal_hold",
     "Connection": "keyfile insecure_keyfile profile region endpoint_url addressing ca_bundle"
     " no_verify_ssl proxy expected_bucket_owner request_payer limit_rate",
+    "Cluster": "dask dask_credentials cross_check",
     "Retries": "secs_wait retry retry_for",
     "Output": "as_json spec tee progress quiet debug",
 }
