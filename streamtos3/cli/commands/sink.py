@@ -60,6 +60,7 @@ from ..options.sink import (
 )
 from ..options.types import duration
 from ..reporting import Reporter, report
+from ..service import ServiceManager
 
 if TYPE_CHECKING:
     from ...sink.sink import Sink
@@ -193,7 +194,8 @@ def _run(
 
     quiet = args.output.quiet
     lines = partial(_from_lines, args.cut.max_record)
-    fill = lines() if listening is None else _from_http(listening, quiet)
+    manager = ServiceManager()
+    fill = lines() if listening is None else _from_http(listening, quiet, manager)
     reporter = Reporter(replace(args.output, progress=False))
     spool = Spool(args.spool.spool, args.spool.spool_limit) if args.spool.spool else None
 
@@ -202,11 +204,13 @@ def _run(
 
     with (
         Sink(sink_options, options, spool=spool, on_stored=on_stored, on_event=reporter) as running,
-        on_signals(SinkInterrupts(running, quiet=quiet)),
+        on_signals(SinkInterrupts(running, quiet=quiet, on_stopping=manager.stopping)),
     ):
         running.check()
         running.recover_spool()
-        with running.ticking():
+        if listening is None:
+            manager.ready("reading standard input")
+        with running.ticking(), manager.watched(running.responds):
             fill(running)
         if not quiet:
             _say_total(running.figures())
@@ -221,11 +225,23 @@ def _from_lines(max_record_bytes: int) -> Callable[[Sink], None]:
     return lambda running: store_lines(source, running, max_record_bytes)
 
 
+<<<<<<< HEAD
 def _from_http(listening: Listening, quiet: bool) -> Callable[[Sink], None]:
     """Bind the address at once: that it is in use is reported before anything is uploaded."""
+=======
+def _from_http(
+    listening: Listening, quiet: bool, manager: ServiceManager
+) -> Callable[[Sink], None]:
+    """The address, taken at once: that it is in use is said before anything is uploaded."""
+>>>>>>> w-everyday
     from ...receiver.server import bind, serve
 
     bound = bind(listening.address)
+
+    def on_listening(url: str) -> None:
+        manager.ready(f"listening on {url}")
+        if not quiet:
+            say(f"listening on {url}")
 
     def fill(running: Sink) -> None:
         try:
@@ -236,7 +252,7 @@ def _from_http(listening: Listening, quiet: bool) -> Callable[[Sink], None]:
                 token=listening.token,
                 tls=listening.tls,
                 limits=listening.limits,
-                on_listening=lambda url: None if quiet else say(f"listening on {url}"),
+                on_listening=on_listening,
                 bound=bound,
             )
         finally:
