@@ -34,11 +34,7 @@ _USER_INFO = re.compile(_IN_ADDRESS + r"|(?:(?<==)|^)[^/@\s:=]+:[^/\s]+(?=@)")
 
 
 def say(text: str) -> None:
-<<<<<<< HEAD
-    """Print a message of one line on standard error."""
-    write_line(line(text))
-=======
-    """One line on standard error; where that is the journal, with its priority."""
+    """Print a message of one line on standard error; with its priority for the journal."""
     write_line(_priority(text) + line(text))
 
 
@@ -62,7 +58,6 @@ def _heard_by_journal() -> bool:
     except OSError:
         return False
     return named == f"{stream.st_dev}:{stream.st_ino}"
->>>>>>> w-everyday
 
 
 def line(text: str) -> str:

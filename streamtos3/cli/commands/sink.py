@@ -225,15 +225,10 @@ def _from_lines(max_record_bytes: int) -> Callable[[Sink], None]:
     return lambda running: store_lines(source, running, max_record_bytes)
 
 
-<<<<<<< HEAD
-def _from_http(listening: Listening, quiet: bool) -> Callable[[Sink], None]:
-    """Bind the address at once: that it is in use is reported before anything is uploaded."""
-=======
 def _from_http(
     listening: Listening, quiet: bool, manager: ServiceManager
 ) -> Callable[[Sink], None]:
-    """The address, taken at once: that it is in use is said before anything is uploaded."""
->>>>>>> w-everyday
+    """Bind the address at once: that it is in use is reported before anything is uploaded."""
     from ...receiver.server import bind, serve
 
     bound = bind(listening.address)
