@@ -1,4 +1,4 @@
-"""The eight cases: what is run, on what stream, over what link.
+"""The cases: what is run, on what stream, over what link.
 
 Rounds are interleaved: every program runs once before any runs again, so that a machine that
 grows slower or faster meanwhile does so for all.
@@ -9,15 +9,18 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from .ground import Ground, Link, Place
+from .ground import Files, Ground, Link, Place
 from .measure import Figures, ProgramFailed
 from .programs import (
+    COPIERS,
     FLOOR,
     GETTERS,
     LIMITED,
     LIMITED_GETTERS,
     PUTTERS,
+    RECOPIERS,
     STREAMTOS3,
+    Copier,
     Program,
 )
 
@@ -44,6 +47,8 @@ class Scale:
     growth_mib: Sequence[int] = (256, 1024, 4096, 16384)
     slow_mib: int = 104
     limited_mib: int = 600
+    small_files: Files = Files(5000, 8 << 10)
+    larger_files: Files = Files(200, 4 * MIB)
 
 
 @dataclass
@@ -117,6 +122,15 @@ def _limited(scale: Scale) -> dict[str, Run]:
     return {START: start, **_puts(LIMITED, scale.limited_mib), **gets}
 
 
+def _copies(copiers: Sequence[Copier], files: Files, *, again: bool = False) -> dict[str, Run]:
+    return {
+        copier.name: lambda ground, copier=copier: ground.copy(  # type: ignore[misc]
+            copier, files, again=again
+        )
+        for copier in copiers
+    }
+
+
 CASES: dict[int, Case] = {
     1: Case(
         "near: over TLS, unlimited",
@@ -148,6 +162,25 @@ CASES: dict[int, Case] = {
         lambda scale: _puts(FLOOR, scale.size_mib),
     ),
     8: Case(
+        "small files: 5,000 of 8 KiB",
+        _NEAR,
+        lambda scale: 0,
+        lambda scale: _copies(COPIERS, scale.small_files),
+    ),
+    9: Case(
+        "larger files: 200 of 4 MiB",
+        _NEAR,
+        lambda scale: 0,
+        lambda scale: _copies(COPIERS, scale.larger_files),
+    ),
+    10: Case(
+        "second run: 5,000 files of 8 KiB that are there",
+        _NEAR,
+        lambda scale: 0,
+        lambda scale: _copies(RECOPIERS, scale.small_files, again=True),
+        rounds_factor=0.6,
+    ),
+    11: Case(
         "limited: to 20 MiB/s by the programs themselves",
         _NEAR,
         lambda scale: scale.limited_mib,
