@@ -12,10 +12,10 @@ import threading
 from collections.abc import Callable, Iterator, MutableMapping
 from contextlib import contextmanager
 
-__all__ = ["ServiceManager"]
+__all__ = ["ServiceNotifier"]
 
 
-class ServiceManager:
+class ServiceNotifier:
     """The manager that started this process, if any did."""
 
     def __init__(self, environ: MutableMapping[str, str] = os.environ) -> None:

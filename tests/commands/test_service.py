@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from streamtos3.cli.service import ServiceManager
+from streamtos3.cli.service import ServiceNotifier
 from tests.rig.command import account
 from tests.rig.process import Running
 from tests.rig.seaweed import SeaweedFS
@@ -82,7 +82,7 @@ def test_a_sink_that_listens_is_ready_when_it_does(
 
 def test_the_variables_are_not_handed_on_and_another_process_is_not_watched() -> None:
     environ = {"NOTIFY_SOCKET": "/nowhere", "WATCHDOG_USEC": "1000", "WATCHDOG_PID": "1"}
-    manager = ServiceManager(environ)
+    manager = ServiceNotifier(environ)
     assert environ == {}
     manager.ready("to nobody")  # a manager that is gone changes nothing
     with manager.watched(lambda _: pytest.fail("watched")):
@@ -92,7 +92,7 @@ def test_the_variables_are_not_handed_on_and_another_process_is_not_watched() ->
 def test_a_sink_that_does_not_respond_says_nothing(manager: Manager) -> None:
     environ = {"NOTIFY_SOCKET": str(manager.path), "WATCHDOG_USEC": "20000"}
     answers = iter([True, False, False, True])
-    with ServiceManager(environ).watched(lambda _: next(answers, True)):
+    with ServiceNotifier(environ).watched(lambda _: next(answers, True)):
         manager.hear("WATCHDOG=1")
         manager.hear("WATCHDOG=1")
     assert next(answers, None) is None  # so the two that failed lie between them

@@ -60,7 +60,7 @@ from ..options.sink import (
 )
 from ..options.types import duration
 from ..reporting import Reporter, report
-from ..service import ServiceManager
+from ..service import ServiceNotifier
 
 if TYPE_CHECKING:
     from ...sink.sink import Sink
@@ -194,8 +194,8 @@ def _run(
 
     quiet = args.output.quiet
     lines = partial(_from_lines, args.cut.max_record)
-    manager = ServiceManager()
-    fill = lines() if listening is None else _from_http(listening, quiet, manager)
+    notifier = ServiceNotifier()
+    fill = lines() if listening is None else _from_http(listening, quiet, notifier)
     reporter = Reporter(replace(args.output, progress=False))
     spool = Spool(args.spool.spool, args.spool.spool_limit) if args.spool.spool else None
 
@@ -204,13 +204,13 @@ def _run(
 
     with (
         Sink(sink_options, options, spool=spool, on_stored=on_stored, on_event=reporter) as running,
-        on_signals(SinkInterrupts(running, quiet=quiet, on_stopping=manager.stopping)),
+        on_signals(SinkInterrupts(running, quiet=quiet, on_stopping=notifier.stopping)),
     ):
         running.check()
         running.recover_spool()
         if listening is None:
-            manager.ready("reading standard input")
-        with running.ticking(), manager.watched(running.responds):
+            notifier.ready("reading standard input")
+        with running.ticking(), notifier.watched(running.responds):
             fill(running)
         if not quiet:
             _say_total(running.figures())
@@ -226,7 +226,7 @@ def _from_lines(max_record_bytes: int) -> Callable[[Sink], None]:
 
 
 def _from_http(
-    listening: Listening, quiet: bool, manager: ServiceManager
+    listening: Listening, quiet: bool, notifier: ServiceNotifier
 ) -> Callable[[Sink], None]:
     """Bind the address at once: that it is in use is reported before anything is uploaded."""
     from ...receiver.server import bind, serve
@@ -234,7 +234,7 @@ def _from_http(
     bound = bind(listening.address)
 
     def on_listening(url: str) -> None:
-        manager.ready(f"listening on {url}")
+        notifier.ready(f"listening on {url}")
         if not quiet:
             say(f"listening on {url}")
 
