@@ -12,10 +12,14 @@ from datetime import datetime, timezone
 
 from ..results import SinkFigures
 
-__all__ = ["Activity", "RecentObject"]
+__all__ = ["STEPS", "STEP_S", "Activity", "RecentObject"]
 
 STEP_S = 10.0
+"""Seconds between two samples."""
+
 STEPS = 60
+"""How many are kept."""
+
 _OBJECTS = 10
 
 
