@@ -9,12 +9,12 @@ from __future__ import annotations
 import os
 import re
 import sys
-import unicodedata
 from collections.abc import Iterable
 
 import click
 
 from ..errors import ReportError, os_reason
+from ..model.printable import escaped, without_passwords
 
 __all__ = [
     "escaped",
@@ -39,7 +39,7 @@ def say(text: str) -> None:
 
 def line(text: str) -> str:
     """`text` as this program says it: without passwords in addresses, and escaped."""
-    return "streamtos3: " + escaped(re.sub(_IN_ADDRESS, "***", text))
+    return "streamtos3: " + escaped(without_passwords(text))
 
 
 def write_line(text: str) -> None:
@@ -74,21 +74,6 @@ def print_list(lines: Iterable[str], what: str) -> None:
         if isinstance(error.__cause__, BrokenPipeError):
             raise error.__cause__ from None
         raise
-
-
-def escaped(text: str) -> str:
-    """`text` with everything escaped by which a server could play with a terminal."""
-    return "".join(_escape(each) if _is_control(each) else each for each in text)
-
-
-def _is_control(character: str) -> bool:
-    """Controls, formats such as a change of direction, surrogates, and what breaks a line."""
-    category = unicodedata.category(character)
-    return category[0] == "C" or category in ("Zl", "Zp")
-
-
-def _escape(character: str) -> str:
-    return character.encode("unicode_escape").decode("ascii")
 
 
 def redacted(argument: str) -> str:

@@ -6,8 +6,16 @@ import getpass
 import os
 import resource
 from dataclasses import dataclass
+from datetime import datetime, timezone
 
-__all__ = ["Descriptors", "available_bytes", "processors", "raise_limit", "user_name"]
+__all__ = [
+    "Descriptors",
+    "available_bytes",
+    "processors",
+    "raise_limit",
+    "user_name",
+    "utc_offset",
+]
 
 _WANTED = 65536
 _KEPT = 256
@@ -105,3 +113,9 @@ def user_name() -> str:
         return getpass.getuser()
     except (KeyError, OSError):
         return str(os.getuid())
+
+
+def utc_offset() -> str:
+    """How far this machine's own time is from UTC now: `+01:00`."""
+    offset = f"{datetime.now(timezone.utc).astimezone():%z}"
+    return f"{offset[:3]}:{offset[3:5]}"

@@ -7,6 +7,7 @@ file that many machines read.
 
 from __future__ import annotations
 
+import platform
 import socket
 from collections.abc import Mapping
 from dataclasses import replace
@@ -32,7 +33,7 @@ from ..model.parts import PartPlan, infer_plan, plan_parts, requires_equal_parts
 from ..model.unfinished_upload import UnfinishedUpload
 from ..results import CommandReport, Proof, Receipt, StoredPart
 from ..runtime.cancel import Cancelled
-from ..runtime.host import user_name
+from ..runtime.host import user_name, utc_offset
 from ..s3.bodies import PartBody
 from ..s3.clients import library_versions
 from ..s3.context import OperationContext
@@ -51,10 +52,12 @@ __all__ = ["Feed", "ObjectUpload"]
 class Feed(Protocol):
     """Where the bytes of an upload come from; the methods are called in this order.
 
-    `length_bytes` is how much will come, None where that is not known. The figures at the end are
-    of all that was read, and known once `check_end` has returned.
+    `name` is what messages call the input, `length_bytes` how much will come, None where that is
+    not known. The figures at the end are of all that was read, and known once `check_end` has
+    returned.
     """
 
+    name: str
     length_bytes: int | None
 
     def start(self) -> None:
@@ -260,6 +263,7 @@ class ObjectUpload:
             tries=committed.tries,
             etag_is_md5=committed.proof is not None,
             checksum=checksum,
+            stored_at=datetime.now(timezone.utc),
         )
         self._emit(PartStored(self._stored[1]))
         if self._unfinished is not None:
@@ -315,6 +319,10 @@ class ObjectUpload:
             command=self._feed.command(),
             key_template=self._options.key_template,
             case=self._options.case,
+            retried=tuple(self._context.retried),
+            source=self._feed.name,
+            utc_offset=utc_offset(),
+            platform=platform.platform(),
         )
 
 
