@@ -28,6 +28,7 @@ _COMMANDS = {
     "publish": "Store a directory: every file as an object, or all in one archive.",
     "get": "Read an object back, proved, to standard output or a file.",
     "verify": "Compare an object with a file, a stream, a receipt, or its own ETag.",
+    "receipt": "Verify, show or report what receipts say, and who signed them.",
     "etag": "Print the ETag that `put` would make of a file.",
     "destinations": "List the destinations of the configuration file.",
     "uploads": "List or abort unfinished multipart uploads.",

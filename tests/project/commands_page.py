@@ -50,7 +50,7 @@ _GROUPS = {
     "Connection": "keyfile insecure_keyfile profile region endpoint_url addressing ca_bundle"
     " no_verify_ssl proxy",
     "Retries": "secs_wait retry retry_for",
-    "Receipt and log": "receipt receipt_object log tee on_interrupt",
+    "Receipt and log": "receipt receipt_object sign_key log tee on_interrupt",
     "Output": "progress as_json quiet debug",
 }
 

@@ -26,7 +26,7 @@ LAYERS = (
     "uploader",
     "downloader",
     "s3 sources receiver",
-    "receipt",
+    "receipts",
     "runtime",
     "model integrity",
     "errors",
@@ -44,6 +44,7 @@ ONLY_IN = {
     "boto3": {"s3"},
     "botocore": {"s3"},
     "cloudevents": {"receiver.event_rules"},
+    "jinja2": {"receipts.report"},
     "prometheus_client": {"receiver.metrics"},
     "starlette": {"receiver"},
     "uvicorn": {"receiver.uvicorn_server"},
@@ -51,8 +52,8 @@ ONLY_IN = {
     "mypy_boto3_s3": {"s3", "uploader", "downloader", "publish", "sink"},
 }
 HEAVY = (
-    *("backports.zstd", "boto3", "botocore", "cloudevents", "prometheus_client", "starlette"),
-    *("tenacity", "tqdm", "urllib3", "uvicorn"),
+    *("backports.zstd", "boto3", "botocore", "cloudevents", "jinja2", "prometheus_client"),
+    *("starlette", "tenacity", "tqdm", "urllib3", "uvicorn"),
 )
 
 

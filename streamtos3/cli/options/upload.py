@@ -53,6 +53,12 @@ upload_options = together(
     digest_option,
     option("--tee", is_flag=True, help="Pass what is read on to standard output as well."),
     option("--receipt-object", is_flag=True, help="Store the receipt, too, as KEY.receipt.json."),
+    option(
+        "--sign-key",
+        metavar="FILE",
+        help="Sign the receipt with this OpenSSH key, as FILE.sig and KEY.receipt.json.sig; of a"
+        " public key the agent has the private half.",
+    ),
     option("--log", metavar="FILE", help="Append a readable acquisition log to FILE."),
     option(
         "--on-interrupt",
@@ -84,6 +90,7 @@ class UploadArgs:
     tee: bool
     receipt: str | None
     receipt_object: bool
+    sign_key: str | None
     log: str | None
     on_interrupt: Literal["abort", "finish"]
 
