@@ -230,6 +230,7 @@ class TransientError(StoreError):
     """Worth another try. Only `retry` handles it; it never reaches a caller.
 
     `throttled`: the service asks for less. `damaged`: the bytes did not arrive as sent.
+    `refused`: a refusal that may be a stranger's on the way, and is final if it is repeated.
     `expired`: new credentials are needed first. `sent`: the request may have left. `answered`:
     an HTTP answer came. `retry_after_s`: what the service asked for, in seconds.
     """
@@ -245,6 +246,7 @@ class TransientError(StoreError):
         http_status: int | None = None,
         request_id: str | None = None,
         damaged: bool = False,
+        refused: bool = False,
         expired: bool = False,
         sent: bool = True,
         answered: bool = True,
@@ -255,6 +257,7 @@ class TransientError(StoreError):
         )
         self.throttled = code in _THROTTLED_CODES
         self.damaged = damaged
+        self.refused = refused
         self.expired = expired
         self.sent = sent
         self.answered = answered

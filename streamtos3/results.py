@@ -139,7 +139,7 @@ class ReadReport:
 
     `offset_bytes` and `size_bytes`: the bytes that were delivered or compared. `compared` names
     what was held against what. `proof` is None where nothing proves the object; `digests` are
-    of all its bytes, where they were read.
+    of all its bytes, where they were read; `metadata` is the object's, decoded.
     """
 
     bucket: str
@@ -157,4 +157,5 @@ class ReadReport:
     started_at: datetime
     ended_at: datetime
     program: str
+    metadata: Mapping[str, str] = field(default_factory=dict)
     schema: int = 1

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from botocore.loaders import create_loader
+from hypothesis import settings
 
 from streamtos3.s3 import clients
 from tests.rig.fault_rig import Bench, fake_bench, real_bench
@@ -20,6 +21,10 @@ from tests.rig.support import remove_bucket, s3_client
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
+
+# A time limit for each example would measure how busy the machine is.
+settings.register_profile("tests", deadline=None)
+settings.load_profile("tests")
 
 PROXIES = {"HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"}
 

@@ -234,6 +234,7 @@ class _Download:
             started_at=started_at,
             ended_at=datetime.now(timezone.utc),
             program=f"streamtos3 {__version__}",
+            metadata=self._info.metadata,
         )
 
 

@@ -251,6 +251,7 @@ class _Verification:
             started_at=started_at,
             ended_at=datetime.now(timezone.utc),
             program=f"streamtos3 {__version__}",
+            metadata=self._info.metadata,
         )
 
 

@@ -16,6 +16,12 @@ __all__ = [
 ]
 
 _MAX_KEY_BYTES = 1024  # UTF-8; S3 user guide, "Creating object key names"
+# As aws-cli writes them; the region is empty for an access point in several regions.
+_ARN_FORM = "arn:aws:s3:REGION:ACCOUNT:accesspoint/NAME"
+_ARN = re.compile(
+    r"arn:[a-z0-9-]+:s3(-outposts|-object-lambda)?:[a-z0-9-]*:[0-9]{12}:"
+    r"(outpost[/:][A-Za-z0-9-]{1,63}[/:])?accesspoint[/:][A-Za-z0-9.-]{1,63}"
+)
 _NO_CHARACTERS = "\ufffe\uffff"
 _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,61}[A-Za-z0-9]")
 
@@ -47,11 +53,22 @@ def _split(url: str, what: str, form: str) -> tuple[str, str]:
     bucket, _, key = rest.partition("/")
     if scheme != "s3" or not separator or not bucket:
         raise UsageError(f"{url!r} is not a {what}", hint=f"write it as {form}")
+    if bucket.startswith("arn:"):  # it has slashes of its own
+        arn = _ARN.match(rest)
+        if arn is None or rest[arn.end() : arn.end() + 1] not in ("", "/"):
+            raise _no_access_point(rest)
+        bucket, key = arn[0], rest[arn.end() + 1 :]
     return bucket, key
+
+
+def _no_access_point(arn: str) -> UsageError:
+    return UsageError(f"{arn!r} is not the ARN of an access point", hint=f"as {_ARN_FORM}")
 
 
 def check_object_name(bucket: str, key: str) -> None:
     """UsageError where no S3 holds an object of this name."""
+    if bucket.startswith("arn:") and not _ARN.fullmatch(bucket):
+        raise _no_access_point(bucket)
     if not _is_bucket_name(bucket):
         raise UsageError(f"{bucket!r} is not a valid bucket name")
     if not key:
@@ -87,4 +104,4 @@ def check_destination_name(bucket: str, key: str, *, of_a_file: bool = False) ->
 
 
 def _is_bucket_name(name: str) -> bool:
-    return _BUCKET.fullmatch(name) is not None or name.startswith("arn:")
+    return _BUCKET.fullmatch(name) is not None or _ARN.fullmatch(name) is not None

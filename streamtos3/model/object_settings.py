@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import mimetypes
 import re
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
@@ -16,7 +17,13 @@ from urllib.parse import urlencode
 
 from ..errors import UsageError
 
-__all__ = ["ObjectSettings", "guess_content_type", "lock_problem"]
+__all__ = [
+    "ObjectSettings",
+    "decode_metadata",
+    "encode_metadata",
+    "guess_content_type",
+    "lock_problem",
+]
 
 # mimetypes' answer for a compressed file is the type of what is inside; with that type and no
 # Content-Encoding a browser would be misled, and with one it would unpack the backup.
@@ -27,6 +34,17 @@ _COMPRESSED = {
     "compress": "application/x-compress",
     "br": "application/x-brotli",
 }
+_HEADERS = (
+    "content_type",
+    "content_encoding",
+    "cache_control",
+    "storage_class",
+    "acl",
+    "sse",
+    "sse_kms_key_id",
+    "lock_mode",
+    "expected_bucket_owner",
+)
 _METADATA_NAME = re.compile(r"[A-Za-z0-9._-]+")
 
 
@@ -34,7 +52,8 @@ _METADATA_NAME = re.compile(r"[A-Za-z0-9._-]+")
 class ObjectSettings:
     """S3's own names in lower case; None or empty leaves a thing to the bucket's defaults.
 
-    `sse_c_key` is the customer's key of 32 bytes and never shows. `lock_until` has a time zone.
+    The values of `metadata` are any text without control characters. `sse_c_key` is the customer's
+    key of 32 bytes and never shows. `lock_until` has a time zone.
     """
 
     metadata: Mapping[str, str] = field(default_factory=dict)
@@ -52,6 +71,20 @@ class ObjectSettings:
     legal_hold: bool = False
     expected_bucket_owner: str | None = None
     request_payer: bool = False
+
+    @property
+    def metadata_in_headers(self) -> dict[str, str]:
+        """The metadata as requests carry it: ASCII as it is, other text encoded as RFC 2047 has it.
+
+        So S3 itself answers such text, and its console shows it decoded (S3 user guide,
+        "User-defined object metadata").
+        """
+        return {name: encode_metadata(value) for name, value in self.metadata.items()}
+
+    @property
+    def encoded_names(self) -> tuple[str, ...]:
+        """The names of the metadata whose values are encoded."""
+        return tuple(name for name, value in self.metadata.items() if not value.isascii())
 
     def for_every_request(self) -> dict[str, Any]:
         """Owner and payer."""
@@ -84,6 +117,7 @@ class ObjectSettings:
 
     def check(self) -> None:
         """UsageError where these settings contradict each other or S3 takes no such value."""
+        self._check_headers()
         if self.lock_mode and self.lock_until is None:
             raise UsageError("--lock-mode needs --lock-until or --lock-days")
         if self.lock_until is not None:
@@ -97,20 +131,66 @@ class ObjectSettings:
             raise UsageError("--sse-kms-key-id needs --sse aws:kms or aws:kms:dsse")
         if len(self.tags) > 10:
             raise UsageError(f"{len(self.tags)} tags; S3 allows 10")
+        for name, value in self.tags.items():
+            if _has_controls(name + value):
+                raise UsageError(f"the tag {name!r} holds a control character")
         names: set[str] = set()
         for name, value in self.metadata.items():
             if not _METADATA_NAME.fullmatch(name):
                 raise UsageError(
                     f"{name!r} is not a valid name for metadata: letters, digits, -, _ and ."
                 )
-            if not value.isascii() or not value.isprintable():
-                raise UsageError(f"metadata {name!r} is not plain ASCII, which S3 demands")
+            if _has_controls(value) or not _is_unicode(value):
+                raise UsageError(f"metadata {name!r} holds a control character, or is no text")
             if name.lower() in names:  # headers have no capitals
                 raise UsageError(f"metadata {name!r} is given twice")
             names.add(name.lower())
-        size_bytes = sum(len(name) + len(value) for name, value in self.metadata.items())
+        sent = self.metadata_in_headers
+        size_bytes = sum(len(name) + len(value) for name, value in sent.items())
         if size_bytes > 2048 - 200:  # our token and part plan need their share of S3's 2 KiB
             raise UsageError(f"the metadata has {size_bytes} bytes; there is room for 1848")
+
+    def _check_headers(self) -> None:
+        """UsageError where a text could not be the value of a header: nothing is sent then."""
+        for name in _HEADERS:
+            value: str | None = getattr(self, name)
+            if value is not None and (_has_controls(value) or not value.isascii()):
+                option = "--" + name.replace("_", "-")
+                raise UsageError(f"{option} {value!r} cannot be sent: it is not plain ASCII text")
+
+
+def encode_metadata(text: str) -> str:
+    """ASCII as it is; other text as RFC 2047 has it, in one encoded word."""
+    if text.isascii():
+        return text
+    from email.header import Header
+
+    return Header(text, "utf-8", maxlinelen=10_000).encode()
+
+
+def decode_metadata(text: str) -> str:
+    """What `encode_metadata` encoded, or S3; as it is where it is not encoded, or wrongly."""
+    if "=?" not in text:
+        return text
+    from email.errors import HeaderParseError
+    from email.header import decode_header, make_header
+
+    try:
+        return str(make_header(decode_header(text)))
+    except (HeaderParseError, LookupError, ValueError):
+        return text
+
+
+def _is_unicode(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:  # bytes of the command line that were no UTF-8
+        return False
+    return True
+
+
+def _has_controls(text: str) -> bool:
+    return any(unicodedata.category(each) == "Cc" for each in text)
 
 
 def _given(**parameters: Any) -> dict[str, Any]:

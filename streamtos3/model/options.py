@@ -39,7 +39,8 @@ class Connection:
     `keyfile` (`KEY:SECRET` or `KEY:SECRET:TOKEN`) replaces that chain and is read again when
     the service calls the credentials expired. `proxy` may carry a password. `session_token`
     goes with a keyfile that has none. `credentials` are used where no keyfile is named.
-    `ca_bundle` is a file, or a directory of such files.
+    `ca_bundle` is a file, or a directory of such files. `proxy_origin` says in messages where
+    the proxy was configured.
     """
 
     endpoint_url: str | None = None
@@ -51,6 +52,7 @@ class Connection:
     ca_bundle: str | None = None
     verify_tls: bool = True
     proxy: str | None = field(default=None, repr=False)
+    proxy_origin: str | None = None
     session_token: str | None = field(default=None, repr=False)
     credentials: Credentials | None = field(default=None, repr=False)
 
@@ -60,8 +62,9 @@ class Retries:
     """How long a failing request is tried again.
 
     Retrying stops `retry_for_s` after the first failure, or after `tries` tries; with both None,
-    after 15 minutes. It stops after `damage_tries` tries whose bytes were damaged. `check_for_s`
-    replaces `retry_for_s` in the check before the first byte.
+    after 15 minutes. It stops after `damage_tries` tries whose bytes were damaged, or that were
+    refused without one of S3's reasons. `check_for_s` replaces `retry_for_s` in the check before
+    the first byte.
     """
 
     first_wait_s: float = 1.0

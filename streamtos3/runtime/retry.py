@@ -18,7 +18,9 @@ import tenacity
 from ..errors import (
     CredentialsError,
     IntegrityError,
+    RefusedError,
     RetriesUsedUpError,
+    StoreError,
     StreamToS3Error,
     TransientError,
     UnreachableError,
@@ -70,8 +72,9 @@ class Retrier:
         `check_for_s` replaces the policy's time where this is the check before the first byte.
 
         Raises what `call` raised if that is permanent. A TransientError ends, when the policy
-        stops it, as IntegrityError (damage), CredentialsError (expired), UnreachableError
-        (no answer during the check before the first byte) or RetriesUsedUpError.
+        stops it, as IntegrityError (damage), RefusedError (refused each time), CredentialsError
+        (expired), UnreachableError (no answer during the check before the first byte) or
+        RetriesUsedUpError.
         """
         budget = _Budget(self._policy, self._clock, check_for_s)
 
@@ -121,13 +124,15 @@ class _Budget:
         self._damage_tries = min(policy.damage_tries, policy.tries or policy.damage_tries)
         self._first_failure_s: float | None = None
         self._damaged = 0
+        self._refused = 0
         self._tries = 0
 
     def is_spent(self, state: tenacity.RetryCallState) -> bool:
         """Whether the call must not be tried again."""
         self._tries = state.attempt_number
         self._damaged += _error_of(state).damaged
-        if self._damaged >= self._damage_tries:
+        self._refused += _error_of(state).refused
+        if max(self._damaged, self._refused) >= self._damage_tries:
             return True
         if self._policy.tries is not None and self._tries >= self._policy.tries:
             return True
@@ -155,8 +160,10 @@ class _Budget:
         given_up = f"{error.message}; gave up after {tries} in {format_duration(self._failing_s())}"
         if error.damaged:
             return IntegrityError(given_up, hint=error.hint)
-        kind: type[CredentialsError | UnreachableError | RetriesUsedUpError] = RetriesUsedUpError
-        if error.expired:
+        kind: type[StoreError] = RetriesUsedUpError
+        if error.refused:
+            kind = RefusedError
+        elif error.expired:
             kind = CredentialsError
         elif self._is_check and not error.answered:
             kind = UnreachableError

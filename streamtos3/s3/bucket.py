@@ -94,6 +94,14 @@ class Bucket:
         """The region that requests are signed for."""
         return self._sender.region
 
+    def endpoint_warning(self) -> str | None:
+        """What is odd about this bucket at this endpoint, the first time; else None."""
+        return self._sender.endpoint_warning()
+
+    def is_news(self, text: str) -> bool:
+        """Whether this is said for the first time, by any that shares the clients."""
+        return self._sender.is_news(text)
+
     def url(self, key: str) -> str:
         """The address of an object here, `s3://BUCKET/KEY`."""
         return f"s3://{self.name}/{key}"
@@ -170,7 +178,7 @@ class Bucket:
         """Read the object from `offset_bytes` on into `landing`, until that is full.
 
         Continues where an earlier call on the same landing was cut off. ConditionError where the
-        object is not, or not any more, the one with this `etag`.
+        object is not, or not any more, the one with this `etag` and version.
         """
         first, end = offset_bytes + landing.filled_bytes, offset_bytes + landing.size_bytes
         what = f"read {self.url(key)}"
@@ -185,7 +193,7 @@ class Bucket:
         )
         body = answer["Body"]
         try:
-            check_range(what, answer, first, etag)
+            check_range(what, answer, first, etag, version_id)
             with self._sender.mapped_errors(what):
                 landing.fill(body.readinto)
         finally:
@@ -217,7 +225,7 @@ class Bucket:
             Body=body,
             ContentLength=len(body),
             ContentMD5=content_md5(md5),
-            Metadata={**self.settings.metadata, **metadata},
+            Metadata={**self.settings.metadata_in_headers, **metadata},
             **self.settings.for_a_new_object(),
             **self._checksum_of(checksum),
             **condition,
@@ -232,7 +240,7 @@ class Bucket:
             "create_multipart_upload",
             "body",
             Key=key,
-            Metadata={**self.settings.metadata, **metadata},
+            Metadata={**self.settings.metadata_in_headers, **metadata},
             **self.settings.for_a_new_object(),
             **self._declared_checksum(),
         )

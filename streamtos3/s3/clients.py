@@ -8,6 +8,7 @@ rest on; each says why.
 from __future__ import annotations
 
 import os
+import re
 import threading
 import weakref
 from collections.abc import Mapping
@@ -28,7 +29,18 @@ if TYPE_CHECKING:
     from botocore.config import Config
     from mypy_boto3_s3.client import S3Client
 
-__all__ = ["TIMEOUTS_S", "Clients", "TimeoutProfile", "library_versions"]
+__all__ = [
+    "REFUSAL_TEXT",
+    "TIMEOUTS_S",
+    "Clients",
+    "TimeoutProfile",
+    "first_line",
+    "library_versions",
+]
+
+REFUSAL_TEXT = "FirstLine"
+"""Under this name the `Error` of a botocore ClientError has the first line of a body in which
+there was no S3 error."""
 
 TimeoutProfile = Literal["question", "body", "commit", "question-after-body"]
 """What a request is given time for: a `question`, the `body` of a part, the `commit`, or a
@@ -56,6 +68,11 @@ _REUSES_CONNECTION: Mapping[TimeoutProfile, str] = {
 _FIRST_WITH_REQUEST_TIMEOUTS = (1, 44)
 
 
+_LONGEST_REFUSAL = 10_000
+_TAG = re.compile(r"<[^>]*>")
+_TITLE = re.compile(r"<title[^>]*>(.*?)</title", re.IGNORECASE | re.DOTALL)
+
+
 class Clients:
     """The clients of one connection, each with up to `connections` open. Thread-safe.
 
@@ -79,6 +96,14 @@ class Clients:
         self._keyfile: Credentials | None = None
         self._bundle_in_memory: str | None = None
         self._lock = threading.Lock()
+        self._told: set[str] = set()
+
+    def is_news(self, text: str) -> bool:
+        """Whether this is said for the first time, by any of those that share these clients."""
+        with self._lock:
+            is_new = text not in self._told
+            self._told.add(text)
+        return is_new
 
     def get(self, profile: TimeoutProfile) -> S3Client:
         """The client with these time-outs; made when first needed."""
@@ -94,6 +119,45 @@ class Clients:
         """Where requests go, for messages; never makes a client."""
         client = self._given or next(iter(self._clients.values()), None)
         return client.meta.endpoint_url if client else "S3"
+
+    def proxy_name(self, endpoint_url: str) -> str | None:
+        """The proxy that requests to this address go through, and where it was configured.
+
+        For messages: without its password. None where there is none.
+        """
+        from botocore.utils import get_environ_proxies
+
+        scheme = urlsplit(endpoint_url).scheme or "https"
+        config: Any = self._given.meta.config if self._given else None
+        given = getattr(config, "proxies", None)
+        url = (given or {}).get(scheme) or self._connection.proxy
+        if url:
+            return _name_of_proxy(url, self._connection.proxy_origin)
+        url = get_environ_proxies(endpoint_url).get(scheme)
+        # As urllib.request reads them: lower case wins.
+        named = (n for n in (f"{scheme}_proxy", *os.environ) if n.lower() == f"{scheme}_proxy")
+        origin = next((name for name in named if os.environ.get(name) == url), None)
+        return _name_of_proxy(url, origin) if url else None
+
+    def flaw_of_credentials(self) -> str | None:
+        """What is odd about the credentials that boto3's chain has found; None if nothing is.
+
+        Looks only at those that are fixed: others are fetched, and may have to be fetched anew.
+        """
+        from botocore.credentials import Credentials as Fixed
+
+        found = self._session.get_credentials() if self._session and not self._keyfile else None
+        if type(found) is not Fixed:
+            return None
+        parts = {
+            "access key": found.access_key,
+            "secret key": found.secret_key,
+            "session token": found.token,
+        }
+        for name, text in parts.items():
+            if text and text != text.strip():
+                return f"the {name} begins or ends with white space"
+        return None
 
     def forget_session(self) -> None:
         """Read all credentials anew for the next request, the shared credentials file included."""
@@ -208,6 +272,7 @@ def _register_hooks(client: S3Client, profile: TimeoutProfile) -> None:
     events.unregister("before-call.s3", botocore.handlers.add_expect_header)
     events.register("before-sign.s3", _signing)
     events.register("before-send.s3", _sending)
+    events.register("response-received.s3", _keep_refusal)
     for other, operation in _REUSES_CONNECTION.items():
         if profile == _serving_client(other):
             events.register(f"before-call.s3.{operation}", partial(_wait, TIMEOUTS_S[other][1]))
@@ -241,6 +306,35 @@ def _signing(request: Any, **_: Any) -> None:
 def _sending(request: Any, **_: Any) -> None:
     if isinstance(request.body, PartBody):
         request.body.sending = True
+
+
+def _keep_refusal(
+    response_dict: Mapping[str, Any] | None, parsed_response: dict[str, Any] | None, **_: Any
+) -> None:
+    """Keep what a refusal says that is no S3 error; botocore throws it away."""
+    error = (parsed_response or {}).get("Error")
+    if not error or response_dict is None:
+        return
+    if error.get("Code") in (None, "", str(response_dict["status_code"])):
+        error[REFUSAL_TEXT] = first_line(response_dict["body"])
+
+
+def first_line(body: object) -> str | None:
+    """The first line of text in an answer's body, at most 200 characters; None where there is none.
+
+    Of a page of HTML its title, or what is left without the tags.
+    """
+    text = body[:_LONGEST_REFUSAL].decode("utf-8", "replace") if isinstance(body, bytes) else ""
+    title = _TITLE.search(text)
+    plain = " ".join(title[1].split()) if title else _TAG.sub("\n", text)
+    lines = (" ".join(line.split()) for line in plain.splitlines())
+    return next((line[:200] for line in lines if line), None)
+
+
+def _name_of_proxy(url: str, origin: str | None) -> str:
+    scheme, separator, rest = url.rpartition("://")
+    host = rest.rpartition("@")[2].rstrip("/")
+    return f"the proxy {scheme}{separator}{host}" + (f" (from {origin})" if origin else "")
 
 
 def library_versions() -> dict[str, str]:

@@ -13,9 +13,9 @@ from datetime import datetime, timezone
 from functools import partial
 from typing import TYPE_CHECKING
 
-from ..errors import AbsentError, RefusedError, TransientError
+from ..errors import AbsentError, IntegrityError, RefusedError, TransientError
 from ..integrity.checksums import Checksum
-from ..model.events import Event, Retrying, serialized
+from ..model.events import Event, Retrying, Warned, serialized
 from ..model.options import Options
 from ..model.printable import without_passwords
 from ..results import RetriedRequest
@@ -94,8 +94,30 @@ class OperationContext:
     def find(self, key: str, version_id: str | None) -> ObjectInfo:
         """What is stored under `key`, asked in a worker. Raises as `find_object` does."""
         check_for_s = self.options.retries.check_for_s
-        call = partial(find_object, self.bucket, self.retrier, key, version_id, check_for_s)
-        return self.workers.submit(call).result()
+
+        def find() -> ObjectInfo:
+            try:
+                return find_object(self.bucket, self.retrier, key, version_id, check_for_s)
+            finally:
+                self.warn_of_endpoint()
+
+        return self.workers.submit(find).result()
+
+    def warn_of_endpoint(self) -> None:
+        """Say what is odd about the endpoint; after the first request, before the first byte."""
+        warning = self.bucket.endpoint_warning()
+        if warning:
+            self.emit(Warned(warning))
+
+    def warn_of_encoding(self) -> None:
+        """Say which metadata is not stored as it was given, once for all that share the clients."""
+        names = self.bucket.settings.encoded_names
+        text = (
+            f"metadata is not ASCII and is stored encoded as S3 does, by RFC 2047: "
+            f"{', '.join(names)}"
+        )
+        if names and self.bucket.is_news(text):
+            self.emit(Warned(text))
 
     def ask_parts(
         self, key: str, version_id: str | None, numbers: Sequence[int]
@@ -135,8 +157,8 @@ def find_object(
 ) -> ObjectInfo:
     """What is stored under `key`, before it is read.
 
-    Raises AbsentError, RefusedError, CredentialsError, or UnreachableError after `check_for_s`
-    seconds of failing.
+    Raises AbsentError, RefusedError, CredentialsError, UnreachableError after `check_for_s`
+    seconds of failing, or IntegrityError where the service answers with another version.
     """
 
     def look() -> ObjectInfo:
@@ -147,9 +169,27 @@ def find_object(
             raise
         if info.etag is None:
             raise bucket.not_s3()
+        _check_version(bucket.url(key), info, version_id)
         if bucket.name.endswith(_DIRECTORY_BUCKET):
             return replace(info, etag_is_md5=False)
         return info
 
     action = f"look at {bucket.url(key)}"
     return retrier.call(action, look, check_for_s=check_for_s).value
+
+
+def _check_version(url: str, info: ObjectInfo, wanted: str | None) -> None:
+    """IntegrityError where `info` is not of the version that was asked for.
+
+    A service that keeps no versions ignores the question, and answers with what there is.
+    """
+    if wanted in (None, info.version_id) or (wanted == "null" and info.version_id is None):
+        return
+    if info.version_id is None:
+        raise IntegrityError(
+            f"the answer of {url} is not known to be version {wanted}: it names no version",
+            hint="this service, or this bucket, keeps no versions; leave out --version-id",
+        )
+    raise IntegrityError(
+        f"the answer of {url} is version {info.version_id} and not {wanted}, which was asked for"
+    )

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..errors import ConditionError, RefusedError, TransientError
-from ..model.object_settings import ObjectSettings, lock_problem
+from ..model.object_settings import ObjectSettings, decode_metadata, lock_problem
 
 __all__ = [
     "Answer",
@@ -49,7 +49,8 @@ class ObjectInfo:
     """What HEAD says of an object. `token` and `part_plan` are None where it is not ours.
 
     `lock_problem` says what of the lock that was asked for did not take, None if nothing.
-    `restore` is the state of an archived object's restore (`ongoing-request="true"`).
+    `metadata` is decoded, and without what this program adds for itself. `restore` is the state
+    of an archived object's restore (`ongoing-request="true"`).
     """
 
     size_bytes: int
@@ -62,6 +63,7 @@ class ObjectInfo:
     lock_problem: str | None = None
     storage_class: str | None = None
     restore: str | None = None
+    metadata: Mapping[str, str] = field(default_factory=dict)
 
 
 def object_info(answer: Mapping[str, Any], settings: ObjectSettings) -> ObjectInfo:
@@ -79,6 +81,11 @@ def object_info(answer: Mapping[str, Any], settings: ObjectSettings) -> ObjectIn
         lock_problem=lock_problem(settings, answer),
         storage_class=answer.get("StorageClass"),
         restore=answer.get("Restore"),
+        metadata={
+            name: decode_metadata(value)
+            for name, value in metadata.items()
+            if name not in (TOKEN_KEY, PLAN_KEY)
+        },
     )
 
 
@@ -143,12 +150,17 @@ def new_token() -> str:
     return secrets.token_hex(16)
 
 
-def check_range(action: str, answer: Mapping[str, Any], first: int, etag: str | None) -> None:
-    """Is this answer what was asked for? Some servers ignore If-Match, or Range."""
+def check_range(
+    action: str, answer: Mapping[str, Any], first: int, etag: str | None, version_id: str | None
+) -> None:
+    """Is this answer what was asked for? Some servers ignore If-Match, or Range, or versions."""
     if unquoted_etag(answer) is None:  # not S3: the page of some proxy on the way
         raise TransientError(f"cannot {action}: the answer carries no ETag")
     if etag and unquoted_etag(answer) != etag:
         raise ConditionError(f"cannot {action}: its ETag is no longer {etag}")
+    if version_id and answer.get("VersionId") not in (None, version_id):
+        found = answer["VersionId"]
+        raise ConditionError(f"cannot {action}: the answer is of version {found}, not {version_id}")
     begins = str(answer.get("ContentRange", "bytes 0-")).removeprefix("bytes ").partition("-")[0]
     if begins != str(first):
         raise RefusedError(

@@ -11,11 +11,15 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from email.utils import parsedate_to_datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..errors import CredentialsError, StreamToS3Error, TransientError
+from ..model.endpoints import check_access_point, endpoint_warning
 from ..model.options import Connection
 from .clients import Clients, TimeoutProfile
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3.client import S3Client
 
 __all__ = ["Sender"]
 
@@ -30,6 +34,7 @@ class Sender:
         self._clients = clients
         self._connection = connection
         self._common = common
+        self._address_checked = False
         self._clock: tuple[datetime, float] | None = None
 
     @property
@@ -55,7 +60,7 @@ class Sender:
     ) -> dict[str, Any]:
         """Send one request and return its answer; errors say "cannot `action`"."""
         with self.mapped_errors(action):
-            call = getattr(self._clients.get(profile), operation)
+            call = getattr(self._client(profile), operation)
             common = dict(self._common)
             if operation == "head_bucket":  # the one verb that names no payer
                 common.pop("RequestPayer", None)
@@ -66,10 +71,33 @@ class Sender:
     def pages(self, action: str, operation: str, **parameters: Any) -> Iterator[dict[str, Any]]:
         """The pages of a listing, 1,000 entries each, each asked for when it is wanted."""
         with self.mapped_errors(action):
-            paginator: Any = self._clients.get("question").get_paginator(operation)  # type: ignore[call-overload]
+            paginator: Any = self._client("question").get_paginator(operation)  # type: ignore[call-overload]
             for page in paginator.paginate(**self._common, **parameters):
                 self._note_time(page)
                 yield page
+
+    def _client(self, profile: TimeoutProfile) -> S3Client:
+        """The client, once it is known that bucket and endpoint do not exclude each other."""
+        client = self._clients.get(profile)
+        if not self._address_checked:
+            check_access_point(
+                self._common["Bucket"], self._connection.endpoint_url, client.meta.endpoint_url
+            )
+            self._address_checked = True
+        return client
+
+    def is_news(self, text: str) -> bool:
+        """Whether this is said for the first time, by any that shares the clients."""
+        return self._clients.is_news(text)
+
+    def endpoint_warning(self) -> str | None:
+        """What is odd about bucket and endpoint, once for all that share the clients.
+
+        Asked after a first request, which has made a client.
+        """
+        url = self._clients.endpoint_name()
+        warning = endpoint_warning(self._common["Bucket"], url, self._connection.addressing)
+        return warning if warning and self.is_news(warning) else None
 
     @contextmanager
     def mapped_errors(self, action: str) -> Iterator[None]:
@@ -91,7 +119,14 @@ class Sender:
             self._note_time(getattr(error, "response", None))
             endpoint = self._connection.endpoint_url or self._clients.endpoint_name()
             accepted = self._clients.accepted
-            mapped = translate(error, action, endpoint=endpoint, accepted_before=accepted)
+            mapped = translate(
+                error,
+                action,
+                endpoint=endpoint,
+                accepted_before=accepted,
+                proxy=self._clients.proxy_name(endpoint),
+                flaw=self._clients.flaw_of_credentials,
+            )
             if isinstance(mapped, TransientError) and mapped.expired:
                 self._clients.forget_session()
             raise mapped from error

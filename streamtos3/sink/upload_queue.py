@@ -108,6 +108,7 @@ class UploadQueue:
     def check_key(self, bucket: str, key: str) -> None:
         """Raise what would make the upload of `key` fail, as far as that can be known now."""
         connection, settings = self._options.connection, self._options.settings
+        settings.check()
         store = Bucket(bucket, connection, settings=settings, client=self._client)
         retrier = Retrier(self._options.retries, self._reading, lambda event, _: self.emit(event))
         workers = WorkerPool(

@@ -29,6 +29,8 @@ from ..s3.responses import ObjectInfo
 
 __all__ = ["Committed", "Inspection", "NotOurs", "choose_proof", "contradicts", "require_proof"]
 
+_DIRECTORY_HINT = "this service makes a directory of a key that ends in /; leave that out"
+
 
 @dataclass(frozen=True)
 class Committed:
@@ -111,6 +113,8 @@ class Inspection:
                 wrong = TransientError(reason, damaged=True)
                 raise wrong from error
             wrong = self._compare(info, expected)
+            if wrong is not None and _is_directory(info, self._key):
+                raise IntegrityError(wrong.message, hint=_DIRECTORY_HINT)
             if wrong is not None:
                 raise wrong
             return info
@@ -152,6 +156,11 @@ class Inspection:
         else:
             return None
         return TransientError(f"{found} {reason}", damaged=True)
+
+
+def _is_directory(info: ObjectInfo, key: str) -> bool:
+    """Whether the service has made a directory of a key that ends as one: that stays so."""
+    return key.endswith("/") and not info.size_bytes
 
 
 def contradicts(info: ObjectInfo, expected: Expected) -> bool:

@@ -156,13 +156,17 @@ class ObjectUpload:
 
     def _check(self) -> None:
         check_for_s = self._options.retries.check_for_s
-        check_destination(
-            self._bucket,
-            self._retrier,
-            self._key,
-            overwrite=self._options.overwrite,
-            check_for_s=check_for_s,
-        )
+        try:
+            check_destination(
+                self._bucket,
+                self._retrier,
+                self._key,
+                overwrite=self._options.overwrite,
+                check_for_s=check_for_s,
+            )
+        finally:
+            self._context.warn_of_endpoint()
+        self._context.warn_of_encoding()
         if self._options.resume:
             self._unfinished = find_unfinished(self._bucket, self._retrier, self._key, check_for_s)
 

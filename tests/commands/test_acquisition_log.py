@@ -78,8 +78,9 @@ def test_the_log_of_a_success_says_who_what_and_the_verdict(
     assert lines[5].startswith("  host: ")
     assert lines[6:8] == [f"  source: {infile}", "  destination: s3://bucket/sda"]
     assert lines[8].startswith("  command: streamtos3 --log ")
-    assert lines[9].startswith("reading begins: 24 B")
-    assert lines[10:] == [
+    assert lines[9].startswith("warning: metadata is not ASCII and is stored encoded")
+    assert lines[10].startswith("reading begins: 24 B")
+    assert lines[11:] == [
         "end of input: 24 bytes (24 B) read, 0 retries",
         f"  sha256: {SHA256}",
         f"  md5: {MD5}",

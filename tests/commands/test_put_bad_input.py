@@ -215,7 +215,7 @@ def test_a_web_server_that_speaks_no_s3_is_status_4(
 def test_a_web_server_that_forbids_everything_is_status_5(infile: Path) -> None:
     with website(403, length=True) as url:
         outcome = invoke(infile, "s3://bkt/k", "-r", "1", env=anonymous(url))
-        assert_refused(outcome, 5, "Forbidden (403)")
+        assert_refused(outcome, 5, "Forbidden: hi (403)")
 
 
 def test_a_server_that_speaks_no_http_is_status_4(infile: Path) -> None:

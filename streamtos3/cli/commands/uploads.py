@@ -196,7 +196,11 @@ def _opened(args: PrefixArgs) -> Iterator[_Listed]:
             ),
         )
         bucket = Bucket(name, connection_from(args.connection), connections=_CONNECTIONS)
-        listing = list_unfinished(bucket, retrier, prefix, check_for_s=retries.check_for_s)
+        try:
+            listing = list_unfinished(bucket, retrier, prefix, check_for_s=retries.check_for_s)
+        finally:
+            if warning := bucket.endpoint_warning():
+                say(f"warning: {warning}")
         _say_clocks(listing)
         yield _Listed(bucket, retrier, prefix, listing, quietly)
 

@@ -267,7 +267,20 @@ def connection_from(args: ConnectionArgs) -> Connection:
         ca_bundle=args.ca_bundle,
         verify_tls=not args.no_verify_ssl,
         proxy=args.proxy,
+        proxy_origin=_origin_of("proxy"),
     )
+
+
+def _origin_of(name: str) -> str | None:
+    """Where the running command has an option's value from, for messages; None: nowhere."""
+    context = click.get_current_context()
+    source = context.get_parameter_source(name)
+    if source is click.core.ParameterSource.COMMANDLINE:
+        return "--" + name
+    if source is click.core.ParameterSource.ENVIRONMENT:
+        return "STREAMTOS3_" + name.upper()
+    named = context.meta.get(DESTINATION_META)
+    return f"destination {named.name}" if named and name in named.options else None
 
 
 def retries_from(args: RetryArgs) -> Retries:

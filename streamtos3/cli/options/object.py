@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta, timezone
-from email.header import Header
 
 import click
 
@@ -94,9 +93,7 @@ def settings_from(args: ObjectArgs, key: str, connection: ConnectionArgs) -> Obj
     """The object's settings that the command line describes, for this key."""
     metadata = pairs("--metadata", args.metadata)
     for name, text in case_from(args).items():
-        # S3 demands ASCII; other text goes as RFC 2047, which S3's own console shows decoded.
-        plain = text if text.isascii() else Header(text, "utf-8", maxlinelen=10_000).encode()
-        metadata.setdefault(name, plain)
+        metadata.setdefault(name, text)
     return ObjectSettings(
         metadata=metadata,
         tags=pairs("--tag", args.tag),

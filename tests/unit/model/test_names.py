@@ -7,7 +7,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streamtos3.errors import UsageError
-from streamtos3.model.names import check_destination_name, is_s3_url, split_s3_url
+from streamtos3.model.names import (
+    check_destination_name,
+    is_s3_url,
+    split_s3_prefix,
+    split_s3_url,
+)
+
+ARN = "arn:aws:s3:eu-west-1:123456789012:accesspoint/my-point"
+OUTPOST = "arn:aws-cn:s3-outposts:cn-north-1:123456789012:outpost/op-01/accesspoint/p"
 
 
 @pytest.mark.parametrize(
@@ -43,6 +51,42 @@ def test_an_address_is_taken_apart_without_unquoting(url: str, expected: tuple[s
     assert expected == split_s3_url(url)
 
 
+@pytest.mark.parametrize(
+    "arn",
+    [
+        ARN,
+        OUTPOST,
+        ARN.replace("/", ":"),
+        "arn:aws:s3-object-lambda:us-west-2:123456789012:accesspoint/l",
+        "arn:aws:s3::123456789012:accesspoint/mfzwi23gnjvgw.mrap",
+    ],
+)
+def test_the_arn_of_an_access_point_has_slashes_of_its_own(arn: str) -> None:
+    assert split_s3_url(f"s3://{arn}/a/b") == (arn, "a/b")
+    assert split_s3_prefix(f"s3://{arn}") == (arn, "")
+    assert split_s3_prefix(f"s3://{arn}/") == (arn, "")
+    check_destination_name(arn, "k")
+
+
+@pytest.mark.parametrize(
+    "arn",
+    [
+        "arn:aws:s3:eu-west-1:1:accesspoint/x",
+        "arn:aws:s3:::bucket",
+        "arn:aws:iam::123456789012:role/x",
+        f"{OUTPOST.partition('/accesspoint')[0]}",
+    ],
+)
+def test_another_arn_is_refused_with_the_right_form(arn: str) -> None:
+    for refused in (
+        lambda: split_s3_url(f"s3://{arn}/k"),
+        lambda: check_destination_name(arn, "k"),
+    ):
+        with pytest.raises(UsageError, match="is not the ARN of an access point") as caught:
+            refused()
+        assert "arn:aws:s3:REGION:ACCOUNT:accesspoint/NAME" in (caught.value.hint or "")
+
+
 @given(
     bucket=st.from_regex(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]", fullmatch=True),
     key=st.text(min_size=1, max_size=50),
@@ -67,9 +111,7 @@ def test_an_address_without_a_key_is_refused(url: str) -> None:
         split_s3_url(url)
 
 
-@pytest.mark.parametrize(
-    "bucket", ["abc", "a" * 63, "my.bucket-1", "Old_Bucket", "arn:aws:s3:eu-west-1:1:accesspoint/x"]
-)
+@pytest.mark.parametrize("bucket", ["abc", "a" * 63, "my.bucket-1", "Old_Bucket", ARN])
 def test_a_bucket_name_is_accepted(bucket: str) -> None:
     check_destination_name(bucket, "key")
 

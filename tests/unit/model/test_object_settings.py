@@ -7,9 +7,17 @@ from datetime import datetime, timedelta, timezone
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from streamtos3.errors import UsageError
-from streamtos3.model.object_settings import ObjectSettings, guess_content_type, lock_problem
+from streamtos3.model.object_settings import (
+    ObjectSettings,
+    decode_metadata,
+    encode_metadata,
+    guess_content_type,
+    lock_problem,
+)
 
 TODAY = datetime.now(timezone.utc).replace(hour=0, minute=0, second=0, microsecond=0)
 LATER = TODAY + timedelta(days=3)
@@ -64,8 +72,13 @@ def test_owner_and_payer_go_with_every_request() -> None:
         ({"sse_kms_key_id": "k"}, "--sse-kms-key-id needs --sse aws:kms"),
         ({"sse_kms_key_id": "k", "sse": "AES256"}, "--sse-kms-key-id needs --sse aws:kms"),
         ({"tags": {str(i): "" for i in range(11)}}, "11 tags; S3 allows 10"),
-        ({"metadata": {"a": "ü"}}, "metadata 'a' is not plain ASCII"),
-        ({"metadata": {"a": "two\nlines"}}, "metadata 'a' is not plain ASCII"),
+        ({"metadata": {"a": "two\nlines"}}, "metadata 'a' holds a control character"),
+        ({"metadata": {"a": "é\nlines"}}, "metadata 'a' holds a control character"),
+        ({"metadata": {"a": "\udcff"}}, "metadata 'a' holds a control character, or is no text"),
+        ({"metadata": {"a": "é" * 700}}, "there is room for 1848"),
+        ({"content_type": "a\r\nX: y"}, "--content-type 'a\\r\\nX: y' cannot be sent"),
+        ({"sse_kms_key_id": "ü", "sse": "aws:kms"}, "--sse-kms-key-id 'ü' cannot be sent"),
+        ({"tags": {"a": "b\n"}}, "the tag 'a' holds a control character"),
         ({"metadata": {"a b": "x"}}, "'a b' is not a valid name for metadata"),
         ({"metadata": {"a:b": "x"}}, "'a:b' is not a valid name for metadata"),
         ({"metadata": {"": "x"}}, "'' is not a valid name for metadata"),
@@ -88,6 +101,7 @@ def test_settings_that_cannot_be_are_refused(changes: dict[str, Any], message: s
         {"sse": "aws:kms:dsse", "sse_kms_key_id": "k"},
         {"tags": {str(i): "" for i in range(10)}},
         {"metadata": {"a": "x" * 1847}},
+        {"metadata": {"a": "José", "b": "日本"}},
     ],
 )
 def test_settings_that_can_be_are_accepted(changes: dict[str, Any]) -> None:
@@ -134,3 +148,28 @@ def test_what_is_missing_of_a_lock(changes: Mapping[str, Any], expected: str | N
 def test_a_lock_nobody_asked_for_is_no_problem() -> None:
     assert lock_problem(ObjectSettings(), LOCK_IN_HEAD) is None
     assert lock_problem(ObjectSettings(), {}) is None
+
+
+@given(st.text(st.characters(exclude_categories=["Cc", "Cs"]), max_size=100))
+def test_metadata_comes_back_as_it_was_given(text: str) -> None:
+    encoded = encode_metadata(text)
+    assert encoded.isascii()
+    assert "\n" not in encoded
+    if not text.isascii():
+        assert decode_metadata(encoded) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("plain", "plain"),
+        ("=?UTF-8?Q?Jos=C3=A9?=", "José"),
+        ("=?UTF-8?B?Sm9zw6k=?=", "José"),
+        ("=?no-such-charset?Q?x?=", "=?no-such-charset?Q?x?="),
+        ("=?UTF-8?B?Sm9zw?=", "=?UTF-8?B?Sm9zw?="),
+        ("=?UTF-8?Q?=FF?=", "=?UTF-8?Q?=FF?="),
+        ("a =? b", "a =? b"),
+    ],
+)
+def test_what_a_service_answers_is_decoded_or_left_alone(text: str, expected: str) -> None:
+    assert decode_metadata(text) == expected

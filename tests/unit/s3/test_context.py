@@ -50,6 +50,9 @@ class Answers:
     def peek(self, *_: object) -> None:
         """The GET after a HEAD that was refused has nothing to add."""
 
+    def endpoint_warning(self) -> None:
+        """Nothing is odd about it."""
+
     def not_s3(self) -> UnreachableError:
         return UnreachableError("what answers does not speak S3")
 
