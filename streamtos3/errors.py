@@ -30,6 +30,7 @@ __all__ = [
     "SourceError",
     "SpoolError",
     "SpoolFullError",
+    "SpoolTooSmallError",
     "StoreError",
     "StreamToS3Error",
     "TransientError",
@@ -87,6 +88,10 @@ class SpoolError(StreamToS3Error):
 
 class SpoolFullError(SpoolError):
     """The spool holds as much as it may until something of it has been uploaded."""
+
+
+class SpoolTooSmallError(SpoolError):
+    """Records that the spool could not hold even if nothing else were in it."""
 
 
 class InvalidEventError(SourceError):

@@ -23,8 +23,9 @@ class StoredPart:
 
     `etag_is_md5` is False where the service encrypts and its ETag is therefore no MD5.
     `resumed`: stored by an earlier run and not sent again. `checksum`: S3's additional
-    checksum in base64, where one was asked for. `stored_at`: when its ETag was compared here, or
-    of a resumed part when the service says that it was stored; None where nobody knows.
+    checksum in base64, where one was asked for. `stored_at`: when its ETag was compared, or of a
+    resumed part when the service says that it was stored; None where nobody knows. `worker` and
+    `sha256` (hex): which process of a cluster stored it, and what it read; None for one machine.
     """
 
     number: int
@@ -37,6 +38,8 @@ class StoredPart:
     resumed: bool = False
     checksum: str | None = None
     stored_at: datetime | None = None
+    worker: str | None = None
+    sha256: str | None = None
 
 
 @dataclass(frozen=True)
@@ -79,6 +82,7 @@ class Receipt:
     None where an earlier run began the upload (its parts that were kept are `resumed`).
     `retried` holds the first 10,000 of `retries`. `source` is what messages call the input;
     `utc_offset` (`+01:00`) that of this machine's own time at the end.
+    `checksums`: CRCs of the whole in base64, by name, where the parts' were combined.
     """
 
     bucket: str
@@ -111,6 +115,7 @@ class Receipt:
     source: str | None = None
     utc_offset: str | None = None
     platform: str | None = None
+    checksums: Mapping[str, str] = field(default_factory=dict)
     schema: int = 1
 
 
@@ -119,8 +124,8 @@ class SinkFigures:
     """What a sink has done since it began, and what it still holds.
 
     Bytes are those of the records, before compression. `spool_bytes` is what the spool takes on
-    the disk; `oldest_at` when the oldest record that is not stored yet was received, None
-    where all are.
+    the disk; `oldest_age_s` how long ago the oldest record that is not stored yet was received,
+    in seconds, None where all are.
     """
 
     received_records: int = 0
@@ -130,7 +135,7 @@ class SinkFigures:
     stored_objects: int = 0
     spool_bytes: int = 0
     retries: int = 0
-    oldest_at: datetime | None = None
+    oldest_age_s: float | None = None
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,16 @@ import time
 from collections.abc import Callable
 from typing import Any, Protocol, TextIO
 
-from ..model.events import Event, PartStored, RangeRead, ReadStarted, Retrying, Started
-from ..units import format_duration, format_size
+from ..model.events import (
+    Event,
+    PartStored,
+    RangeRead,
+    ReadStarted,
+    Retrying,
+    Started,
+    WorkersCounted,
+)
+from ..units import format_duration, format_size, plural
 
 __all__ = ["BarProgress", "LineProgress", "Progress", "SilentProgress"]
 
@@ -64,6 +72,7 @@ class LineProgress(SilentProgress):
         self._began_s = self._said_s = clock()
         self._done_bytes = 0
         self._retries = 0
+        self._workers: int | None = None
         self._length_bytes: int | None = None
 
     def __call__(self, event: Event) -> None:
@@ -74,6 +83,8 @@ class LineProgress(SilentProgress):
             self._began_s = self._said_s = self._clock()
         elif isinstance(event, Retrying):
             self._retries += 1
+        elif isinstance(event, WorkersCounted):
+            self._workers = event.workers
         elif isinstance(event, PartStored):
             self._done_bytes += event.part.size_bytes
         elif isinstance(event, RangeRead):
@@ -92,6 +103,8 @@ class LineProgress(SilentProgress):
             words.append(f"about {format_duration(left_s)} left")
         words.insert(1, f"{format_size(rate)}/s")
         words.append(f"{self._retries} retries")
+        if self._workers is not None:
+            words.append(plural(self._workers, "worker"))
         return ", ".join(words)
 
 
@@ -111,6 +124,7 @@ class BarProgress:
         self._verb = verb
         self._bar: Any = None  # tqdm is generic over what it iterates, and this one does not
         self._retries = 0
+        self._workers: int | None = None
         self._in_flight = 0
 
     def __call__(self, event: Event) -> None:
@@ -130,13 +144,18 @@ class BarProgress:
             )
         elif isinstance(event, Retrying):
             self._retries += 1
+        elif isinstance(event, WorkersCounted):
+            self._workers = event.workers
         elif isinstance(event, PartStored | RangeRead) and self._bar is not None:
             done = event.part if isinstance(event, PartStored) else event
             self._bar.update(done.size_bytes)
             self._in_flight = event.in_flight
         if self._bar is not None:
             words = f"{self._in_flight} in flight, {self._retries} retries"
-            self._bar.set_postfix_str(words, refresh=isinstance(event, Retrying))
+            if self._workers is not None:
+                words = f"{plural(self._workers, 'worker')}, {words}"
+            told = isinstance(event, Retrying | WorkersCounted)
+            self._bar.set_postfix_str(words, refresh=told)
 
     def write(self, line: str) -> None:
         """Print `line` above the bar."""

@@ -8,6 +8,7 @@ and SHA-256 exist for multipart objects only as a digest of the parts' digests (
 from __future__ import annotations
 
 import base64
+import functools
 import hashlib
 import zlib
 from collections.abc import Callable, Sequence
@@ -151,6 +152,7 @@ def _multiply(a: int, b: int, polynomial: int, bits: int) -> int:
     return product
 
 
+@functools.lru_cache(maxsize=64)  # nearly all parts have the same size
 def _power_of_x(exponent: int, polynomial: int, bits: int) -> int:
     """x to this power modulo the polynomial, reflected."""
     power, square = 1 << (bits - 1), 1 << (bits - 2)

@@ -19,6 +19,7 @@ __all__ = [
     "Started",
     "UploadCreated",
     "Warned",
+    "WorkersCounted",
     "serialized",
 ]
 
@@ -94,8 +95,23 @@ class Warned:
     message: str
 
 
+@dataclass(frozen=True)
+class WorkersCounted:
+    """So many processes of a cluster take part now; told when the number changes."""
+
+    workers: int
+
+
 Event = (
-    ReadStarted | RangeRead | Started | UploadCreated | Resuming | PartStored | Retrying | Warned
+    ReadStarted
+    | RangeRead
+    | Started
+    | UploadCreated
+    | Resuming
+    | PartStored
+    | Retrying
+    | Warned
+    | WorkersCounted
 )
 
 

@@ -22,14 +22,15 @@ _LARGEST_BYTES = 64 * 1024
 class NewFile:
     """`with NewFile(path) as file: write to file.fd, then file.publish(path, ...)`.
 
-    What was not published by the end of the block is removed.
+    What was not published by the end of the block is removed. Until then it is at
+    `temporary_path`.
     """
 
     def __init__(self, path: str) -> None:
         import tempfile  # loads much, and most runs write no file
 
         self._directory = os.path.dirname(path) or "."
-        self.fd, self._temporary = tempfile.mkstemp(prefix=".streamtos3-", dir=self._directory)
+        self.fd, self.temporary_path = tempfile.mkstemp(prefix=".streamtos3-", dir=self._directory)
 
     def __enter__(self) -> NewFile:
         return self
@@ -41,9 +42,9 @@ class NewFile:
         traceback: TracebackType | None,
     ) -> None:
         os.close(self.fd)
-        if self._temporary:
+        if self.temporary_path:
             with contextlib.suppress(OSError):  # the first error is the one that matters
-                os.unlink(self._temporary)
+                os.unlink(self.temporary_path)
 
     def publish(self, path: str, *, replace: bool) -> None:
         """Give the file its name, durably. FileExistsError where it is taken, unless `replace`.
@@ -53,10 +54,10 @@ class NewFile:
         os.fchmod(self.fd, _file_mode())
         os.fsync(self.fd)
         if replace:
-            os.rename(self._temporary, path)
+            os.rename(self.temporary_path, path)
         else:
-            _rename_without_replacing(self._temporary, path)
-        self._temporary = ""
+            _rename_without_replacing(self.temporary_path, path)
+        self.temporary_path = ""
         _sync_directory(self._directory)
 
 

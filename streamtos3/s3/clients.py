@@ -12,6 +12,7 @@ import re
 import threading
 import weakref
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -168,6 +169,11 @@ class Clients:
             # A pipe, `-k <(pass show s3)`, gives its content only once.
             if os.path.isfile(self._connection.keyfile or ""):
                 self._keyfile = None
+
+    def renew(self, credentials: Credentials) -> None:
+        """Use these credentials from the next request on, in place of the connection's own."""
+        self._connection = replace(self._connection, credentials=credentials, keyfile=None)
+        self.forget_session()
 
     def _new_client(self, profile: TimeoutProfile) -> S3Client:
         # botocore's own session and not boto3's: the chain is the same, and boto3 loads its

@@ -139,16 +139,21 @@ class OperationContext:
         return [task.result() for task in tasks]
 
     def _note_retry(self, event: Retrying, error: TransientError) -> None:
-        now = datetime.now(timezone.utc)
-        reason = without_passwords(event.reason)
         with self.scope.condition:
             self.retries += 1
-            if len(self.retried) < _MOST_RETRIED:
-                self.retried.append(
-                    RetriedRequest(now, event.action, event.tries, event.wait_s, reason)
-                )
         if error.throttled:
             self.on_throttled()
+        self.note(event)
+
+    def note(self, event: Event) -> None:
+        """Emit `event`, and list it if it is a retry, here or by another process."""
+        if isinstance(event, Retrying):
+            now = datetime.now(timezone.utc)
+            reason = without_passwords(event.reason)
+            retried = RetriedRequest(now, event.action, event.tries, event.wait_s, reason)
+            with self.scope.condition:
+                if len(self.retried) < _MOST_RETRIED:
+                    self.retried.append(retried)
         self.emit(event)
 
 

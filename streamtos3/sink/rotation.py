@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 import uuid
 from bisect import bisect_left, bisect_right
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from itertools import accumulate
@@ -21,10 +21,12 @@ from ..units import MIB
 
 __all__ = [
     "Clock",
-    "RotationRules",
     "ObjectNames",
     "Partition",
+    "RotationRules",
     "SinkOptions",
+    "SteadyClock",
+    "cut",
     "partition_end",
     "records_that_fit",
     "records_within",
@@ -34,6 +36,9 @@ Partition = Literal["hourly", "daily", "none"]
 
 _FOLDERS = {"hourly": "%Y/%m/%d/%H/", "daily": "%Y/%m/%d/", "none": ""}
 _TICK = timedelta(microseconds=1)
+# A jump of the clock that is over by then was a mistake; a longer one is a correction.
+_JUMP_S = 1.0
+_BELIEVED_AFTER_S = 300.0
 
 
 class Clock:
@@ -46,6 +51,37 @@ class Clock:
     def monotonic(self) -> float:
         """Seconds, for intervals."""
         return time.monotonic()
+
+
+class SteadyClock(Clock):
+    """The time of day without the jumps that a clock makes and takes back.
+
+    A clock that is set to another time is followed once it has stayed there for five minutes;
+    until then the time goes on from where it was. Keys named after a moment that was wrong would
+    pin all later ones to it, as none may sort before one that was made.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._at = clock.now()
+        self._at_s = clock.monotonic()
+        self._away_since_s: float | None = None
+
+    def now(self) -> datetime:
+        """See Clock."""
+        now, now_s = self._clock.now(), self._clock.monotonic()
+        expected = self._at + timedelta(seconds=now_s - self._at_s)
+        if abs((now - expected).total_seconds()) > _JUMP_S:
+            if self._away_since_s is None:
+                self._away_since_s = now_s
+            if now_s - self._away_since_s < _BELIEVED_AFTER_S:
+                return expected
+        self._at, self._at_s, self._away_since_s = now, now_s, None
+        return now
+
+    def monotonic(self) -> float:
+        """See Clock."""
+        return self._clock.monotonic()
 
 
 @dataclass(frozen=True)
@@ -100,7 +136,8 @@ class ObjectNames:
     def next(self, now: datetime) -> tuple[datetime, str]:
         """The time and the key of an object whose first record came `now`.
 
-        A clock that steps back does not step back here, or keys would not sort any more.
+        Where that is not later than the one before, it is a microsecond later than that, or the
+        keys would not sort any more.
         """
         self._last = max(now.astimezone(timezone.utc), self._last + _TICK)
         return self._last, self._key(self._last)
@@ -133,6 +170,26 @@ def records_that_fit(
     if held_bytes + sizes[-1] < rules.max_bytes:
         return fits
     return bisect_left(sizes, rules.max_bytes - held_bytes) + 1
+
+
+def cut(
+    records: Sequence[bytes], rules: RotationRules, held_records: int, held_bytes: int
+) -> Iterator[tuple[Sequence[bytes], bool]]:
+    """The records of one object after the other, and whether it ends with them.
+
+    The first of the objects already holds some.
+    """
+    at = 0
+    while at < len(records):
+        some = records[at : at + rules.max_records]
+        some = some[: records_that_fit(some, rules, held_records, held_bytes)]
+        at += len(some)
+        held_records += len(some)
+        held_bytes += sum(map(len, some))
+        ends = held_records >= rules.max_records or held_bytes >= rules.max_bytes
+        yield some, ends
+        if ends:
+            held_records = held_bytes = 0
 
 
 def records_within(records: Sequence[bytes], room_bytes: int) -> Sequence[bytes]:

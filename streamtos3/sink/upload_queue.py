@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import math
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timezone
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
@@ -69,7 +70,7 @@ class UploadQueue:
 
     options: as for `sink.Sink`; the memory is shared out among the uploads.
     reading: failed with the first error.
-    on_stored, on_event: see `sink.Sink`.
+    on_stored, on_event: see `sink.Sink`. monotonic: seconds, for the age of what is pending.
     """
 
     def __init__(
@@ -80,6 +81,7 @@ class UploadQueue:
         reading: CancelScope,
         on_stored: Callable[[Receipt], None],
         on_event: Callable[[Event], None],
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self.changed = threading.Condition()
         self.unfinished = 0
@@ -95,7 +97,8 @@ class UploadQueue:
         self._scope = CancelScope()
         self._workers = WorkerPool(self._at_once, self._scope)
         self._stored_records = self._stored_bytes = 0
-        self._pending: dict[str, datetime] = {}
+        self._pending_since_s: dict[str, float] = {}
+        self._monotonic = monotonic
         # Not `changed`: its holder may be waiting for the very upload that reports.
         self._reports = threading.Lock()
         self._retries = 0
@@ -130,13 +133,13 @@ class UploadQueue:
         """The scope of one upload, which `abort` fails."""
         return self._scope.child()
 
-    def add_pending(self, key: str, at: datetime) -> None:
-        """Note that the first record of the object `key` was received `at`."""
-        self._pending[key] = at
+    def add_pending(self, key: str, age_s: float = 0.0) -> None:
+        """Note that the first record of the object `key` was received `age_s` seconds ago."""
+        self._pending_since_s[key] = self._monotonic() - age_s
 
     def remove_pending(self, key: str) -> None:
         """Note that `key` is stored, or never will be."""
-        self._pending.pop(key, None)
+        self._pending_since_s.pop(key, None)
 
     def enqueue_stream(
         self, bucket: str, key: str, source: Source, scope: CancelScope, totals: RecordTotals
@@ -177,12 +180,13 @@ class UploadQueue:
 
     def figures(self) -> SinkFigures:
         """What is known here of the sink's figures."""
+        since_s = min(list(self._pending_since_s.values()), default=None)
         return SinkFigures(
             stored_records=self._stored_records,
             stored_bytes=self._stored_bytes,
             stored_objects=self.stored_objects,
             retries=self._retries,
-            oldest_at=min(list(self._pending.values()), default=None),
+            oldest_age_s=None if since_s is None else self._monotonic() - since_s,
         )
 
     def emit(self, event: Event) -> None:
@@ -222,10 +226,7 @@ class UploadQueue:
             return
         head = file.header
         receipt: Receipt | None = None
-        # Only what a killed process left can have an unfinished upload to go on with, and only
-        # if it was long; to look for one takes a right that nothing else here needs.
-        resume = recovered and file.payload_bytes >= self._options.chunk_bytes // 2
-        options = replace(self._options, resume=resume)
+        options = self._options_of_recovered(file) if recovered else self._options
         try:
             receipt = self._upload(
                 _source_of(file), head.bucket, head.key, options, self.new_scope()
@@ -240,6 +241,23 @@ class UploadQueue:
         self._count_stored(head.key, file)
         if receipt is not None:
             self._report(receipt)
+
+    def _options_of_recovered(self, file: SpoolFile) -> Options:
+        """Those that the object was begun with, whatever this process was told for new ones."""
+        options, begun_with = self._options, file.header.begun_with
+        if begun_with is not None:
+            options = begun_with.apply(options)
+        until = options.settings.lock_until
+        if until is not None and until <= datetime.now(timezone.utc):  # S3 would refuse it
+            url = f"s3://{file.header.bucket}/{file.header.key}"
+            self.emit(
+                Warned(f"{url} is stored without a lock: it would have ended {until:%Y-%m-%d}")
+            )
+            settings = replace(options.settings, lock_mode=None, lock_until=None)
+            options = replace(options, settings=settings)
+        # Only what a killed process left can have an unfinished upload to go on with, and only
+        # if it was long; to look for one takes a right that nothing else here needs.
+        return replace(options, resume=file.payload_bytes >= options.chunk_bytes // 2)
 
     def _upload(
         self, source: Source, bucket: str, key: str, options: Options, scope: CancelScope

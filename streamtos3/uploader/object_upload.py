@@ -87,12 +87,19 @@ class Feed(Protocol):
     def digests(self) -> Mapping[str, str]:
         """Hex digests of the whole input, by name."""
 
+    def checksums(self) -> Mapping[str, str]:
+        """CRCs of the whole input in base64, by name, where they are known."""
+
     def command(self) -> CommandReport | None:
         """The command that produced the input, where one did."""
 
 
 class ObjectUpload:
-    """One run, for the object `key`. `run` is called once."""
+    """One run, for the object `key`. `run` is called once.
+
+    `plan` and `unfinished`, the upload that is resumed (None: a new one), are settled once the
+    feed has been started.
+    """
 
     def __init__(self, feed: Feed, context: OperationContext, key: str) -> None:
         options = context.options
@@ -110,7 +117,7 @@ class ObjectUpload:
         self._url = self._bucket.url(key)
         self._cleanup = Cleanup(self._url, self._workers, self._scope, keeps_parts=options.resume)
         self._token: str | None = new_token()
-        self._unfinished: UnfinishedUpload | None = None
+        self.unfinished: UnfinishedUpload | None = None
         self._multipart: MultipartUpload | None = None
         self._commit: Commit | None = None
         self._stored: dict[int, StoredPart] = {}
@@ -145,8 +152,8 @@ class ObjectUpload:
     def _check_and_start(self) -> None:
         """Check the destination before the first byte is needed, then let the input begin."""
         self._workers.submit(self._check).result()
-        if self._unfinished is not None:
-            self.plan = infer_plan(self._unfinished.listed, self.plan, self._length_bytes)
+        if self.unfinished is not None:
+            self.plan = infer_plan(self.unfinished.listed, self.plan, self._length_bytes)
         # Known before the object is stored, because nothing may fail any more after that.
         self._endpoint_url, self._region = self._bucket.endpoint_url, self._bucket.region
         self._scope.check()
@@ -168,14 +175,14 @@ class ObjectUpload:
             self._context.warn_of_endpoint()
         self._context.warn_of_encoding()
         if self._options.resume:
-            self._unfinished = find_unfinished(self._bucket, self._retrier, self._key, check_for_s)
+            self.unfinished = find_unfinished(self._bucket, self._retrier, self._key, check_for_s)
 
     def begin(self) -> MultipartUpload:
         """Begin the multipart upload, or resume the unfinished one. Called once."""
         multipart = MultipartUpload(self._bucket, self._retrier, self._key, self._options.checksum)
         self._multipart = multipart  # before it is begun, so that a failure cleans it up
-        if self._unfinished is not None:
-            self._resume(multipart, self._unfinished)
+        if self.unfinished is not None:
+            self._resume(multipart, self.unfinished)
         else:
             metadata = object_metadata(self._token or "", str(self.plan))
             self._workers.submit(lambda: multipart.create(metadata)).result()
@@ -201,7 +208,7 @@ class ObjectUpload:
         with self._scope.condition:
             is_first_sent = not any(each.tries for each in self._stored.values())
             self._stored[part.number] = part
-        if self._unfinished is not None and is_first_sent and not part.etag_is_md5:
+        if self.unfinished is not None and is_first_sent and not part.etag_is_md5:
             self._emit(Warned("this endpoint's part ETags are not MD5s, so no part can be skipped"))
 
     def _commit_all(self, only_part: Part | None) -> tuple[Committed, Expected]:
@@ -270,12 +277,12 @@ class ObjectUpload:
             stored_at=datetime.now(timezone.utc),
         )
         self._emit(PartStored(self._stored[1]))
-        if self._unfinished is not None:
+        if self.unfinished is not None:
             # Not aborted: a producer that died at once must not cost the parts of a long stream.
             self._emit(
                 Warned(
                     "the input fits one request, so unfinished upload "
-                    f"{self._unfinished.upload_id} of this key was not used; "
+                    f"{self.unfinished.upload_id} of this key was not used; "
                     "it stays until it is aborted"
                 )
             )
@@ -296,6 +303,7 @@ class ObjectUpload:
     def _receipt(self, committed: Committed, expected: Expected, proof: str | None) -> Receipt:
         parts = tuple(self._stored[number] for number in sorted(self._stored))
         parts_proved = all(part.etag_is_md5 for part in parts)
+        retried = tuple(self._context.retried)
         return Receipt(
             bucket=self._bucket.name,
             key=self._key,
@@ -309,7 +317,8 @@ class ObjectUpload:
             part_plan=str(self.plan),
             digests=self._feed.digests(),
             proof=Proof("md5-etag" if parts_proved else None, proof),
-            retries=self._context.retries,
+            # A worker of a cluster that died has told of retries that it never counted.
+            retries=max(self._context.retries, len(retried)),
             upload_id=self._multipart.upload_id if self._multipart else None,
             token=self._token,
             started_at=self._started_at,
@@ -323,10 +332,11 @@ class ObjectUpload:
             command=self._feed.command(),
             key_template=self._options.key_template,
             case=self._options.case,
-            retried=tuple(self._context.retried),
+            retried=retried,
             source=self._feed.name,
             utc_offset=utc_offset(),
             platform=platform.platform(),
+            checksums=self._feed.checksums(),
         )
 
 

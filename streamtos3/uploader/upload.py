@@ -151,6 +151,10 @@ class _StreamFeed:
         """See Feed."""
         return self._reader.digests.hexdigests()
 
+    def checksums(self) -> Mapping[str, str]:
+        """See Feed."""
+        return {}
+
     def command(self) -> CommandReport | None:
         """See Feed."""
         return command_report_of(self._source)

@@ -46,6 +46,7 @@ _GROUPS = {
     "Object": "metadata tag content_type content_encoding cache_control storage_class acl sse"
     " sse_kms_key_id lock_mode lock_until lock_days legal_hold",
     "Case": "case evidence examiner notes",
+    "Cluster": "dask dask_credentials",
     "Access": "sse_c_key_file expected_bucket_owner request_payer",
     "Connection": "keyfile insecure_keyfile profile region endpoint_url addressing ca_bundle"
     " no_verify_ssl proxy",

@@ -22,6 +22,7 @@ PACKAGE = Path(streamtos3.__file__).parent
 LAYERS = (
     "__main__",
     "cli",
+    "cluster",
     "publish sink",
     "uploader",
     "downloader",
@@ -45,6 +46,8 @@ ONLY_IN = {
     "botocore": {"s3"},
     "cloudevents": {"receiver.event_rules"},
     "jinja2": {"receipts.report"},
+    "dask": {"cluster.connection"},
+    "distributed": {"cluster.connection", "cluster.orders", "cluster.plugin"},
     "prometheus_client": {"receiver.metrics"},
     "starlette": {"receiver"},
     "uvicorn": {"receiver.uvicorn_server"},
@@ -52,8 +55,8 @@ ONLY_IN = {
     "mypy_boto3_s3": {"s3", "uploader", "downloader", "publish", "sink"},
 }
 HEAVY = (
-    *("backports.zstd", "boto3", "botocore", "cloudevents", "jinja2", "prometheus_client"),
-    *("starlette", "tenacity", "tqdm", "urllib3", "uvicorn"),
+    *("backports.zstd", "boto3", "botocore", "cloudevents", "dask", "distributed", "jinja2"),
+    *("prometheus_client", "starlette", "tenacity", "tqdm", "urllib3", "uvicorn"),
 )
 
 

@@ -10,6 +10,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from ...errors import ReportError, UnprovedError, UsageError
+from ...model.events import Event
 from ...model.options import Options
 from ...results import Receipt
 from ...sources.base import Source
@@ -18,7 +19,6 @@ from ...units import format_size
 from ..acquisition_log import AcquisitionLog
 from ..console import say
 from ..options.addresses import ObjectAddress
-from ..options.common import OutputArgs
 from ..options.upload import StoreArgs, upload_options_from
 from ..reporting import print_receipt, report
 from ..running import Run, running
@@ -27,19 +27,30 @@ from ._receipts import ReceiptCopies, check_copies
 if TYPE_CHECKING:
     from ...receipts.signatures import Signer
 
-__all__ = ["store_stream"]
+__all__ = ["Store", "store_stream"]
+
+
+Store = Callable[[Source, ObjectAddress, Options, Run, Callable[[Event], None]], Receipt]
+"""How a source becomes an object: here, or by others."""
 
 
 def store_stream(
-    open_source: Callable[[], Source], address: ObjectAddress, args: StoreArgs
+    open_source: Callable[[], Source],
+    address: ObjectAddress,
+    args: StoreArgs,
+    store: Store | None = None,
 ) -> None:
-    """Upload what `open_source` opens to `address`, and report; whatever fails is raised."""
+    """Upload what `open_source` opens to `address`, and report; whatever fails is raised.
+
+    `store` does it in place of this process's own `upload`.
+    """
     options = upload_options_from(args, address)
     _check(options, args)
     signer = check_copies(args.upload, address)
     log = AcquisitionLog(args.upload.log) if args.upload.log else None
     try:
-        _upload_and_report(open_source, address, options, args, signer, log)
+        how = store or _store_here
+        _upload_and_report(open_source, address, options, args, signer, log, how)
     except BaseException as error:
         if log is not None and not isinstance(error, ReportError):
             log.failed(error)
@@ -55,13 +66,23 @@ def _upload_and_report(
     args: StoreArgs,
     signer: Signer | None,
     log: AcquisitionLog | None,
+    store: Store,
 ) -> None:
     with running(args.output, "stored", finish=args.upload.on_interrupt == "finish") as run:
         source = run.interrupts.source = open_source()
         tee = TeeSource(source, 1) if args.upload.tee else None
         if log is not None:
             log.begin(source.name, address.bucket, address.key, options)
-        receipt = _upload(tee or source, address, options, args.output, run, log)
+        on_event = log.listening(run.reporter) if log else run.reporter
+        try:
+            receipt = store(tee or source, address, options, run, on_event)
+        except UnprovedError as error:
+            run.reporter.close()
+            if args.output.as_json:  # an object that nothing proves has its receipt printed, too
+                _print_unproved(error.receipt)
+            raise
+        finally:
+            run.reporter.close()
         run.interrupts.stored = f"s3://{address.bucket}/{address.key}"
         if log is not None:
             log.stored(receipt)
@@ -75,33 +96,23 @@ def _upload_and_report(
         report(receipt, args.output, files, late)
 
 
-def _upload(
+def _store_here(
     source: Source,
     address: ObjectAddress,
     options: Options,
-    output: OutputArgs,
     run: Run,
-    log: AcquisitionLog | None,
+    on_event: Callable[[Event], None],
 ) -> Receipt:
-    """The upload itself. With --json, an object that nothing proves has its receipt printed too."""
     from ...uploader.upload import upload
 
-    try:
-        return upload(
-            source,
-            address.bucket,
-            address.key,
-            options=options,
-            on_event=log.listening(run.reporter) if log else run.reporter,
-            scope=run.scope,
-        )
-    except UnprovedError as error:
-        run.reporter.close()
-        if output.as_json:
-            _print_unproved(error.receipt)
-        raise
-    finally:
-        run.reporter.close()
+    return upload(
+        source,
+        address.bucket,
+        address.key,
+        options=options,
+        on_event=on_event,
+        scope=run.scope,
+    )
 
 
 def _print_unproved(receipt: Receipt) -> None:

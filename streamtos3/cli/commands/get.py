@@ -27,6 +27,7 @@ from ...units import format_duration, format_size
 from ..arguments import arguments
 from ..console import is_terminal, say
 from ..options.addresses import address_of
+from ..options.cluster import ClusterArgs, cluster_from, cluster_options
 from ..options.common import option
 from ..options.destination import DestinationCommand
 from ..reporting import print_receipt
@@ -34,6 +35,7 @@ from ..running import running
 from ._read import ReadArgs, options_from, reading_options, receipt_from
 
 if TYPE_CHECKING:
+    from ...cluster.operation import ClusterOptions
     from ...runtime.files import NewFile
 
 __all__ = ["GetArgs", "get"]
@@ -49,6 +51,7 @@ class GetArgs(ReadArgs):
     outfile: str | None
     overwrite: bool
     byte_range: str | None
+    cluster: ClusterArgs
 
 
 @dataclass(frozen=True)
@@ -78,6 +81,7 @@ class _Wanted:
     help="The receipt of the upload: no part leaves before its MD5 is right.",
 )
 @option("--json", "as_json", is_flag=True, help="Print a report to standard output; needs OUTFILE.")
+@cluster_options
 @reading_options
 @arguments(GetArgs)
 def get(args: GetArgs) -> None:
@@ -90,6 +94,9 @@ def get(args: GetArgs) -> None:
     OUTFILE appears under its name only when it is proved. What could not be proved is kept as
     OUTFILE.unproved. Devices and named pipes are written to directly.
     """
+    cluster = cluster_from(args.cluster)
+    if cluster is not None and (args.outfile in (None, "-") or args.byte_range):
+        raise UsageError("--dask reads a whole object into OUTFILE, which every worker sees")
     bucket, key = address_of(args.url)
     to_standard_output = args.outfile in (None, "-")
     if to_standard_output and args.output.as_json:
@@ -108,7 +115,7 @@ def get(args: GetArgs) -> None:
         report = _download(wanted, 1, args)
     else:
         assert args.outfile is not None
-        report = _to_file(wanted, args.outfile, args)
+        report = _to_file(wanted, args.outfile, args, cluster)
     if args.output.as_json:
         print_receipt(report)
     if not args.output.quiet:
@@ -146,15 +153,43 @@ def _download(wanted: _Wanted, fd: int, args: GetArgs) -> ReadReport:
         raise click.exceptions.Exit(128 + signal.SIGPIPE) from error
 
 
-def _to_file(wanted: _Wanted, path: str, args: GetArgs) -> ReadReport:
+def _download_by_workers(
+    cluster: ClusterOptions, wanted: _Wanted, file: NewFile, args: GetArgs
+) -> ReadReport:
+    """Have the workers of a cluster write the object into the file in the making."""
+    with running(args.output, "read") as run:
+        from ...cluster.read import get_file
+
+        return get_file(
+            wanted.bucket,
+            wanted.key,
+            file.temporary_path,
+            os.fstat(file.fd).st_ino,
+            how=cluster,
+            receipt=wanted.receipt,
+            version_id=args.version_id,
+            options=wanted.options,
+            on_event=run.reporter,
+            scope=run.scope,
+        )
+
+
+def _to_file(
+    wanted: _Wanted, path: str, args: GetArgs, cluster: ClusterOptions | None
+) -> ReadReport:
     if _is_device(path):
+        if cluster is not None:
+            raise UsageError(f"--dask writes into a file, and {path} is none")
         return _to_device(wanted, path, args)
     path = os.path.realpath(path)  # a link stays, what it names is replaced
     if not args.overwrite:
         _check_absent(path)
     with _new_file(path) as file:
         try:
-            report = _download(wanted, file.fd, args)
+            if cluster is None:
+                report = _download(wanted, file.fd, args)
+            else:
+                report = _download_by_workers(cluster, wanted, file, args)
         except UnprovedReadError as error:
             file.publish(path + _UNPROVED, replace=args.overwrite)
             error.left_behind = f"{path}{_UNPROVED}, all that was read"

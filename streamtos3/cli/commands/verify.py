@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from ...errors import UnprovedReadError
+from ...errors import UnprovedReadError, UsageError
 from ...results import ReadReport
 from ...units import format_size
 from ..arguments import arguments
 from ..console import say
 from ..options.addresses import address_of
+from ..options.cluster import ClusterArgs, cluster_from, cluster_options
 from ..options.common import option
 from ..options.destination import DestinationCommand
 from ..reporting import print_receipt
@@ -31,6 +32,7 @@ class VerifyArgs(ReadArgs):
 
     infile: str | None
     readback: bool
+    cluster: ClusterArgs
 
 
 @click.command(
@@ -41,6 +43,7 @@ class VerifyArgs(ReadArgs):
 @option("--receipt", metavar="FILE", help="Compare with the receipt of the upload.")
 @option("--readback", is_flag=True, help="Read the object too, and compare the bytes.")
 @option("--json", "as_json", is_flag=True, help="Print a report to standard output.")
+@cluster_options
 @reading_options
 @arguments(VerifyArgs)
 def verify(args: VerifyArgs) -> None:
@@ -55,22 +58,27 @@ def verify(args: VerifyArgs) -> None:
     bucket, key = address_of(args.url)
     receipt = receipt_from(args.receipt)
     options = options_from(args)
-    source = _open(args.infile)
+    cluster = cluster_from(args.cluster)
+    if cluster is not None and args.infile == "-":
+        raise UsageError("--dask needs a file: every worker reads its share of it")
+    source = _open(args.infile) if cluster is None else None
+    how: dict[str, Any] = {
+        "receipt": receipt,
+        "readback": args.readback,
+        "version_id": args.version_id,
+        "options": options,
+    }
     try:
         with running(args.output, "read") as run:
-            from ...downloader.verify import verify_object
+            how |= {"on_event": run.reporter, "scope": run.scope}
+            if cluster is not None:
+                from ...cluster.read import verify_on
 
-            report = verify_object(
-                bucket,
-                key,
-                source=source,
-                receipt=receipt,
-                readback=args.readback,
-                version_id=args.version_id,
-                options=options,
-                on_event=run.reporter,
-                scope=run.scope,
-            )
+                report = verify_on(bucket, key, how=cluster, path=args.infile, **how)
+            else:
+                from ...downloader.verify import verify_object
+
+                report = verify_object(bucket, key, source=source, **how)
     except UnprovedReadError as error:
         if args.output.as_json:
             print_receipt(error.report)

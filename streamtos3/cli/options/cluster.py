@@ -1,0 +1,76 @@
+"""`--dask` and what belongs to it: one operation on many workers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import click
+
+from ...errors import UsageError
+from .common import option, together
+
+if TYPE_CHECKING:
+    from ...cluster.operation import ClusterOptions
+
+__all__ = ["ClusterArgs", "cluster_from", "cluster_options", "cross_check_option"]
+
+cluster_options = together(
+    option(
+        "--dask",
+        metavar="ADDRESS",
+        help="Share the work out to a Dask cluster: local:N for N processes of this machine,"
+        " tcp://HOST:PORT, tls://HOST:PORT, or a scheduler file. Needs the extra"
+        " streamtos3[dask].",
+    ),
+    option(
+        "--dask-credentials",
+        is_flag=True,
+        help="Send temporary credentials to the workers, which have none of their own.",
+    ),
+)
+
+
+def _percent(value: str | float) -> float:
+    """A percentage as a share, 0 to 1."""
+    if isinstance(value, float):
+        return value
+    try:
+        share = float(value.strip().removesuffix("%")) / 100
+    except ValueError:
+        share = -1.0
+    if not 0 <= share <= 1:
+        raise click.BadParameter(f"{value!r} is not a percentage, such as 1%")
+    return share
+
+
+_percent.__name__ = "percent"
+
+cross_check_option = option(
+    "--cross-check",
+    type=_percent,
+    default=0.0,
+    metavar="PERCENT",
+    help="With --dask: so many of the parts are read again by a second worker, and compared.",
+)
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class ClusterArgs:
+    """How a command line uses a cluster; `dask` is None where it does not."""
+
+    dask: str | None
+    dask_credentials: bool
+    cross_check: float = 0.0
+
+
+def cluster_from(args: ClusterArgs) -> ClusterOptions | None:
+    """The cluster that --dask names, None without it."""
+    if args.dask is None:
+        if args.dask_credentials or args.cross_check:
+            raise UsageError("--dask-credentials and --cross-check go with --dask")
+        return None
+    from ...cluster.address import parse_address
+    from ...cluster.operation import ClusterOptions
+
+    return ClusterOptions(parse_address(args.dask), args.dask_credentials, args.cross_check)

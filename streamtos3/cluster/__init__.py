@@ -1,0 +1,1 @@
+"""More than one machine: files and objects in pieces, on workers of a Dask cluster."""

@@ -1,0 +1,335 @@
+"""The border to Dask: a cluster that is joined, or made of processes of this machine.
+
+Everything that may wait for a scheduler is called from a thread of its own or has a time limit, so
+that a scheduler that hangs never keeps the program from ending.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import shutil
+import tempfile
+import uuid
+import warnings
+from collections.abc import Callable, Collection, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
+from typing import Any
+
+from ..errors import RetriesUsedUpError, UnreachableError, UsageError, os_reason
+from ..runtime.cancel import CancelScope
+from ..runtime.host import processors
+from ..runtime.workers import WorkerPool
+from .address import ClusterAddress
+
+__all__ = ["Cluster", "TaskLost", "open_cluster"]
+
+_log = logging.getLogger("streamtos3")
+
+_CONNECT_S = 30.0
+_CLOSE_S = 5.0
+_THREADS = 2  # of a local process: one reads the next run while the last parts of another are sent
+_MEMORY = "/dev/shm"
+_LOGGERS = ("distributed", "tornado", "asyncio", "bokeh")
+_EXTRA = "pip install 'streamtos3[dask]', the same version on every machine"
+
+# What would write to a disk, or costs time that nobody asked for (docs/cluster.org, This machine).
+_LOCAL_CONFIG = {
+    "distributed.worker.memory.target": False,
+    "distributed.worker.memory.spill": False,
+    "distributed.worker.memory.pause": False,
+    "distributed.worker.memory.terminate": False,
+    "distributed.worker.profile.enabled": False,
+    "distributed.admin.system-monitor.gil.enabled": False,
+    "distributed.scheduler.active-memory-manager.start": False,
+    "distributed.nanny.pre-spawn-environ": {"PYTHONDONTWRITEBYTECODE": "1"},
+}
+
+
+class TaskLost(Exception):
+    """Workers died while they ran a task, more often than the scheduler allows."""
+
+
+class Cluster:
+    """A connected client of Dask's. All methods may be called by any thread."""
+
+    def __init__(self, client: Any, address: str) -> None:
+        self._client = client
+        self.address = address
+        self._loop: asyncio.AbstractEventLoop = client.loop.asyncio_loop
+
+    @property
+    def client_id(self) -> str:
+        """What the scheduler calls this client."""
+        return str(self._client.id)
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether the scheduler still answers, as far as the client has noticed."""
+        return bool(self._client.status == "running")
+
+    def workers(self, timeout_s: float = _CONNECT_S) -> dict[str, int]:
+        """The address of each worker, and how many tasks it runs at a time.
+
+        RetriesUsedUpError where the scheduler does not answer in time.
+        """
+
+        async def ask() -> dict[str, int]:
+            return dict(await self._client.nthreads())
+
+        workers: dict[str, int] = self._wait(ask(), timeout_s)
+        return workers
+
+    def submit(
+        self,
+        function: Callable[..., Any],
+        argument: Any,
+        deliver: Callable[[Any], None],
+        *,
+        prefer: Collection[str] = (),
+        urgent: bool = False,
+    ) -> Callable[[], None]:
+        """Have a worker call `function(argument)`, and `deliver` what it returns or raises.
+
+        `deliver` is called once, in the thread of Dask's event loop: a value, a TaskLost, or
+        another exception. `prefer`: by one of these workers, as long as one is there. Returns a
+        function that gives the task up; nothing is delivered after that.
+        """
+        future = self._client.submit(
+            function,
+            argument,
+            key=f"{function.__name__}-{uuid.uuid4().hex}",
+            pure=False,
+            priority=1 if urgent else 0,
+            workers=list(prefer) or None,
+            allow_other_workers=bool(prefer),
+        )
+
+        async def collect() -> None:
+            from distributed import KilledWorker
+
+            try:
+                (value,) = await self._client.gather([future], asynchronous=True)
+            except asyncio.CancelledError as error:  # Dask's own derives from it
+                lost = "the connection to the Dask scheduler was lost"
+                value = RetriesUsedUpError(f"{lost}: {str(error).splitlines()[0]}")
+            except KilledWorker as error:
+                value = TaskLost(str(error))
+            except Exception as error:  # noqa: BLE001 - delivered, and judged there
+                value = error
+            deliver(value)
+
+        waiting = asyncio.run_coroutine_threadsafe(collect(), self._loop)
+
+        def give_up() -> None:
+            waiting.cancel()
+            with suppress(Exception):  # the scheduler may be gone
+                future.release()
+
+        return give_up
+
+    def run_on_all(
+        self,
+        function: Callable[..., Any],
+        *arguments: Any,
+        timeout_s: float,
+        workers: Collection[str] | None = None,
+    ) -> dict[str, Any]:
+        """What `function` returns, or raises, on each worker, beside its tasks; by address.
+
+        RetriesUsedUpError where not all have answered in time.
+        """
+
+        async def run() -> dict[str, Any]:
+            chosen = None if workers is None else list(workers)
+            return dict(
+                await self._client.run(function, *arguments, workers=chosen, on_error="return")
+            )
+
+        answers: dict[str, Any] = self._wait(run(), timeout_s)
+        return answers
+
+    def run_on_scheduler(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        """What `function` returns in the scheduler's process."""
+
+        async def run() -> Any:
+            return await self._client.run_on_scheduler(function, *arguments)
+
+        return self._wait(run(), _CONNECT_S)
+
+    def register_plugin(self, plugin: Any, name: str) -> None:
+        """Give the scheduler a plug-in of this name."""
+
+        async def register() -> None:
+            await self._client.register_plugin(plugin, name=name)
+
+        self._wait(register(), _CONNECT_S)
+
+    def subscribe(self, topic: str, handle: Callable[[dict[str, Any]], None]) -> None:
+        """Call `handle` with each message that workers log under `topic`."""
+        self._client.subscribe_topic(topic, lambda event: handle(event[1]))
+
+    def _wait(self, coroutine: Any, timeout_s: float) -> Any:
+        future = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
+        try:
+            return future.result(timeout_s)
+        except (TimeoutError, asyncio.TimeoutError) as error:
+            future.cancel()
+            raise RetriesUsedUpError(
+                f"the Dask scheduler {self.address} does not answer"
+            ) from error
+        except OSError as error:  # Dask's CommClosedError is one
+            raise RetriesUsedUpError(
+                f"the connection to the Dask scheduler {self.address} was lost"
+            ) from error
+
+
+@contextmanager
+def open_cluster(address: ClusterAddress, scope: CancelScope) -> Iterator[Cluster]:
+    """A client of the cluster at `address`; a local one ends with the block.
+
+    Raises UsageError where Dask is not installed or the address makes no sense to it,
+    UnreachableError where no scheduler answers, Cancelled when the scope fails meanwhile.
+    """
+    try:
+        import dask
+        import distributed
+    except ImportError as error:
+        raise UsageError("--dask needs the packages dask and distributed", hint=_EXTRA) from error
+    with ExitStack() as stack:
+        stack.enter_context(_quiet())
+        if address.is_local:
+            stack.enter_context(dask.config.set(_LOCAL_CONFIG))
+        opened: list[Any] = []
+        stack.callback(_close, opened)
+        workers = WorkerPool(1, scope)
+        stack.callback(workers.shutdown)
+        opener = _open_local if address.is_local else _open_remote
+        client = workers.submit(lambda: opener(distributed, address, opened)).result()
+        yield Cluster(client, str(address))
+
+
+def _open_remote(distributed: Any, address: ClusterAddress, opened: list[Any]) -> Any:
+    where: dict[str, Any] = {"address": address.url}
+    if address.scheduler_file is not None:
+        if not os.path.isfile(address.scheduler_file):
+            raise UsageError(
+                f"--dask {address.scheduler_file!r} is neither an address nor a scheduler file",
+                hint="local:N, tcp://HOST:PORT, tls://HOST:PORT or a scheduler file",
+            )
+        where = {"scheduler_file": address.scheduler_file}
+    return _connect(distributed, opened, str(address), **where)
+
+
+def _open_local(distributed: Any, address: ClusterAddress, opened: list[Any]) -> Any:
+    directory = _Directory()
+    opened.append(directory)
+    cluster = distributed.LocalCluster(
+        n_workers=address.processes or max(1, int(processors())),
+        threads_per_worker=_THREADS,
+        processes=True,
+        dashboard_address=None,
+        memory_limit=0,
+        local_directory=directory.path,
+        security=_private_security(distributed, opened),
+        silence_logs=logging.CRITICAL,
+    )
+    opened.append(cluster)
+    return _connect(distributed, opened, str(address), address=cluster)
+
+
+def _connect(distributed: Any, opened: list[Any], name: str, **where: Any) -> Any:
+    try:
+        client = distributed.Client(
+            **where, timeout=_CONNECT_S, set_as_default=False, name="streamtos3"
+        )
+    except (OSError, asyncio.TimeoutError) as error:
+        reason = str(error).splitlines()[0] if str(error) else os_reason(error)
+        raise UnreachableError(
+            f"cannot reach the Dask scheduler {name}: {reason}", hint="check --dask"
+        ) from error
+    except (TypeError, ValueError) as error:
+        raise UsageError(
+            f"cannot use the Dask scheduler {name}: {str(error).splitlines()[0]}",
+            hint="tls:// needs Dask's settings distributed.comm.tls, see docs/cluster.org",
+        ) from error
+    opened.append(client)
+    return client
+
+
+def _close(opened: list[Any]) -> None:
+    """Close the client, then its cluster; what hangs is abandoned."""
+    with CancelScope() as scope:
+        workers = WorkerPool(1, scope)
+        for each in reversed(opened):
+            workers.submit(partial(each.close, timeout=_CLOSE_S))
+        workers.wait_idle(2 * _CLOSE_S, _CLOSE_S)
+        workers.shutdown()
+
+
+def _private_security(distributed: Any, opened: list[Any]) -> Any:
+    """TLS with certificates made for this run, which nobody else can connect with.
+
+    Dask runs whatever a client sends it, so a scheduler that anyone on this machine could reach
+    would run anyone's code as this user. Dask keeps the certificates in memory, but hands them to
+    OpenSSL by a file; here the file is in memory, too, and goes with this process.
+    """
+    try:
+        security = distributed.Security.temporary()
+    except ImportError as error:
+        raise UsageError("--dask local:N needs the package cryptography", hint=_EXTRA) from error
+    if not hasattr(os, "memfd_create"):
+        return security
+    certificate, key = _MemoryFile(security.tls_ca_file), _MemoryFile(security.tls_client_key)
+    opened += [certificate, key]
+    security.tls_ca_file = certificate.path
+    for role in ("client", "scheduler", "worker"):
+        setattr(security, f"tls_{role}_cert", certificate.path)
+        setattr(security, f"tls_{role}_key", key.path)
+    return security
+
+
+class _MemoryFile:
+    """A file in memory that holds `text`; `path` is good for this process and its children."""
+
+    def __init__(self, text: str) -> None:
+        self._fd = os.memfd_create("streamtos3-tls", os.MFD_CLOEXEC)
+        os.write(self._fd, text.encode())
+        self.path = f"/proc/{os.getpid()}/fd/{self._fd}"
+
+    def close(self, timeout: float) -> None:
+        """Forget the text."""
+        os.close(self._fd)
+
+
+class _Directory:
+    """A directory in memory, where the system has such: Dask wants one for each process."""
+
+    def __init__(self) -> None:
+        self.path: str | None = None
+        if os.access(_MEMORY, os.W_OK):
+            self.path = tempfile.mkdtemp(prefix="streamtos3-", dir=_MEMORY)
+
+    def close(self, timeout: float) -> None:
+        """Remove it, with what Dask has left in it."""
+        if self.path is not None:
+            shutil.rmtree(self.path, ignore_errors=True)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Nothing from Dask on standard error, but with --debug: what matters is said by us."""
+    level = logging.INFO if _log.isEnabledFor(logging.DEBUG) else logging.CRITICAL
+    loggers = [logging.getLogger(name) for name in _LOGGERS]
+    levels = [each.level for each in loggers]
+    for each in loggers:
+        each.setLevel(level)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # other versions on workers: we compare our own
+            yield
+    finally:
+        for each, before in zip(loggers, levels, strict=True):
+            each.setLevel(before)

@@ -1,0 +1,147 @@
+"""What every operation on a cluster shares on the client's side: from the address to the end.
+
+Opens the cluster, takes the secrets out of the options, checks the workers, and ends everything
+that still runs on them, however the operation ended.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+
+from .._version import __version__
+from ..errors import SourceError, StreamToS3Error, UsageError
+from ..model.events import Event, Warned
+from ..model.options import Options
+from ..runtime.buffers import default_memory_bytes
+from ..runtime.cancel import CancelScope
+from .address import ClusterAddress
+from .connection import Cluster, open_cluster
+from .credentials import SecretsChannel, secrets_to_send
+from .dispatch import Dispatcher
+from .session import Operation
+from .shared_file import FileIdentity, SharedFile
+
+__all__ = ["ClusterOptions", "Running", "running_on", "check_sources"]
+
+_CHECK_S = 120.0
+
+
+@dataclass(frozen=True)
+class ClusterOptions:
+    """How a cluster is used.
+
+    `sends_credentials`: temporary credentials of the client's are sent to the workers.
+    `cross_check`: which share of the parts a second worker reads again, 0 to 1.
+    """
+
+    address: ClusterAddress
+    sends_credentials: bool = False
+    cross_check: float = 0.0
+
+
+@dataclass(frozen=True)
+class Running:
+    """An operation that has begun: its orders carry `operation`, `dispatcher` gives them out."""
+
+    cluster: Cluster
+    operation: Operation
+    dispatcher: Dispatcher
+
+
+@contextmanager
+def running_on(
+    how: ClusterOptions,
+    bucket: str,
+    options: Options,
+    scope: CancelScope,
+    emit: Callable[[Event], None],
+) -> Iterator[Running]:
+    """One operation on the cluster, which has a worker when the block begins.
+
+    `options` are the client's: on this machine `jobs` and `memory_bytes` are shared out to its
+    processes, elsewhere each process has them all. What still runs when the block ends is stopped.
+    """
+    openly, secrets = secrets_to_send(how.address, options, sends=how.sends_credentials)
+    with open_cluster(how.address, scope) as cluster:
+        operation_id = uuid.uuid4().hex
+        dispatcher = Dispatcher(cluster, operation_id, scope, emit, options.retries.retry_for_s)
+        try:
+            dispatcher.start()
+            if how.address.is_local:
+                openly = _share_out(openly, len(dispatcher.workers))
+            openly = replace(openly, command_line=None)
+            operation = Operation(operation_id, bucket, openly, not secrets.are_none)
+            with SecretsChannel(cluster, operation_id, options, secrets, scope):
+                _check_workers(cluster)
+                yield Running(cluster, operation, dispatcher)
+        finally:
+            if not dispatcher.end():
+                emit(Warned("not all workers could be told to stop; they do when they notice"))
+
+
+def _check_workers(cluster: Cluster) -> None:
+    """UsageError where a worker lacks streamtos3, or has another version of it."""
+    for address, found in cluster.run_on_all(_version_there, timeout_s=_CHECK_S).items():
+        if isinstance(found, ImportError):
+            raise UsageError(
+                f"the worker {address} cannot load streamtos3: {found}",
+                hint="install the same version of streamtos3 on every worker",
+            )
+        if isinstance(found, BaseException):
+            raise found
+        if found != __version__:
+            raise UsageError(
+                f"the worker {address} has streamtos3 {found}, here it is {__version__}",
+                hint="install the same version of streamtos3 on every worker",
+            )
+
+
+def check_sources(
+    cluster: Cluster, path: str, identity: FileIdentity, *, again: bool = False
+) -> None:
+    """SourceError, which names the worker, where one does not see the same file as the client.
+
+    `again`: at the end, where its content was read already.
+    """
+    found = cluster.run_on_all(_look_at_file, path, identity, again, timeout_s=_CHECK_S)
+    for address, error in found.items():
+        if isinstance(error, StreamToS3Error):
+            raise SourceError(
+                f"{error.message} (worker {address})",
+                hint="every worker must see the same file under the same path",
+            )
+        if isinstance(error, BaseException):
+            raise error
+
+
+def _version_there() -> str:
+    return __version__
+
+
+async def _look_at_file(path: str, identity: FileIdentity, again: bool) -> StreamToS3Error | None:
+    """On a worker, beside its tasks: what is wrong with the file, None if nothing is."""
+    import asyncio
+
+    def look() -> StreamToS3Error | None:
+        try:
+            with SharedFile(path) as file:
+                if not again:
+                    file.check_same(identity)
+                file.check_unchanged(identity)
+        except StreamToS3Error as error:
+            return error
+        return None
+
+    return await asyncio.to_thread(look)
+
+
+def _share_out(options: Options, processes: int) -> Options:
+    memory_bytes = options.memory_bytes or default_memory_bytes()
+    return replace(
+        options,
+        jobs=max(1, options.jobs // processes),
+        memory_bytes=max(memory_bytes // processes, 2 * options.chunk_bytes),
+    )

@@ -1,0 +1,359 @@
+"""What workers are asked to do, and what they answer: one frozen value for each kind of task.
+
+An order says all that a worker needs but secrets, and performs itself in the session of its
+operation. Errors travel as values (`Failure`), so that no worker logs them as a crash and Dask
+does not run the task again: what is worth another try was tried again where it failed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any, Protocol
+
+from ..downloader.proofs import NoProof, cut_pieces
+from ..downloader.ranges import RangeReader, Target
+from ..errors import OutputError, RetriesUsedUpError, StreamToS3Error, TransientError, os_reason
+from ..integrity.checksums import checksum_of
+from ..integrity.digests import PartDigests, StreamDigests
+from ..model.events import Event, Retrying, Warned
+from ..model.unfinished_upload import UnfinishedUpload
+from ..results import StoredPart
+from ..runtime.buffers import Buffer
+from ..runtime.cancel import Cancelled, CancelScope
+from ..runtime.retry import Retrier
+from ..s3.responses import ObjectInfo
+from ..uploader.multipart import MultipartUpload
+from .runs import PartSpan
+from .session import Operation, OperationEnded, Session, session_of, worker_name
+from .shared_file import FileIdentity
+
+__all__ = [
+    "DigestOrder",
+    "DigestReport",
+    "Failure",
+    "HashOrder",
+    "HashReport",
+    "Order",
+    "ReadOrder",
+    "StoreOrder",
+    "StoreReport",
+    "describe",
+    "perform",
+    "topic_of",
+]
+
+_READ_BYTES = 1 << 20
+
+
+@dataclass(frozen=True)
+class Failure:
+    """An order that failed for good, on this worker."""
+
+    error: StreamToS3Error
+    worker: str
+
+
+class Order(Protocol):
+    """A task. `operation` is what it belongs to."""
+
+    @property
+    def operation(self) -> Operation:
+        """What it belongs to."""
+
+    def perform(self, session: Session, worker: str) -> Any:
+        """Do it, in a worker process named `worker`; returns the report."""
+
+
+def topic_of(operation_id: str) -> str:
+    """The topic of Dask's events under which an operation's workers report."""
+    return f"streamtos3-{operation_id}"
+
+
+def perform(order: Order) -> Any:
+    """The function that Dask runs: the order's report, or the Failure that ended it."""
+    from distributed import get_worker
+
+    dask_worker = get_worker()
+    worker = worker_name(dask_worker.address)
+    emit = _emitter(dask_worker.log_event, topic_of(order.operation.id), worker)
+    return _perform_as(order, worker, emit)
+
+
+def _perform_as(order: Order, worker: str, emit: Callable[[Event], None]) -> Any:
+    """`perform` without Dask; `emit` is told what should be known before the report."""
+    try:
+        with session_of(order.operation, emit) as session:
+            try:
+                return order.perform(session, worker)
+            except Cancelled:
+                error = session.context.scope.error
+                if isinstance(error, StreamToS3Error):
+                    return Failure(error, worker)
+                raise
+    except StreamToS3Error as error:
+        return Failure(error, worker)
+    except (OperationEnded, Cancelled):
+        return Failure(RetriesUsedUpError("the operation has ended"), worker)
+
+
+def describe(event: Event, worker: str) -> dict[str, Any] | None:
+    """An event of a worker as Dask carries it; None where the report tells it anyway."""
+    if isinstance(event, Retrying):
+        return {
+            "action": event.action,
+            "tries": event.tries,
+            "wait_s": event.wait_s,
+            "reason": event.reason,
+            "worker": worker,
+        }
+    if isinstance(event, Warned):
+        return {"message": event.message, "worker": worker}
+    return None
+
+
+def _emitter(
+    log_event: Callable[[str, Any], None], topic: str, worker: str
+) -> Callable[[Event], None]:
+    def emit(event: Event) -> None:
+        told = describe(event, worker)
+        if told is not None:
+            log_event(topic, told)
+
+    return emit
+
+
+@dataclass(frozen=True)
+class StoreReport:
+    """Parts that are stored, in order, each compared. `crcs` are theirs, in base64."""
+
+    worker: str
+    parts: tuple[StoredPart, ...]
+    crcs: tuple[str, ...]
+    retries: int
+
+
+@dataclass(frozen=True)
+class StoreOrder:
+    """Read a run of consecutive parts of a file and send them into an upload that has begun.
+
+    `unfinished`: where the upload is resumed, with the listed parts that this run may skip.
+    """
+
+    operation: Operation
+    path: str
+    identity: FileIdentity
+    key: str
+    upload_id: str
+    etags_are_md5: bool
+    spans: tuple[PartSpan, ...]
+    crc: str
+    unfinished: UnfinishedUpload | None = None
+
+    def perform(self, session: Session, worker: str) -> StoreReport:
+        """See Order."""
+        context = session.context
+        with _counting(session) as (retrier, count):
+            multipart = MultipartUpload(
+                context.bucket, retrier, self.key, self.operation.options.checksum
+            )
+            if self.unfinished is not None:
+                multipart.resume(self.unfinished)
+            multipart.join(self.upload_id, etags_are_md5=self.etags_are_md5)
+            with session.open_file(self.path, self.identity) as file:
+                tasks = []
+                for span in self.spans:
+                    buffer = session.pool.acquire(span.size_bytes)
+                    file.read_into(buffer.view[: span.size_bytes], span.offset_bytes)
+                    store = partial(self._store, session, multipart, span, buffer)
+                    tasks.append(context.workers.submit(store))
+                stored = [task.result() for task in tasks]
+            parts = tuple(replace(part, worker=worker) for part, _ in stored)
+            return StoreReport(worker, parts, tuple(crc for _, crc in stored), count())
+
+    def _store(
+        self, session: Session, multipart: MultipartUpload, span: PartSpan, buffer: Buffer
+    ) -> tuple[StoredPart, str]:
+        """In a thread of the session: digest and send one part, then release its buffer."""
+        data = buffer.view[: span.size_bytes]
+        try:
+            sha256 = hashlib.sha256(data).hexdigest()
+            crc = checksum_of(self.crc)(data)
+            scope = session.context.scope
+            part = multipart.store_part(span.number, span.offset_bytes, data, scope.check)
+            return replace(part, sha256=sha256), crc
+        finally:
+            del data
+            session.pool.release(buffer)
+
+
+@dataclass(frozen=True)
+class HashReport:
+    """MD5s (hex) of parts, in order, by this worker."""
+
+    worker: str
+    md5s: tuple[str, ...]
+    retries: int = 0
+
+
+@dataclass(frozen=True)
+class HashOrder:
+    """Read parts of a file again, and answer their MD5s. Nothing is sent anywhere."""
+
+    operation: Operation
+    path: str
+    identity: FileIdentity
+    spans: tuple[PartSpan, ...]
+
+    def perform(self, session: Session, worker: str) -> HashReport:
+        """See Order."""
+        md5s = []
+        with session.open_file(self.path, self.identity) as file:
+            buffer = memoryview(bytearray(_READ_BYTES))
+            for span in self.spans:
+                md5 = hashlib.md5(usedforsecurity=False)
+                for offset, size in _steps(span):
+                    session.context.scope.check()
+                    file.read_into(buffer[:size], offset)
+                    md5.update(buffer[:size])
+                md5s.append(md5.hexdigest())
+        return HashReport(worker, tuple(md5s))
+
+
+@dataclass(frozen=True)
+class DigestReport:
+    """Digests (hex) of a whole file, by name."""
+
+    worker: str
+    digests: dict[str, str]
+
+
+@dataclass(frozen=True)
+class DigestOrder:
+    """Read a whole file in order, for the digests that cannot be computed in pieces."""
+
+    operation: Operation
+    path: str
+    identity: FileIdentity
+    names: tuple[str, ...]
+
+    def perform(self, session: Session, worker: str) -> DigestReport:
+        """See Order."""
+        digests = StreamDigests(self.names)
+        buffer = memoryview(bytearray(_READ_BYTES))
+        with session.open_file(self.path, self.identity) as file:
+            for offset, size in _steps(PartSpan(1, 0, self.identity.size_bytes)):
+                session.context.scope.check()
+                file.read_into(buffer[:size], offset)
+                digests.update(buffer[:size])
+        return DigestReport(worker, digests.hexdigests())
+
+
+@dataclass(frozen=True)
+class ReadOrder:
+    """Read parts of an object that is pinned by its ETag, and answer their MD5s.
+
+    `into`: the file that they are written into as well, and its inode.
+    """
+
+    operation: Operation
+    key: str
+    version_id: str | None
+    info: ObjectInfo
+    spans: tuple[PartSpan, ...]
+    into: tuple[str, int] | None = None
+
+    def perform(self, session: Session, worker: str) -> HashReport:
+        """See Order."""
+        context = session.context
+        first = self.spans[0].offset_bytes
+        end = self.spans[-1].offset_bytes + self.spans[-1].size_bytes
+        pieces = cut_pieces(first, end, context.options.chunk_bytes, None)
+        target = Target(context.bucket, self.key, self.version_id, self.info)
+        with _counting(session) as (retrier, count):
+            writer = _RunWriter(self.spans, self.into)
+            reader = RangeReader(context.workers, session.pool, retrier, context.scope)
+            try:
+                reader.run(target, pieces, NoProof(), writer, lambda _: None)
+                writer.sync()
+            finally:
+                writer.close()
+            md5s = tuple(md5.hex() for md5 in writer.digests.md5s())
+            return HashReport(worker, md5s, count())
+
+
+class _RunWriter:
+    """A Writer that digests parts, and writes them into a file at their offset if there is one."""
+
+    def __init__(self, spans: Sequence[PartSpan], into: tuple[str, int] | None) -> None:
+        self.digests = PartDigests(span.size_bytes for span in spans)
+        self._offset = spans[0].offset_bytes
+        self._path, inode = into or ("", 0)
+        self._fd = _open_for_writing(self._path, inode) if into else -1
+
+    def deliver(self, data: memoryview, scope: CancelScope) -> None:
+        """See Writer."""
+        self.digests.update(data)
+        while self._fd >= 0 and data:
+            scope.check()
+            try:
+                count = os.pwrite(self._fd, data[:_READ_BYTES], self._offset)
+            except OSError as error:
+                raise self._error(error) from error
+            data = data[count:]
+            self._offset += count
+
+    def sync(self) -> None:
+        """Have all that was written reach the storage, where the other machines see it."""
+        if self._fd >= 0:
+            try:
+                os.fsync(self._fd)
+            except OSError as error:
+                raise self._error(error) from error
+
+    def close(self) -> None:
+        """See Writer."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+    def _error(self, error: OSError) -> OutputError:
+        return OutputError(f"cannot write {self._path} at byte {self._offset}: {os_reason(error)}")
+
+
+def _open_for_writing(path: str, inode: int) -> int:
+    """The file that the client has made, and not one of the same name on a disk of our own."""
+    try:
+        fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+    except OSError as error:
+        raise OutputError(f"cannot write {path}: {os_reason(error)}") from error
+    if os.fstat(fd).st_ino != inode:
+        os.close(fd)
+        raise OutputError(f"cannot write {path}: it is not the same file there")
+    return fd
+
+
+@contextmanager
+def _counting(session: Session) -> Iterator[tuple[Retrier, Callable[[], int]]]:
+    """A retrier for one order, and how often it has tried something again."""
+    retries = 0
+
+    def note(event: Retrying, error: TransientError) -> None:
+        nonlocal retries
+        retries += 1
+        if error.throttled:
+            session.pool.hold_back()
+        session.context.emit(event)
+
+    yield Retrier(session.options.retries, session.context.scope, note), lambda: retries
+
+
+def _steps(span: PartSpan) -> Iterator[tuple[int, int]]:
+    """Offset and size of each read."""
+    end = span.offset_bytes + span.size_bytes
+    for offset in range(span.offset_bytes, end, _READ_BYTES):
+        yield offset, min(_READ_BYTES, end - offset)

@@ -1,0 +1,359 @@
+"""`verify_on` and `get_file`: objects that the workers of a cluster read, piece by piece.
+
+Each worker answers the MD5s of the parts that it has read; the client compares them with the
+object's ETag, with a receipt, or with what workers read from a file that all of them see.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from datetime import datetime, timezone
+from functools import partial
+from typing import Any
+
+from .._version import __version__
+from ..downloader.part_layout import ask_exact_layout, find_layout
+from ..errors import (
+    IntegrityError,
+    OutputError,
+    StreamToS3Error,
+    UnprovedError,
+    UnprovedReadError,
+    os_reason,
+)
+from ..integrity.digests import composite_etag
+from ..integrity.etag import is_md5
+from ..model.events import Event, RangeRead, ReadStarted
+from ..model.names import check_object_name
+from ..model.options import Options
+from ..results import Proof, ReadReport, Receipt
+from ..runtime.cancel import CancelScope
+from ..s3.context import OperationContext
+from ..s3.responses import ObjectInfo
+from .credentials import with_read_keyfile
+from .operation import ClusterOptions, Running, check_sources, running_on
+from .orders import HashOrder, HashReport, Order, ReadOrder
+from .runs import PartSpan, cut_runs, spans_of
+from .shared_file import SharedFile
+
+__all__ = ["get_file", "prove_by_reading_back", "verify_on"]
+
+_DAMAGE_TRIES = 5
+
+
+def get_file(
+    bucket: str,
+    key: str,
+    path: str,
+    inode: int,
+    *,
+    how: ClusterOptions,
+    receipt: Receipt | None = None,
+    version_id: str | None = None,
+    options: Options,
+    on_event: Callable[[Event], None] | None = None,
+    scope: CancelScope | None = None,
+) -> ReadReport:
+    """Read the object `key` into the empty file at `path`, which all workers see, and prove it.
+
+    inode: the file's, by which a worker knows it. Its name should be one that nobody uses yet.
+
+    Returns if and only if what was written is proved to be what was stored. Raises as `download`
+    does, and OutputError where a worker cannot write to that file.
+    """
+    check_object_name(bucket, key)
+    with _open(how, bucket, options, on_event, scope) as (context, begin):
+        reading = _Reading(context, key)
+        reading.find(version_id)
+        reading.running = begin()
+        reading.read(receipt, into=(os.path.abspath(path), inode))
+        reading.check_written(path)
+        return reading.report()
+
+
+def verify_on(
+    bucket: str,
+    key: str,
+    *,
+    how: ClusterOptions,
+    path: str | None = None,
+    receipt: Receipt | None = None,
+    readback: bool = False,
+    version_id: str | None = None,
+    options: Options,
+    on_event: Callable[[Event], None] | None = None,
+    scope: CancelScope | None = None,
+) -> ReadReport:
+    """Compare the object `key` with a file that all workers see, a receipt, or its own ETag.
+
+    As `verify_object`, but that with a file and `readback` the MD5s of all parts are compared, and
+    not a SHA-256 of the whole, which cannot be computed in pieces.
+    """
+    check_object_name(bucket, key)
+    with _open(how, bucket, options, on_event, scope) as (context, begin):
+        reading = _Reading(context, key)
+        reading.find(version_id)
+        reading.running = begin()
+        if receipt is not None:
+            reading.compare_receipt(receipt)
+        if path is not None:
+            reading.compare_file(os.path.abspath(path), receipt)
+        if readback or (path is None and receipt is None):
+            reading.read(receipt)
+        return reading.report()
+
+
+def prove_by_reading_back(receipt: Receipt, running: Running, context: OperationContext) -> Receipt:
+    """Have the workers read the object back; returns `receipt` with this proof.
+
+    Raises IntegrityError when other bytes come back, UnprovedError when it cannot be read.
+    """
+    url = f"s3://{receipt.bucket}/{receipt.key}"
+    try:
+        reading = _Reading(context, receipt.key)
+        reading.running = running
+        reading.find(receipt.version_id)
+        reading.read(receipt)
+    except IntegrityError as error:
+        error.left_behind = f"{url} is there and is not what was read"
+        raise
+    except StreamToS3Error as error:
+        unproved = UnprovedError(
+            f"{url} is stored, but it could not be read back: {error.message}",
+            hint=error.hint,
+            receipt=receipt,
+        )
+        unproved.left_behind = f"{url}, unproved"
+        raise unproved from error
+    return replace(receipt, proof=Proof(receipt.proof.parts, "readback"))
+
+
+@contextmanager
+def _open(
+    how: ClusterOptions,
+    bucket: str,
+    options: Options,
+    on_event: Callable[[Event], None] | None,
+    scope: CancelScope | None,
+) -> Iterator[tuple[OperationContext, Callable[[], Running]]]:
+    """The client's own context, and what begins the operation on the cluster.
+
+    The first error is raised, after the workers have stopped.
+    """
+    options = with_read_keyfile(options)
+    with OperationContext.open(bucket, options, scope=scope, on_event=on_event) as context:
+        try:
+            with ExitStack() as stack:
+                on_cluster = running_on(how, bucket, options, context.scope, context.emit)
+                yield context, partial(stack.enter_context, on_cluster)
+        except BaseException as error:  # noqa: BLE001 - the first error is raised
+            first = context.scope.fail_with(error)
+            raise first from first.__cause__
+
+
+class _Reading:
+    """One object and what is compared with it. `find` is called first, `report` last.
+
+    `running` is set before anything is read.
+    """
+
+    def __init__(self, context: OperationContext, key: str) -> None:
+        self.running: Running
+        self._context = context
+        self._bucket = context.bucket
+        self._key = key
+        self._url = context.bucket.url(key)
+        self._info: ObjectInfo
+        self._version_id: str | None = None
+        self._compared: list[str] = []
+        self._proof: str | None = None
+        self._file_md5s: list[str] | None = None
+        self._started_at = datetime.now(timezone.utc)
+
+    def find(self, version_id: str | None) -> None:
+        """Look at the object; all that is read later is pinned to its ETag."""
+        self._info = self._context.find(self._key, version_id)
+        self._version_id = version_id
+
+    def compare_receipt(self, receipt: Receipt) -> None:
+        """Compare size, ETag and version with the receipt's."""
+        info = self._info
+        self._compare("size", info.size_bytes, receipt.size_bytes)
+        self._compare("etag", info.etag, receipt.etag_found or receipt.etag_expected)
+        if receipt.version_id is not None:
+            self._compare("version id", info.version_id, receipt.version_id)
+        if receipt.proof.object is not None:
+            self._proof = "receipt-etag"
+
+    def _compare(self, name: str, found: object, expected: object) -> None:
+        if found != expected:
+            raise IntegrityError(
+                f"{self._url} is not what the receipt says: its {name} is {found}, "
+                f"the receipt says {expected}"
+            )
+        self._compared.append(name)
+
+    def compare_file(self, path: str, receipt: Receipt | None) -> None:
+        """Have the workers read the file, and compare its parts with the object's ETag."""
+        with SharedFile(path) as file:
+            if file.size_bytes != self._info.size_bytes:
+                raise IntegrityError(
+                    f"{self._url} has {self._info.size_bytes} bytes, {path} has {file.size_bytes}"
+                )
+            identity = file.identify(self._context.options.chunk_bytes)
+            check_sources(self.running.cluster, path, identity)
+            sizes = self._sizes(receipt)
+            operation = self.running.operation
+            md5s = self._collect(
+                sizes or self._chunks(), partial(HashOrder, operation, path, identity)
+            )
+            file.check_unchanged(identity)
+        self._file_md5s = md5s
+        if "size" not in self._compared:
+            self._compared.append("size")
+        if receipt is not None:
+            self._compare_parts(f"{path} is not what the receipt says", md5s, receipt)
+        elif sizes is not None:
+            self._compare_etag(f"{self._url} is not what {path} holds", md5s, sizes)
+
+    def read(self, receipt: Receipt | None, into: tuple[str, int] | None = None) -> None:
+        """Have the workers read the object, and compare it with all that is known of it."""
+        if receipt is not None and receipt.size_bytes != self._info.size_bytes:
+            raise IntegrityError(
+                f"{self._url} has {self._info.size_bytes} bytes, "
+                f"the receipt says {receipt.size_bytes}"
+            )
+        sizes = self._sizes(receipt)
+        expected = [part.md5 for part in receipt.parts] if receipt else self._file_md5s
+        order = partial(self._read_order, into)
+        md5s = self._collect(sizes or self._chunks(), order, expected)
+        if receipt is not None:
+            self._compare_parts(f"{self._url} is not what was stored", md5s, receipt)
+            self._proof = "receipt"
+        elif self._file_md5s is not None:
+            if md5s != self._file_md5s:
+                raise IntegrityError(f"{self._url} is not what was read here")
+            self._proof = self._proof or "readback"
+        elif sizes is not None:
+            self._compare_etag(f"{self._url} is not what was stored", md5s, sizes)
+        if self._proof:
+            self._compared.append("bytes")
+
+    def check_written(self, path: str) -> None:
+        """OutputError where the file here does not have what the workers have written."""
+        try:
+            size_bytes = os.stat(path).st_size
+        except OSError as error:
+            raise OutputError(f"cannot read {path}: {os_reason(error)}") from error
+        if size_bytes != self._info.size_bytes:
+            raise OutputError(
+                f"{path} has {size_bytes} bytes here after the workers have written "
+                f"{self._info.size_bytes}",
+                hint="OUTFILE must be on storage that all workers share",
+            )
+
+    def _read_order(self, into: tuple[str, int] | None, spans: tuple[PartSpan, ...]) -> ReadOrder:
+        return ReadOrder(
+            self.running.operation, self._key, self._version_id, self._info, spans, into
+        )
+
+    def _sizes(self, receipt: Receipt | None) -> Sequence[int] | None:
+        """The sizes of the object's parts; None where they are unknown or prove nothing."""
+        if receipt is not None:
+            return [part.size_bytes for part in receipt.parts]
+        return find_layout(self._info, self._ask, self._context.options.limits)
+
+    def _chunks(self) -> Sequence[int]:
+        """Any sizes, where the object's parts are unknown."""
+        chunk_bytes, size_bytes = self._context.options.chunk_bytes, self._info.size_bytes
+        whole, rest = divmod(size_bytes, chunk_bytes)
+        return [chunk_bytes] * whole + ([rest] if rest or not whole else [])
+
+    def _ask(self, numbers: Sequence[int]) -> Sequence[tuple[int, int] | None]:
+        return self._context.ask_parts(self._key, self._version_id, numbers)
+
+    def _collect(
+        self,
+        sizes: Sequence[int],
+        order: Callable[[tuple[PartSpan, ...]], Order],
+        expected: Sequence[str] | None = None,
+    ) -> list[str]:
+        """The MD5 of each part, as the workers read it; those that differ are read again.
+
+        A part that still differs from what is `expected` after some tries is returned as it is.
+        """
+        dispatcher = self.running.dispatcher
+        found: dict[int, str] = {}
+        tries: dict[int, int] = {}
+        self._context.emit(ReadStarted(sum(sizes)))
+
+        def take(done: Order, report: Any) -> None:
+            assert isinstance(report, HashReport) and isinstance(done, HashOrder | ReadOrder)
+            self._context.retries += report.retries
+            again = []
+            for span, md5 in zip(done.spans, report.md5s, strict=True):
+                tries[span.number] = tries.get(span.number, 0) + 1
+                differs = expected is not None and md5 != expected[span.number - 1]
+                if differs and tries[span.number] < _DAMAGE_TRIES:
+                    again.append(span)
+                    continue
+                found[span.number] = md5
+                self._context.emit(RangeRead(span.size_bytes))
+            for span in again:
+                dispatcher.add(order((span,)))
+
+        runs = cut_runs(spans_of(sizes), dispatcher.threads)
+        dispatcher.run((order(run) for run in runs), take)
+        return [found[number] for number in sorted(found)]
+
+    def _compare_parts(self, what: str, md5s: Sequence[str], receipt: Receipt) -> None:
+        for md5, part in zip(md5s, receipt.parts, strict=True):
+            if md5 != part.md5:
+                raise IntegrityError(
+                    f"{what}: part {part.number}, from byte {part.offset_bytes} on, has the MD5 "
+                    f"{md5} instead of {part.md5}"
+                )
+        if "part MD5s" not in self._compared:
+            self._compared.append("part MD5s")
+
+    def _compare_etag(self, what: str, md5s: Sequence[str], sizes: Sequence[int]) -> None:
+        plain = is_md5(self._info.etag)
+        found = md5s[0] if plain else composite_etag(map(bytes.fromhex, md5s))
+        if found == self._info.etag:
+            self._compared.append("etag")
+            self._proof = "md5-etag" if plain else "composite-etag"
+        elif ask_exact_layout(self._info, self._ask) in (None, tuple(sizes)):
+            raise IntegrityError(
+                f"{what}: its ETag is {self._info.etag}, that of the bytes {found}"
+            )
+
+    def report(self) -> ReadReport:
+        """What was compared. UnprovedReadError where nothing proves the object."""
+        info = self._info
+        report = ReadReport(
+            bucket=self._bucket.name,
+            key=self._key,
+            endpoint=self._bucket.endpoint_url,
+            version_id=self._version_id or info.version_id,
+            object_bytes=info.size_bytes,
+            etag=info.etag,
+            offset_bytes=0,
+            size_bytes=info.size_bytes,
+            compared=tuple(dict.fromkeys(self._compared)) if self._proof else (),
+            proof=self._proof,
+            digests={"md5": info.etag or ""} if self._proof == "md5-etag" else {},
+            retries=self._context.retries,
+            started_at=self._started_at,
+            ended_at=datetime.now(timezone.utc),
+            program=f"streamtos3 {__version__}",
+        )
+        if self._proof is None:
+            raise UnprovedReadError(
+                f"nothing proves that {self._url} is what was stored: its ETag is {info.etag}",
+                hint="--receipt FILE, with the receipt of its upload, would prove it",
+                report=report,
+            )
+        return report

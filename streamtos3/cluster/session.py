@@ -1,0 +1,193 @@
+"""What a worker process keeps for one operation: connections, part memory, open files.
+
+Made by the first task of the operation and shared by all of them, because clients cost more than a
+short task does. It ends when the client says so.
+"""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from ..integrity.checksums import CHECKSUMS
+from ..model.events import Event
+from ..model.options import Options
+from ..runtime.buffers import BufferPool, default_memory_bytes
+from ..runtime.cancel import CancelScope
+from ..s3.bucket import Bucket
+from ..s3.clients import Clients
+from ..s3.context import OperationContext
+from .secrets import Secrets, accept_secrets, forget_secrets, wait_for_secrets
+from .shared_file import FileIdentity, SharedFile
+
+__all__ = [
+    "Operation",
+    "OperationEnded",
+    "Session",
+    "accept",
+    "active_tasks",
+    "begin_end",
+    "drop",
+    "session_of",
+    "worker_name",
+]
+
+_IDLE_S = 3600.0
+
+
+class OperationEnded(BaseException):
+    """The client has ended the operation, so what its tasks still do is moot.
+
+    Not an `Exception`, for the reason that `Cancelled` is none.
+    """
+
+
+@dataclass(frozen=True)
+class Operation:
+    """What all tasks of one operation carry; without secrets.
+
+    `options`: `jobs` and `memory_bytes` are those of one worker process. `sends_secrets`: the
+    client sends secrets, and no task begins before they have arrived.
+    """
+
+    id: str
+    bucket: str
+    options: Options
+    sends_secrets: bool = False
+
+
+@dataclass
+class Session:
+    """One operation in this process. `tasks`: how many are running."""
+
+    context: OperationContext
+    clients: Clients
+    pool: BufferPool
+    tasks: int = 0
+    used_at_s: float = 0.0
+    seen: set[FileIdentity] = field(default_factory=set)
+
+    @property
+    def options(self) -> Options:
+        """With the secrets."""
+        return self.context.options
+
+    @contextmanager
+    def open_file(self, path: str, identity: FileIdentity) -> Iterator[SharedFile]:
+        """The shared file, which is the same as the client's and stays so until it is closed.
+
+        SourceError otherwise. Its content is compared once in each process.
+        """
+        with SharedFile(path) as file:
+            if identity not in self.seen:
+                file.check_same(identity)
+                self.seen.add(identity)
+            file.check_unchanged(identity)
+            yield file
+            file.check_unchanged(identity)
+
+
+_lock = threading.Lock()
+_sessions: dict[str, Session] = {}
+_ended: deque[str] = deque(maxlen=1000)
+
+
+@contextmanager
+def session_of(operation: Operation, emit: Callable[[Event], None]) -> Iterator[Session]:
+    """The session of an operation, made if there is none, in use inside the block.
+
+    `emit` gets the events of a session that is made here. Raises OperationEnded where the
+    client has ended it, CredentialsError where the secrets do not arrive.
+    """
+    secrets = wait_for_secrets(operation.id) if operation.sends_secrets else Secrets()
+    with _lock:
+        if operation.id in _ended:
+            raise OperationEnded
+        session = _sessions.get(operation.id)
+        if session is None:
+            _drop_idle()
+            session = _sessions[operation.id] = _new_session(operation, secrets, emit)
+        session.tasks += 1
+    try:
+        yield session
+    finally:
+        with _lock:
+            session.tasks -= 1
+            session.used_at_s = time.monotonic()
+
+
+def accept(operation_id: str, secrets: Secrets) -> None:
+    """Take the secrets of an operation, or newer credentials in place of those that expire."""
+    accept_secrets(operation_id, secrets)
+    with _lock:
+        session = _sessions.get(operation_id)
+    if session is not None and secrets.credentials is not None:
+        session.clients.renew(secrets.credentials)
+
+
+def begin_end(operation_id: str) -> None:
+    """Let all tasks of the operation end soon, and no new one begin."""
+    with _lock:
+        _ended.append(operation_id)
+        session = _sessions.get(operation_id)
+    forget_secrets(operation_id)
+    if session is not None:
+        session.context.scope.fail(OperationEnded())
+
+
+def active_tasks(operation_id: str) -> int:
+    """How many tasks, and requests of theirs, are still running."""
+    session = _sessions.get(operation_id)
+    return session.tasks + session.context.workers.unfinished if session else 0
+
+
+def drop(operation_id: str) -> None:
+    """Forget the session of an operation that has ended."""
+    with _lock:
+        session = _sessions.pop(operation_id, None)
+    if session is not None:
+        _close(session)
+
+
+def worker_name(address: str) -> str:
+    """How receipts and messages name this process: `HOST ADDRESS`."""
+    return f"{socket.gethostname()} {address}"
+
+
+def _new_session(operation: Operation, secrets: Secrets, emit: Callable[[Event], None]) -> Session:
+    options = secrets.put_into(operation.options)
+    checksum = CHECKSUMS[options.checksum] if options.checksum else None
+    clients = Clients(options.connection, options.jobs)
+    bucket = Bucket(
+        operation.bucket,
+        options.connection,
+        settings=options.settings,
+        checksum=checksum,
+        connections=options.jobs,
+        client=clients,
+    )
+    scope = CancelScope()
+    context = OperationContext(bucket, options, scope, emit)
+    pool = BufferPool(options.memory_bytes or default_memory_bytes(), options.jobs + 1, scope)
+    context.on_throttled = pool.hold_back
+    return Session(context, clients, pool)
+
+
+def _drop_idle() -> None:
+    """Forget what the client of which was killed has left; called with the lock held."""
+    now_s = time.monotonic()
+    for operation_id, session in list(_sessions.items()):
+        if not session.tasks and now_s - session.used_at_s > _IDLE_S:
+            del _sessions[operation_id]
+            _close(session)
+
+
+def _close(session: Session) -> None:
+    session.context.workers.shutdown()
+    session.pool.close()
+    session.context.scope.close()
