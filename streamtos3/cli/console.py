@@ -1,7 +1,7 @@
-"""All talk of the program: lower case, `streamtos3:` first, no full stop, one line each.
+"""Everything that the program prints: messages in lower case, `streamtos3:` first, one line each.
 
-Standard output carries only data and receipts. What cannot be said because nobody listens is
-dropped: who reads our standard error must not decide what becomes of the upload.
+Standard output carries only data and receipts. A message that cannot be written is dropped: a
+closed or full standard error must not affect the upload.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ __all__ = [
     "write_line",
 ]
 
-# Behind `://`, or at the beginning of a word or of an option's value as `--proxy` takes it.
+# After `://`, or at the beginning of a word or of an option's value as `--proxy` takes it.
 _IN_ADDRESS = r"(?<=://)[^/\s]+(?=@)"
 _USER_INFO = re.compile(_IN_ADDRESS + r"|(?:(?<==)|^)[^/@\s:=]+:[^/\s]+(?=@)")
 
 
 def say(text: str) -> None:
-    """One line on standard error."""
+    """Print a message of one line on standard error."""
     write_line(line(text))
 
 
@@ -43,7 +43,7 @@ def line(text: str) -> str:
 
 
 def write_line(text: str) -> None:
-    """`text` as it is on standard error."""
+    """Print `text` unchanged on standard error."""
     try:
         sys.stderr.write(text + "\n")
         sys.stderr.flush()
@@ -67,7 +67,7 @@ def print_data(text: str, what: str) -> None:
 
 
 def print_list(lines: Iterable[str], what: str) -> None:
-    """Print `lines` as `print_data` does. BrokenPipeError where the reader has seen enough."""
+    """Print `lines` as `print_data` does. BrokenPipeError if the reader has closed it."""
     try:
         print_data("".join(f"{each}\n" for each in lines), what)
     except ReportError as error:
@@ -77,7 +77,7 @@ def print_list(lines: Iterable[str], what: str) -> None:
 
 
 def redacted(argument: str) -> str:
-    """`argument` without the user and password that an URL in it may carry."""
+    """`argument` without the user and password that a URL in it may carry."""
     return _USER_INFO.sub("***", argument)
 
 

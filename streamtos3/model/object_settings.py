@@ -1,6 +1,6 @@
-"""What an object gets besides its bytes, and how S3's requests say it (pure).
+"""What an object has besides its bytes, and the parameters of S3's requests for it (pure).
 
-One value describes it all; each verb takes the parameters that it must carry. S3 wants the
+One value describes it all; each request takes the parameters that it must carry. S3 wants the
 customer's key again for every part and every HEAD, and the owner and payer in every request.
 """
 
@@ -50,7 +50,7 @@ _METADATA_NAME = re.compile(r"[A-Za-z0-9._-]+")
 
 @dataclass(frozen=True)
 class ObjectSettings:
-    """S3's own names in lower case; None or empty leaves a thing to the bucket's defaults.
+    """The fields are S3's names in lower case; None or empty means the bucket's default.
 
     The values of `metadata` are any text without control characters. `sse_c_key` is the customer's
     key of 32 bytes and never shows. `lock_until` has a time zone.
@@ -87,20 +87,20 @@ class ObjectSettings:
         return tuple(name for name, value in self.metadata.items() if not value.isascii())
 
     def for_every_request(self) -> dict[str, Any]:
-        """Owner and payer."""
+        """The parameters of every request: the expected owner, and the payer."""
         return _given(
             ExpectedBucketOwner=self.expected_bucket_owner,
             RequestPayer="requester" if self.request_payer else None,
         )
 
     def for_the_bytes(self) -> dict[str, Any]:
-        """What every request that touches the object's bytes must carry as well."""
+        """The further parameters of every request that touches the object's bytes."""
         if self.sse_c_key is None:
             return {}
         return {"SSECustomerAlgorithm": "AES256", "SSECustomerKey": self.sse_c_key}
 
     def for_a_new_object(self) -> dict[str, Any]:
-        """All that `create` and a one-request upload say of the object, but its metadata."""
+        """The parameters of `create` and of a one-request upload, except the metadata."""
         return self.for_the_bytes() | _given(
             Tagging=urlencode(self.tags) or None,
             ContentType=self.content_type,
@@ -116,7 +116,7 @@ class ObjectSettings:
         )
 
     def check(self) -> None:
-        """UsageError where these settings contradict each other or S3 takes no such value."""
+        """Raise UsageError if the settings contradict each other or S3 does not accept one."""
         self._check_headers()
         if self.lock_mode and self.lock_until is None:
             raise UsageError("--lock-mode needs --lock-until or --lock-days")
@@ -142,7 +142,7 @@ class ObjectSettings:
                 )
             if _has_controls(value) or not _is_unicode(value):
                 raise UsageError(f"metadata {name!r} holds a control character, or is no text")
-            if name.lower() in names:  # headers have no capitals
+            if name.lower() in names:  # case does not matter in headers
                 raise UsageError(f"metadata {name!r} is given twice")
             names.add(name.lower())
         sent = self.metadata_in_headers
@@ -198,13 +198,13 @@ def _given(**parameters: Any) -> dict[str, Any]:
 
 
 def guess_content_type(key: str) -> str | None:
-    """The media type that the key's ending stands for; None where it stands for none."""
+    """The media type that the key's extension stands for; None if it is not known."""
     media_type, encoding = mimetypes.MimeTypes().guess_type(key.rpartition("/")[2])
     return _COMPRESSED.get(encoding) if encoding else media_type
 
 
 def lock_problem(settings: ObjectSettings, head: Mapping[str, Any]) -> str | None:
-    """What of the lock that was asked for is missing in a HEAD's answer; None if nothing is."""
+    """Which part of the requested lock is missing in a HEAD's answer; None if none is."""
     if settings.lock_mode:
         until = head.get("ObjectLockRetainUntilDate")
         if head.get("ObjectLockMode") != settings.lock_mode:

@@ -11,7 +11,7 @@ _IN_ADDRESS = re.compile(r"(?<=://)[^/\s]+(?=@)")
 
 
 def escaped(text: str) -> str:
-    """`text` with everything escaped by which a stranger could play with who reads it."""
+    """`text` with everything escaped that could control a terminal or mislead a reader."""
     return "".join(_escape(each) if _is_control(each) else each for each in text)
 
 
@@ -21,7 +21,7 @@ def without_passwords(text: str) -> str:
 
 
 def _is_control(character: str) -> bool:
-    """Controls, formats such as a change of direction, surrogates, and what breaks a line."""
+    """Whether it is a control, a format such as a change of direction, or breaks a line."""
     category = unicodedata.category(character)
     return category[0] == "C" or category in ("Zl", "Zp")
 

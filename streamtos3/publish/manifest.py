@@ -1,7 +1,7 @@
 """The specification of a publication: built up while it runs, and written as one document.
 
-It says which object holds which file; it can be asked for at any moment, so
-that it is printed however the run ends.
+It says which object holds which file. It can be asked for at any moment, so that it is printed
+however the run ends.
 """
 
 from __future__ import annotations

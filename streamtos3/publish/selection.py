@@ -58,8 +58,8 @@ class Item:
 class Selection:
     """The objects to be made from `directory`, and what in it cannot be read.
 
-    `key` is the prefix of all keys, or the archive's key; `manifest_key` is where the specification
-    is to be stored.
+    `key` is the prefix of all keys, or the archive's key; `manifest_key` is where the
+    specification is to be stored.
     """
 
     directory: str

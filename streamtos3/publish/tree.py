@@ -100,7 +100,7 @@ def _visit(tree: Tree, each: _Pending) -> list[_Pending]:
     elif stat.S_ISDIR(status.st_mode):
         return _enter(tree, each, _identity(each.entry.stat()))
     else:
-        kind = next((name for test, name in _NO_CONTENT if test(status.st_mode)), "no file")
+        kind = next((name for test, name in _NO_CONTENT if test(status.st_mode)), "special")
         tree.unreadable.append(Unreadable(each.path, f"{each.path} is {kind}, not a regular file"))
     return []
 

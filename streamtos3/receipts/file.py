@@ -1,4 +1,4 @@
-"""The receipt as JSON: its way into a file, complete or not at all, and its way back.
+"""The receipt as JSON: written to a file completely or not at all, and read back.
 
 The bytes of the file are canonical: what is written is what is signed, and what is read is examined
 as bytes before it is believed as values.
@@ -55,16 +55,16 @@ def _json_value(value: object) -> str:
 
 
 def check_receipt_path(path: str, what: str = "receipt") -> None:
-    """UsageError where a file, called `what`, could not be written to `path` later.
+    """Raise UsageError if a file, called `what`, could not be written to `path` later.
 
-    Touches nothing.
+    Changes nothing.
     """
     directory = os.path.dirname(os.path.realpath(path))
     if not path:
         raise UsageError(f"cannot write the {what} to a file without a name")
     if os.path.isdir(path):
         raise UsageError(f"cannot write the {what} to {path}: it is a directory")
-    # As root, the rename would put a plain file in the place of /dev/null.
+    # As root, the rename would replace /dev/null with a regular file.
     if os.path.exists(path) and not os.path.isfile(path):
         hint = "--json prints the receipt to standard output" if what == "receipt" else None
         raise UsageError(f"cannot write the {what} to {path}: it is not a regular file", hint=hint)
@@ -82,9 +82,9 @@ def write_receipt(receipt: Receipt, path: str) -> None:
 def write_whole(content: bytes, path: str, what: str) -> None:
     """Write `content` to `path`: temporary name, fsync, rename, fsync of the directory.
 
-    Raises ReportError, which calls it `what`, when that fails; the temporary file is gone then.
+    Raises ReportError, which calls it `what`, when that fails; the temporary file is removed then.
     """
-    target = os.path.realpath(path)  # what a link points to is replaced, and not the link
+    target = os.path.realpath(path)  # replaces what a link points to, not the link
     try:
         with NewFile(target) as file:
             with open(file.fd, "wb", closefd=False) as stream:
@@ -120,9 +120,9 @@ class ReceiptFile:
 
 
 def read_receipt(path: str) -> Receipt:
-    """The receipt in the file at `path`. UsageError where there is none that can be trusted.
+    """The receipt in the file at `path`. UsageError if it is missing, malformed or inconsistent.
 
-    Fields that a later version of the program may have added are passed over.
+    Fields that a later version of the program may have added are ignored.
     """
     receipt = open_receipt(path).receipt
     try:

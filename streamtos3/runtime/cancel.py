@@ -1,6 +1,6 @@
 """A cancel scope: it keeps the first error, and wakes everybody who waits.
 
-One upload has one scope. Its condition guards the engine's shared state (buffers, running
+One upload has one scope. Its condition guards the upload's shared state (buffers, running
 tasks, stored parts), because at part granularity a single lock is never contended and cannot
 be taken in the wrong order. Its descriptor wakes a reader that is blocked on a silent producer.
 """
@@ -19,7 +19,7 @@ __all__ = ["CancelScope", "Cancelled"]
 
 
 class Cancelled(BaseException):
-    """The upload has failed elsewhere, so this thread's work is moot.
+    """The upload has failed elsewhere, so this thread's work is no longer needed.
 
     A BaseException, because botocore wraps every `Exception` raised while it sends a body and
     would report a stopped request as a broken connection.
@@ -54,7 +54,7 @@ class CancelScope:
 
     @property
     def error(self) -> BaseException | None:
-        """The first error, or None as long as all is well."""
+        """The first error; None until there is one."""
         return self._error
 
     @property
@@ -128,7 +128,7 @@ class CancelScope:
             return result
 
     def close(self) -> None:
-        """Close the wake descriptors and leave the parent; `fail` stays allowed."""
+        """Close the wake descriptors and leave the parent; `fail` may still be called."""
         if self._parent is not None:
             with self._parent.condition:
                 self._parent._children.remove(self)

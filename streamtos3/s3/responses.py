@@ -31,7 +31,7 @@ PLAN_KEY = "streamtos3-plan"
 
 @dataclass(frozen=True)
 class Answer:
-    """What a write was answered with.
+    """The answer to a write.
 
     `etag` is without quotes and None where the answer has none; `etag_is_md5` is False where
     the answer names an encryption under which S3's ETags are not MD5s. `checksums` maps S3's
@@ -46,7 +46,7 @@ class Answer:
 
 @dataclass(frozen=True)
 class ObjectInfo:
-    """What HEAD says of an object. `token` and `part_plan` are None where it is not ours.
+    """What HEAD says about an object. `token` and `part_plan` are None if it is not ours.
 
     `lock_problem` says what of the lock that was asked for did not take, None if nothing.
     `metadata` is decoded, and without what this program adds for itself. `restore` is the state
@@ -90,12 +90,12 @@ def object_info(answer: Mapping[str, Any], settings: ObjectSettings) -> ObjectIn
 
 
 def unquoted_etag(answer: Mapping[str, Any]) -> str | None:
-    """Without quotes and weakness; None where there is no ETag, or not the whole of it."""
+    """The ETag without quotes and weak prefix; None if it is missing or was cut off."""
     return None if is_cut(answer) else _etag(answer).strip('"') or None
 
 
 def is_cut(answer: Mapping[str, Any]) -> bool:
-    """Whether the connection broke inside the ETag, which Python's HTTP client does not tell."""
+    """Whether the connection broke inside the ETag, which Python's HTTP client does not report."""
     etag = _etag(answer)
     return etag.startswith('"') and not (len(etag) > 1 and etag.endswith('"'))
 
@@ -105,9 +105,9 @@ def _etag(answer: Mapping[str, Any]) -> str:
 
 
 def _version_id(answer: Mapping[str, Any]) -> str | None:
-    """None also for `null`, the version of what was written without versioning.
+    """The version id; None also for `null`, the version of what was stored without versioning.
 
-    It names nothing that the key alone does not, and moto, which answers so, refuses it in a HEAD.
+    `null` adds nothing to the key, and moto, which answers with it, refuses it in a HEAD.
     """
     version_id = answer.get("VersionId")
     return None if version_id in (None, "null") else str(version_id)

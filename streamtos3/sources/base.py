@@ -32,9 +32,9 @@ _PIPE_BYTES = 1 << 20
 class Source(Protocol):
     """What an upload reads from; docs/library.org shows how to write one.
 
-    `name` is what messages call it, `length_bytes` how much it will yield, None where that is
-    not known. The methods are called in the order in which they stand here, by one thread but
-    for `stop`. All raise SourceError where the input fails.
+    `name` is what messages call it; `length_bytes` is how much it will yield, None if that is
+    not known. One thread calls `start`, `readinto` until it returns 0, `finish` and `close`, and
+    `stop` before `close` if the upload fails. The first three raise SourceError if the input fails.
     """
 
     name: str
@@ -54,7 +54,7 @@ class Source(Protocol):
         """Called after the end of the input. Raises SourceError if it was not a true end."""
 
     def stop(self) -> None:
-        """Begin to end the input, because the upload has failed. Never waits."""
+        """Begin ending the input, because the upload has failed. Never waits."""
 
     def close(self) -> None:
         """Release the input, whatever happened. May wait for what `stop` began."""

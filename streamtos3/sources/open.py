@@ -114,7 +114,7 @@ def detach_standard_input() -> int | None:
         if error.errno != errno.EBADF:
             raise
         can_be_read = False
-    # Above the standard ones, of which a closed one may have left its number free.
+    # At least 3, because a closed standard descriptor has left its number free.
     fd = fcntl.fcntl(0, fcntl.F_DUPFD_CLOEXEC, 3) if can_be_read else None
     null = os.open(os.devnull, os.O_RDONLY)
     if null != 0:

@@ -179,7 +179,7 @@ class Commit:
         return self._prove(answer, expected)
 
     def _send(self, send: Callable[[], Answer], expected: Expected) -> Answer | ObjectInfo:
-        """Send the request; once more without its condition where the service knows none.
+        """Send the request; once more without its condition if the service supports none.
 
         Returns the answer, or our object where a refusal turns out to follow from an earlier
         try. Raises TransientError, and what `_raise_refusal` makes of a refusal.
@@ -223,7 +223,7 @@ class Commit:
             raise
 
     def _lacks_conditions(self, refusal: StoreError) -> bool:
-        """Whether the refusal says that the service knows no conditional writes."""
+        """Whether the refusal says that the service does not support conditional writes."""
         return self._conditional and refusal.http_status == 501
 
     def _raise_refusal(self, refusal: StoreError, found: NotOurs) -> NoReturn:

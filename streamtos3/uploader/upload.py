@@ -75,7 +75,7 @@ def upload(
                 receipt = ObjectUpload(feed, context, key).run()
             if options.verify != "readback":
                 return receipt
-            from .readback import prove_by_reading_back  # the way back costs start-up
+            from .readback import prove_by_reading_back  # loading it takes start-up time
 
             return prove_by_reading_back(receipt, options, client, context.scope)
         finally:

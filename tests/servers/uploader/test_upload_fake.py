@@ -307,7 +307,7 @@ def test_a_retry_is_an_event(bucket: str, fake: FakeS3) -> None:
         source = io.BytesIO(DATA[: 2 * PART])
         upload(source, bucket, "k", options=tiny(), client=client, on_event=seen)
     (retrying,) = seen.of(Retrying)
-    assert (retrying.action, retrying.tries) == ("part 2", 1)
+    assert (retrying.action, retrying.tries) == ("store part 2", 1)
     assert "SlowDown" in retrying.reason
 
 
