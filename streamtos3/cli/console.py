@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import click
 
@@ -27,6 +27,7 @@ __all__ = [
     "write_line",
 ]
 
+_PIPE_CHARACTERS = 1 << 16
 # After `://`, or at the beginning of a word or of an option's value as `--proxy` takes it.
 _IN_ADDRESS = r"(?<=://)[^/\s]+(?=@)"
 _USER_INFO = re.compile(_IN_ADDRESS + r"|(?:(?<==)|^)[^/@\s:=]+:[^/\s]+(?=@)")
@@ -51,19 +52,33 @@ def write_line(text: str) -> None:
         return
 
 
-def print_data(text: str, what: str) -> None:
-    """Print `text` as it is on standard output. ReportError, naming `what`, if that fails.
+def print_data(text: str | Iterable[str], what: str) -> None:
+    """Print `text`, whole or in pieces, as it is on standard output. ReportError if that fails.
 
-    A character that the output's encoding lacks is escaped.
+    `what` names it there. A character that the output's encoding lacks is escaped.
     """
     if sys.stdout is None:  # closed when the program began
         raise ReportError(f"cannot print the {what}: standard output is closed")
     try:
         encoding = sys.stdout.encoding or "utf-8"
-        click.echo(text.encode(encoding, "backslashreplace"), nl=False)
+        for piece in [text] if isinstance(text, str) else _joined(text):
+            click.echo(piece.encode(encoding, "backslashreplace"), nl=False)
         sys.stdout.flush()
     except (OSError, ValueError, AttributeError) as error:
         raise ReportError(f"cannot print the {what}: {os_reason(error)}") from error
+
+
+def _joined(pieces: Iterable[str]) -> Iterator[str]:
+    """`pieces` in fewer, of about as many characters as a pipe takes at once."""
+    held: list[str] = []
+    size = 0
+    for piece in pieces:
+        held.append(piece)
+        size += len(piece)
+        if size >= _PIPE_CHARACTERS:
+            yield "".join(held)
+            held, size = [], 0
+    yield "".join(held)
 
 
 def print_list(lines: Iterable[str], what: str) -> None:

@@ -52,8 +52,6 @@ class BufferPool:
         self._limit_bytes = limit_bytes
         self._max_buffers = max(2, max_buffers)
         self._allowed = min(_STARTING_BUFFERS, self._max_buffers)
-        processors = host.processors()
-        self._busy = max(_BUSY_SHARE_OF_ONE * min(1, processors), _BUSY_SHARE * processors)
         self._scope = scope
         self._free: list[Buffer] = []
         self._part_bytes = 0
@@ -72,7 +70,10 @@ class BufferPool:
     def acquire(self, size_bytes: int) -> Buffer:
         """A buffer of at least `size_bytes`; waits for one. Cancelled when the upload fails."""
         with self._scope.condition:
+            self._scope.check()
             self._keep_flat(size_bytes)
+            if self._available(size_bytes):  # the clock of the processor is dear on some machines
+                return self._take(size_bytes)
             while True:
                 wall_s, cpu_s = time.monotonic(), time.process_time()
                 patience_s = max(0.0, _PATIENCE_S - self._waited_s)
@@ -128,7 +129,7 @@ class BufferPool:
             return
         busy = self._cpu_s / self._waited_s
         self._waited_s = self._cpu_s = 0.0
-        if busy < self._busy and self._allowed < self._max_buffers:
+        if self._allowed < self._max_buffers and busy < _busy():
             self._allowed += 1
 
     def _available(self, size_bytes: int) -> bool:
@@ -150,6 +151,12 @@ class BufferPool:
         self._in_use += 1
         self._in_use_bytes += buffer.size_bytes
         return buffer
+
+
+def _busy() -> float:
+    """From how much of this machine on the link is not what is slow; in processors."""
+    processors = host.processors()
+    return max(_BUSY_SHARE_OF_ONE * min(1, processors), _BUSY_SHARE * processors)
 
 
 def share_memory(memory_bytes: int | None, part_bytes: int, at_once: int) -> tuple[int, int]:

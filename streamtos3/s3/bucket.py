@@ -28,11 +28,13 @@ from .bodies import Landing, PartBody
 from .clients import Clients, TimeoutProfile
 from .responses import (
     Answer,
+    ListedObject,
     ObjectInfo,
     check_range,
     etag_is_md5,
     is_cut,
     object_info,
+    unquoted_etag,
     write_answer,
 )
 from .sender import Sender
@@ -314,6 +316,21 @@ class Bucket:
         """Abort an unfinished upload and drop its parts. AbsentError if there is none."""
         what = f"abort the upload of {self.url(key)}"
         self._sender.send(what, "abort_multipart_upload", Key=key, UploadId=upload_id)
+
+    def list_objects(self, prefix: str) -> Iterator[ListedObject]:
+        """The objects whose key begins with `prefix`, asked for by the thousand.
+
+        RefusedError also where the service answers with what is no listing.
+        """
+        what = f"list {self.url(prefix)}"
+        try:
+            for page in self._sender.pages(what, "list_objects_v2", Prefix=prefix):
+                for each in page.get("Contents", []):
+                    yield ListedObject(each["Key"], each["Size"], unquoted_etag(each))
+        except TransientError as error:
+            if type(error.__cause__).__name__ in ("ResponseParserError", "PaginationError"):
+                raise RefusedError(error.message) from error
+            raise
 
     def list_parts(self, key: str, upload_id: str) -> Iterator[ListedPart]:
         """The stored parts of an unfinished upload, by number. AbsentError where there is none."""

@@ -7,6 +7,7 @@ here; each says why.
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 import threading
@@ -184,7 +185,7 @@ class Clients:
         import botocore.compat
         import botocore.session
 
-        from .botocore_tuning import read_quickly, share_authorities
+        from .botocore_tuning import compute_once, read_quickly, share_authorities
 
         how = self._connection
         if self._session is None:
@@ -204,6 +205,7 @@ class Clients:
                 hint="give the keys where boto3 looks for them, or by --keyfile",
             )
         self._authorities = share_authorities(client, self._authorities)
+        compute_once(client)
         _register_hooks(client, profile)
         return client
 
@@ -343,6 +345,7 @@ def _name_of_proxy(url: str, origin: str | None) -> str:
     return f"the proxy {scheme}{separator}{host}" + (f" (from {origin})" if origin else "")
 
 
+@functools.cache
 def library_versions() -> dict[str, str]:
     """The versions of the libraries that the bytes went through, for the receipt."""
     import platform

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -80,7 +81,7 @@ _publish_options = together(
     option(
         "--files",
         type=click.IntRange(1, 100),
-        default=4,
+        default=8,
         show_default=True,
         metavar="N",
         help="Files at a time, at most. They share --jobs and --memory.",
@@ -174,12 +175,13 @@ def publish(args: PublishArgs) -> None:
     from ...publish.selection import select_archive, select_files
     from ...publish.tree import walk
 
-    tree = walk(address.directory, follow_links=args.follow)
     where = address.bucket, address.key
+    tree = walk(address.directory, follow_links=args.follow)
     if is_archive:
         selection = select_archive(tree, *where, codec, address.manifest_key)
     else:
         selection = select_files(tree, *where, address.manifest_key)
+        del tree  # half of what is known of many files, and of no more use
     _publish(replace(selection, template=address.template), options, args)
 
 
@@ -231,7 +233,7 @@ def _publish(selection: Selection, options: Options, args: PublishArgs) -> None:
         print_data(_document(publication, args.spec), "specification")
 
 
-def _document(publication: Publication, spec: str) -> str:
+def _document(publication: Publication, spec: str) -> str | Iterator[str]:
     """What is printed of a publication that is complete."""
     from ...publish.bacalhau import published_result_json, published_result_yaml
 
