@@ -18,6 +18,7 @@ _QUICK = Scale(
     rounds=1,
     growth_mib=(64, 128, 256),
     slow_mib=24,
+    limited_mib=200,
     small_files=Files(200, 8 << 10),
     larger_files=Files(10, 4 << 20),
 )
@@ -47,6 +48,7 @@ def _scale(how: argparse.Namespace) -> Scale:
         rounds=how.rounds or usual.rounds,
         growth_mib=usual.growth_mib,
         slow_mib=usual.slow_mib,
+        limited_mib=usual.limited_mib,
         small_files=Files(how.files or usual.small_files.count, usual.small_files.size_bytes),
         larger_files=usual.larger_files,
     )

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import signal
 import threading
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, ClassVar
 
 if TYPE_CHECKING:  # for annotations only: loading it takes a tenth of --help's time
@@ -282,8 +283,10 @@ class Interrupted(BaseException):
         self.exit_status = 128 + signum
 
 
-def leave_behind(error: BaseException, what: str) -> None:
+def leave_behind(error: BaseException, what: str, upload_ids: Iterable[str] = ()) -> None:
     """Note on `error` that `what` is left in the bucket; what was noted before stays.
+
+    `upload_ids`: those of unfinished uploads among it, for programs; `error.upload_ids` has all.
 
     One error may end many uploads at the same time, each of which may leave something.
     """
@@ -291,6 +294,7 @@ def leave_behind(error: BaseException, what: str) -> None:
         before = vars(error).get("left_behind")
         # By `vars`, because an unexpected error may be of any class and must carry it too.
         vars(error)["left_behind"] = f"{before}; {what}" if before else what
+        vars(error)["upload_ids"] = (*vars(error).get("upload_ids", ()), *upload_ids)
 
 
 def leave_behind_of(later: BaseException, first: BaseException) -> None:
@@ -300,7 +304,7 @@ def leave_behind_of(later: BaseException, first: BaseException) -> None:
     """
     left_behind = getattr(later, "left_behind", None)
     if later is not first and left_behind:
-        leave_behind(first, left_behind)
+        leave_behind(first, left_behind, getattr(later, "upload_ids", ()))
 
 
 def os_reason(error: BaseException) -> str:

@@ -6,6 +6,7 @@ closed or full standard error must not affect the upload.
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 import sys
@@ -34,8 +35,30 @@ _USER_INFO = re.compile(_IN_ADDRESS + r"|(?:(?<==)|^)[^/@\s:=]+:[^/\s]+(?=@)")
 
 
 def say(text: str) -> None:
-    """Print a message of one line on standard error."""
-    write_line(line(text))
+    """Print a message of one line on standard error; with its priority for the journal."""
+    write_line(_priority(text) + line(text))
+
+
+def _priority(text: str) -> str:
+    """As sd-daemon(3) marks a line: 3 for errors, 4 for warnings, 5 for other hints, else 6."""
+    if not _heard_by_journal():
+        return ""
+    kind = text.partition(": ")[0]
+    levels = {"error": 3, "left behind": 3, "warning": 4, "hint": 5}
+    return f"<{levels.get(kind, 6)}>"
+
+
+@functools.cache
+def _heard_by_journal() -> bool:
+    """Whether standard error is the very stream that JOURNAL_STREAM names (systemd.exec(5))."""
+    named = os.environ.get("JOURNAL_STREAM", "")
+    if not named:
+        return False
+    try:
+        stream = os.fstat(2)
+    except OSError:
+        return False
+    return named == f"{stream.st_dev}:{stream.st_ino}"
 
 
 def line(text: str) -> str:

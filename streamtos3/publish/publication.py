@@ -391,7 +391,7 @@ class Publication:
             first.hint = "--resume skips what is there and equal, --overwrite replaces it"
         if not self._workers.wait_idle(_SETTLE_S, _INTERRUPTED_SETTLE_S):
             for upload_id in self.upload_ids:
-                leave_behind(first, f"upload {upload_id} may be left")
+                leave_behind(first, f"upload {upload_id} may be left", [upload_id])
             with self._scope.condition:
                 under_way = list(self._under_way.values())
             for among in under_way:

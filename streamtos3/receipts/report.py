@@ -133,7 +133,7 @@ def _verdict_text(examination: Examination) -> str:
     """The one sentence that a reader takes away."""
     failed = [each.subject for each in examination.findings if each.verdict is Verdict.FAILED]
     if failed:
-        return f"This receipt does not stand: {', '.join(failed)}."
+        return f"This receipt failed these checks: {', '.join(failed)}."
     proof = examination.file.receipt.proof.object
     stored = (
         "What was stored was proved to be what was read."

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import mmap
 import time
+from collections.abc import Callable
 
 from ..units import GIB
 from . import host
@@ -46,13 +47,21 @@ class BufferPool:
     bottleneck, and more parts in flight help. A process that keeps the processors busy would gain
     nothing from more buffers. When parts become larger, fewer buffers are allowed at first, and
     more again by the same rule.
+    `is_paced`: we hold ourselves back now, and no more buffers are allowed.
     """
 
-    def __init__(self, limit_bytes: int, max_buffers: int, scope: CancelScope) -> None:
+    def __init__(
+        self,
+        limit_bytes: int,
+        max_buffers: int,
+        scope: CancelScope,
+        is_paced: Callable[[], bool] = lambda: False,
+    ) -> None:
         self._limit_bytes = limit_bytes
         self._max_buffers = max(2, max_buffers)
         self._allowed = min(_STARTING_BUFFERS, self._max_buffers)
         self._scope = scope
+        self._is_paced = is_paced
         self._free: list[Buffer] = []
         self._part_bytes = 0
         self._in_use = 0
@@ -129,7 +138,7 @@ class BufferPool:
             return
         busy = self._cpu_s / self._waited_s
         self._waited_s = self._cpu_s = 0.0
-        if self._allowed < self._max_buffers and busy < _busy():
+        if self._allowed < self._max_buffers and not self._is_paced() and busy < _busy():
             self._allowed += 1
 
     def _available(self, size_bytes: int) -> bool:

@@ -51,7 +51,9 @@ class OperationContext:
         self.scope = scope
         self.emit = emit
         self.workers = WorkerPool(options.jobs, scope)
-        self.retrier = Retrier(options.retries, scope, self._note_retry)
+        # By this clock, because what the limit keeps waiting is not failing.
+        clock = bucket.limit.clock
+        self.retrier = Retrier(options.retries, scope, self._note_retry, clock=clock)
         self.retries = 0
         self.retried: list[RetriedRequest] = []
         self.on_throttled: Callable[[], None] = lambda: None

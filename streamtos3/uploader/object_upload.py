@@ -170,7 +170,10 @@ class ObjectUpload:
         self._feed.stop()
         left_behind = self._cleanup.run(first, self._multipart, self._commit)
         if left_behind:
-            leave_behind(first, left_behind)
+            # The message names the unfinished upload wherever there is one.
+            upload_id = self._multipart.upload_id if self._multipart else ""
+            named = [upload_id] if upload_id and upload_id in left_behind else []
+            leave_behind(first, left_behind, named)
 
     def _check_and_start(self) -> None:
         """Check the destination before the first byte is needed, then let the input begin."""

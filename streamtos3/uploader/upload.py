@@ -113,7 +113,10 @@ class _StreamFeed:
         memory_bytes = options.memory_bytes
         if memory_bytes is None:
             memory_bytes = default_memory_bytes()
-        self._pool = BufferPool(memory_bytes, options.jobs + 1, self._scope)
+        limit = context.bucket.limit
+        self._pool = BufferPool(
+            memory_bytes, options.jobs + 1, self._scope, lambda: limit.is_reached
+        )
         context.on_throttled = self._pool.hold_back
         self._reader = Reader(source, self._pool, options, self._scope)
 

@@ -282,9 +282,7 @@ def test_a_signed_receipt_and_its_object_are_proved(
 def test_without_a_trusted_key_nobody_knows_who_signed(signed: Path) -> None:
     outcome = verify(signed)
     assert (outcome.status, verdicts(outcome)["signature"]) == (10, "unproved")
-    assert outcome.said("error") == [
-        f"nothing is wrong with {signed}, but not all is proved: signature"
-    ]
+    assert outcome.said("error") == [f"{signed} failed no check, but this is not proved: signature"]
     Path(f"{signed}.sig").unlink()
     outcome = verify(signed)
     assert outcome.status == 10
@@ -302,7 +300,7 @@ def test_a_receipt_that_was_changed_is_found(signed: Path, allowed: Path) -> Non
     outcome = verify(signed, "--allowed-signers", allowed)
     assert (outcome.status, verdicts(outcome)["signature"]) == (9, "failed")
     assert "incorrect signature" in outcome.stdout
-    assert outcome.said("error") == [f"{signed} does not stand: signature"]
+    assert outcome.said("error") == [f"{signed} failed these checks: signature"]
 
 
 def test_a_part_that_was_changed_is_found_without_a_signature(signed: Path) -> None:
@@ -460,7 +458,7 @@ def test_a_page_of_a_receipt_that_does_not_stand_warns(signed: Path, tmp_path: P
     outcome = invoke("receipt", "report", signed, "-o", tmp_path / "page.html")
     assert outcome.status == 0
     assert "is no signature of these bytes" in outcome.said("warning")[0]
-    assert "This receipt does not stand: signature" in (tmp_path / "page.html").read_text()
+    assert "This receipt failed these checks: signature" in (tmp_path / "page.html").read_text()
 
 
 def test_a_page_never_replaces_a_receipt(signed: Path) -> None:

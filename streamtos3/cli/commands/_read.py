@@ -19,6 +19,7 @@ from ..options.common import (
     connection_options,
     option,
     output_options,
+    rate_option,
     retries_from,
     retry_options,
     together,
@@ -60,6 +61,7 @@ transfer_options = together(
     option("--expected-bucket-owner", metavar="ID", help="Refuse a bucket of any other account."),
     option("--request-payer", is_flag=True, help="Accept the charges of a requester-pays bucket."),
     connection_options,
+    rate_option,
     retry_options,
     output_options,
 )

@@ -19,7 +19,8 @@ from ...errors import (
 )
 from ..arguments import arguments
 from ..console import escaped, print_data, print_list, say
-from ..options.common import option
+from ..help import Command, Group
+from ..options.common import argument, option
 from ..options.destination import DestinationCommand, destination_options
 from ..running import running
 from ._read import TransferArgs, options_from, transfer_options
@@ -35,12 +36,12 @@ _NAME_WIDTH = 10
 _LABEL_WIDTH = 16
 
 
-@click.group(no_args_is_help=False)
+@click.group(cls=Group, no_args_is_help=False)
 def receipt() -> None:
-    """Verify, show or report what receipts say, and who signed them.
+    """Verify, show or report receipts and their signatures.
 
-    A receipt is what put and run write with --receipt, and its signature, FILE.sig, with
-    --sign-key. It is checked by ssh-keygen, which must be installed.
+    put and run write a receipt with --receipt, and its signature, FILE.sig, with --sign-key.
+    Signatures are checked by ssh-keygen, which must be installed.
     """
 
 
@@ -73,28 +74,34 @@ class ReceiptReportArgs:
 _allowed_signers = option(
     "--allowed-signers",
     metavar="FILE",
-    help="Whose keys to trust: lines of name and public key, as ssh-keygen(1) describes.",
+    help="Trusted keys: lines with a name and a public key, see ssh-keygen(1).",
 )
 
 
-@receipt.command("verify", cls=DestinationCommand, short_help="Check a receipt and its signature.")
-@click.argument("file", metavar="FILE")
+@receipt.command(
+    "verify",
+    cls=DestinationCommand,
+    short_help="Check a receipt and its signature.",
+    first="allowed_signers object readback as_json destination endpoint_url profile keyfile",
+)
+@argument("file", metavar="FILE")
 @_allowed_signers
-@option("--object", is_flag=True, help="Ask the service for the object, too, and compare.")
-@option("--readback", is_flag=True, help="Read the object as well, and compare its bytes.")
+@option("--object", is_flag=True, help="Compare with the object that the service has, too.")
+@option("--readback", is_flag=True, help="Also read the object, and compare its bytes.")
 @option("--json", "as_json", is_flag=True, help="Print the findings as one JSON object.")
 @destination_options
 @transfer_options
 @arguments(ReceiptVerifyArgs)
 def _verify(args: ReceiptVerifyArgs) -> None:
-    """Check that a receipt holds together, and the signature beside it, FILE.sig.
+    """Check that a receipt is consistent, and check its signature, FILE.sig.
 
-    A line for each: its form, parts without a gap whose sizes add up, digests, the ETag worked
-    out anew from the MD5s of the parts, retries, times, what proved the object, the signature,
+    Prints a line for each check: form, parts (no gap, sizes add up), digests, ETag (computed
+    again from the MD5s of the parts), retries, times, what proved the object, the signature,
     and with --object what the service has now.
 
-    Exit status 0: all is proved, who signed it included. 9: something is wrong. 10: nothing is
-    wrong, but not all is proved: there is no signature, or none by one of --allowed-signers.
+    Exit status 0: everything is proved, including who signed it. 9: something is wrong. 10:
+    nothing is wrong, but something is not proved: there is no signature, or the signer is not
+    known from --allowed-signers.
     """
     from ...receipts.consistency import Verdict
     from ...receipts.examination import examine_file
@@ -110,13 +117,13 @@ def _verify(args: ReceiptVerifyArgs) -> None:
     _print_findings(args, findings)
     wrong = [each.subject for each in findings if each.verdict is Verdict.FAILED]
     if wrong:
-        raise IntegrityError(f"{args.file} does not stand: {', '.join(wrong)}")
+        raise IntegrityError(f"{args.file} failed these checks: {', '.join(wrong)}")
     if failed is not None:
         raise failed
     unproved = [each.subject for each in findings if each.verdict is Verdict.UNPROVED]
     if unproved:
         raise UnprovedReceiptError(
-            f"nothing is wrong with {args.file}, but not all is proved: {', '.join(unproved)}"
+            f"{args.file} failed no check, but this is not proved: {', '.join(unproved)}"
         )
 
 
@@ -165,8 +172,8 @@ def _print_findings(args: ReceiptVerifyArgs, findings: list[Finding]) -> None:
     print_list(rows, "findings")
 
 
-@receipt.command("show", short_help="Print a receipt for people.")
-@click.argument("file", metavar="FILE")
+@receipt.command("show", cls=Command, short_help="Print a receipt for people.")
+@argument("file", metavar="FILE")
 @arguments(ReceiptShowArgs)
 def _show(args: ReceiptShowArgs) -> None:
     """Print what a receipt says, for people. It is not checked: receipt verify does that."""
@@ -195,8 +202,8 @@ def _shown(receipt: Receipt) -> Iterator[str]:
         yield f"  {receipt.retries - len(receipt.retried):,} more are not listed"
 
 
-@receipt.command("report", short_help="Make a page for the case file from receipts.")
-@click.argument("file", nargs=-1, required=True, metavar="FILE...")
+@receipt.command("report", cls=Command, short_help="Make a page for the case file from receipts.")
+@argument("file", nargs=-1, required=True, metavar="FILE...")
 @option(
     "-o",
     "--output",
@@ -208,14 +215,14 @@ def _shown(receipt: Receipt) -> Iterator[str]:
 @_allowed_signers
 @arguments(ReceiptReportArgs)
 def _report(args: ReceiptReportArgs) -> None:
-    """Make one page for a case file from receipts, to be read in a browser or printed on A4.
+    """Make one page for a case file from receipts, for a browser or for A4 paper.
 
-    It shows case, source, times, machine, object, digests, what proved it, throughput, retries,
-    parts, the findings of receipt verify, and how anyone repeats the checks with common tools.
-    It needs no script, no network and no other file. Making it takes the package jinja2.
+    It shows case, source, times, machine, object, digests, what proved the object, throughput,
+    retries, parts, the results of receipt verify, and how anyone can repeat the checks with
+    common tools. It needs no script, no network and no other file. Making it requires the
+    package jinja2.
 
-    An OUTFILE that exists is replaced. A receipt that does not stand gets its page, too, and a
-    warning here.
+    An existing OUTFILE is replaced. A receipt that fails a check is reported too, with a warning.
     """
     from ...receipts.examination import examine_file
     from ...receipts.file import check_receipt_path, write_whole

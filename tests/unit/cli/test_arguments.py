@@ -82,6 +82,7 @@ ARGUMENTS = {
     "get": ["s3://bkt/k", "{new}"],
     "verify": ["s3://bkt/k"],
     "receipt verify": ["{receipt}", "--object"],
+    "check": ["s3://bkt/"],
     "uploads list": ["s3://bkt/"],
     "uploads abort": ["s3://bkt/", "--dry-run"],
 }

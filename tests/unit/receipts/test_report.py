@@ -163,7 +163,7 @@ def test_a_small_receipt_has_a_page_too(sizes: list[int], tmp_path: Path) -> Non
 def test_a_receipt_that_does_not_stand_has_a_page_that_says_so(tmp_path: Path) -> None:
     broken = examined(replace(receipt_of([10, 3]), parts=()), tmp_path)
     assert worst(broken.findings) is Verdict.FAILED
-    assert "This receipt does not stand: parts, etag" in page_of(broken).text
+    assert "This receipt failed these checks: parts, etag" in page_of(broken).text
 
 
 def test_a_file_that_was_laid_out_anew_is_found(tmp_path: Path) -> None:
