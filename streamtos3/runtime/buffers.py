@@ -76,6 +76,16 @@ class BufferPool:
         """How many buffers may be in use now."""
         return self._allowed
 
+    def allow(self, buffers: int) -> None:
+        """Allow so many from now on, where it were fewer, within all limits."""
+        with self._scope.condition:
+            self._allowed = max(self._allowed, min(buffers, self._max_buffers))
+            self._scope.condition.notify_all()
+
+    def room_for(self, size_bytes: int) -> int:
+        """How many buffers of this size may be in use at once now; two at least."""
+        return max(2, min(self._allowed, self._limit_bytes // size_bytes))
+
     def acquire(self, size_bytes: int) -> Buffer:
         """A buffer of at least `size_bytes`; waits for one. Cancelled when the upload fails."""
         with self._scope.condition:

@@ -85,13 +85,19 @@ class MultipartUpload:
         self._created_at = self._bucket.server_time
 
     def store_part(
-        self, number: int, offset_bytes: int, data: memoryview, check: Callable[[], None]
+        self,
+        number: int,
+        offset_bytes: int,
+        data: memoryview,
+        check: Callable[[], None],
+        md5: bytes | None = None,
     ) -> StoredPart:
         """Send one part until its ETag is the MD5 of `data`; `check` is called while sending.
 
-        A part that the resumed upload holds already is not sent.
+        `md5` is that MD5, where it has been computed. A part that the resumed upload holds already
+        is not sent.
         """
-        md5 = part_md5(data)
+        md5 = part_md5(data) if md5 is None else md5
         checksum = self._compute(data) if self._compute else None
         resumed = self._resumed
         kept = resumed.find_part(number, len(data), md5.hex()) if resumed else None

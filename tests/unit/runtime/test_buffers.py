@@ -354,3 +354,30 @@ def test_the_default_is_a_quarter_of_what_is_left_within_bounds(
 ) -> None:
     monkeypatch.setattr(machine, "available_bytes", lambda: available_bytes)
     assert expected == default_memory_bytes()
+
+
+# What is allowed, for those who plan with it
+
+
+def test_more_buffers_can_be_allowed_from_the_start(scope: CancelScope) -> None:
+    pool = PeakPool(64 * KIB, 8, scope)
+    pool.allow(7)
+    assert pool.allowed == 7
+    pool.allow(3)
+    assert pool.allowed == 7
+    pool.allow(100)
+    assert pool.allowed == 8
+
+
+def test_what_the_service_took_away_is_not_allowed_again(scope: CancelScope) -> None:
+    pool = PeakPool(64 * KIB, 8, scope)
+    pool.hold_back()
+    pool.allow(7)
+    assert pool.allowed == 2
+
+
+@pytest.mark.parametrize(("size_kib", "buffers"), [(1, 4), (16, 4), (20, 3), (32, 2), (64, 2)])
+def test_room_is_bounded_by_memory_and_by_what_is_allowed(
+    scope: CancelScope, size_kib: int, buffers: int
+) -> None:
+    assert PeakPool(64 * KIB, 8, scope).room_for(size_kib * KIB) == buffers
