@@ -402,7 +402,7 @@ def test_every_retry_and_the_time_of_every_part_is_noted(
     receipt = read_receipt(str(path))
     assert receipt.retries == len(receipt.retried) == 2
     for each in receipt.retried:
-        assert each.action.startswith("part ") and each.tries >= 1 and each.reason
+        assert each.action.startswith("store part ") and each.tries >= 1 and each.reason
         assert receipt.started_at <= each.at <= receipt.ended_at
     for part in receipt.parts:
         assert part.stored_at is not None
