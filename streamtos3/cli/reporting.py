@@ -24,7 +24,7 @@ _log = logging.getLogger("streamtos3")
 
 
 class Reporter:
-    """Turns the engine's events into progress and lines; `verb` is what happens to the bytes."""
+    """Turns an operation's events into progress and lines; `verb` is what happens to the bytes."""
 
     def __init__(self, output: OutputArgs, verb: str = "stored") -> None:
         self._progress = _progress(output, verb)
@@ -54,7 +54,7 @@ class Reporter:
         self._progress.write(text)
 
     def close(self) -> None:
-        """Remove the progress; who does not listen any more changes nothing."""
+        """Remove the progress; an output that is gone is no error."""
         with suppress(OSError, ValueError):
             self._progress.close()
 
@@ -78,22 +78,16 @@ def _progress(output: OutputArgs, verb: str) -> Progress:
 def report(
     receipt: Receipt,
     output: OutputArgs,
-    receipt_path: str | None = None,
+    files: Sequence[Callable[[], None]] = (),
     more: Sequence[Callable[[], None]] = (),
 ) -> None:
-    """Receipt to file and standard output, one line for people, and `more` reports.
+    """Receipt to `files` and standard output, `more` reports, and one line for people.
 
     Each is tried, whatever became of the others; the first ReportError is raised at the end.
     """
-    ways = list(more)
-    if output.as_json:
-        ways.insert(0, lambda: print_receipt(receipt))
-    if receipt_path:
-        from ..receipt import write_receipt
-
-        ways.insert(0, lambda: write_receipt(receipt, receipt_path))
+    printed = [lambda: print_receipt(receipt)] if output.as_json else []
     failed: ReportError | None = None
-    for way in ways:
+    for way in (*files, *printed, *more):
         try:
             way()
         except ReportError as error:
@@ -106,8 +100,8 @@ def report(
 
 
 def print_receipt(receipt: Receipt | ReadReport) -> None:
-    """A receipt or report as one line on standard output. ReportError if nobody takes it."""
-    from ..receipt import receipt_json
+    """A receipt or report as one line on standard output. ReportError if that fails."""
+    from ..receipts.file import receipt_json
 
     print_data(receipt_json(receipt) + "\n", "receipt")
 

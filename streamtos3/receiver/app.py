@@ -1,17 +1,18 @@
-"""The sink's HTTP interface: events in at `/`, `/healthz` and `/metrics` out.
+"""The receiver's HTTP interface: events at `/`, `/healthz` and `/metrics`.
 
 Everything here runs on the event loop. A request is answered with 202 when its events are
 durable, and otherwise with a status that says whether trying again can help; a refused request
-has stored nothing. What it costs to be refused is bounded: see ReceiverLimits.
+has stored nothing. What a refusal costs is bounded: see ReceiverLimits.
 """
 
 from __future__ import annotations
 
 import asyncio
-import hmac
 import re
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, MutableMapping
+from datetime import datetime, timezone
 from typing import Any
+from urllib.parse import parse_qs
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -20,9 +21,12 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from ..errors import InvalidEventError
+from .activity import Activity
 from .batcher import Batcher, ByteBudget, ByteShare, Outcome, ReceiverLimits
 from .metrics import SinkMetrics
 from .parser import EventParser, ParserDied
+from .session import COOKIE, Sessions
+from .status_page import PAGE_HEADERS, login_page, status_page
 
 __all__ = ["Application", "ReceiverApp"]
 
@@ -33,6 +37,8 @@ _Work = Callable[["Request", "_Body"], Awaitable[Response]]
 _REASONS = {400: "invalid", 413: "too_large", 415: "unsupported"}
 _UNKNOWN = {404: ("not_found", "there is no such path"), 405: ("method", "not with this method")}
 _ABSOLUTE = re.compile(r"https?://[^/?#]*", re.IGNORECASE)
+_LARGEST_FORM_BYTES = 4096
+_WRONG_TOKEN_S = 1.0
 
 
 class _Refusal(Exception):
@@ -49,14 +55,14 @@ class _Refusal(Exception):
 
 
 class _Body:
-    """The body of one request, read by us so that its limits are kept while it comes."""
+    """The body of one request, read in chunks so that limits apply while it arrives."""
 
     def __init__(self, request: Request) -> None:
         self._request = request
         self.is_complete = False
 
     async def chunk(self) -> bytes:
-        """What comes next."""
+        """The next chunk. ClientDisconnect if the client is gone."""
         message = await self._request.receive()
         if message["type"] == "http.disconnect":
             raise ClientDisconnect
@@ -65,15 +71,15 @@ class _Body:
         return body
 
     async def drain(self) -> None:
-        """Read the rest and forget it: who is still sending would not hear our answer."""
+        """Read and discard the rest: a client that is still sending would miss our answer."""
         while not self.is_complete:
             await self.chunk()
 
 
 class ReceiverApp:
-    """The application, and what it counts.
+    """The application, and its counters.
 
-    is_crowded: whether there are more connections than are served.
+    is_crowded: whether more connections are open than are served.
     """
 
     def __init__(
@@ -82,7 +88,8 @@ class ReceiverApp:
         budget: ByteBudget,
         metrics: SinkMetrics,
         limits: ReceiverLimits,
-        token: str | None,
+        sessions: Sessions,
+        activity: Activity,
         is_crowded: Callable[[], bool] = lambda: False,
     ) -> None:
         self._parser = EventParser(limits.max_record_bytes)
@@ -91,22 +98,26 @@ class ReceiverApp:
         self._budget = budget
         self._metrics = metrics
         self._limits = limits
-        self._token = None if token is None else token.encode()
+        self._sessions = sessions
+        self._activity = activity
         self._is_ending = False
 
     def end(self) -> None:
-        """Refuse what comes from here on; what is under way goes on."""
+        """Refuse new requests; those under way continue."""
         self._is_ending = True
 
     async def close(self) -> None:
-        """Let go of what parsing needs; nothing is asked any more."""
+        """Release what parsing uses. No request may follow."""
         await self._parser.close()
 
     def application(self) -> Application:
-        """What a server runs."""
+        """The ASGI application."""
         starlette = Starlette(
             routes=[
                 Route("/", self._endpoint(self._answer_events), methods=["POST", "OPTIONS"]),
+                Route("/", self._endpoint(self._show_page), methods=["GET"]),
+                Route("/login", self._endpoint(self._log_in), methods=["POST"]),
+                Route("/logout", self._endpoint(self._log_out), methods=["POST"]),
                 Route("/healthz", self._endpoint(self._show_health), methods=["GET"]),
                 Route("/metrics", self._endpoint(self._show_metrics), methods=["GET"]),
             ],
@@ -159,7 +170,7 @@ class ReceiverApp:
                 return await work(request, body)
             except ClientDisconnect:
                 self._metrics.rejected["disconnected"] += 1
-                return Response(status_code=400)  # which nobody hears
+                return Response(status_code=400)  # which no one receives
             except InvalidEventError as error:
                 label = _REASONS[error.http_status]
                 refusal = _Refusal(error.http_status, label, error.message)
@@ -211,7 +222,7 @@ class ReceiverApp:
         limit = self._limits.max_group_bytes
         if limit is not None and (size_bytes := sum(map(len, lines))) > limit:
             raise _Refusal(
-                413, "too_large", f"{size_bytes} bytes would be stored, {limit} are possible"
+                413, "too_large", f"{size_bytes} bytes would be stored, at most {limit} can be"
             )
         outcome = await asyncio.wrap_future(self._batcher.submit(lines))
         if outcome is Outcome.FULL:
@@ -237,12 +248,13 @@ class ReceiverApp:
         refusal.headers["connection"] = "close"
         return refusal
 
-    def _check_token(self, request: Request) -> None:
-        if self._token is None:
-            return
+    def _has_token(self, request: Request) -> bool:
         scheme, _, given = request.headers.get("authorization", "").partition(" ")
-        right = hmac.compare_digest(given.strip().encode("latin-1"), self._token)
-        if scheme.lower() != "bearer" or not right:
+        knows = self._sessions.knows(given.strip())
+        return knows and (scheme.lower() == "bearer" or not self._sessions.needed)
+
+    def _check_token(self, request: Request) -> None:
+        if not self._has_token(request):
             raise _Refusal(
                 401,
                 "unauthorized",
@@ -273,7 +285,7 @@ class ReceiverApp:
             size_bytes = len(content) + len(chunk)
             self._check_size(size_bytes)
             if not share.grow(size_bytes):
-                raise self._busy_refusal("busy", "too many requests are being held already")
+                raise self._busy_refusal("busy", "too many requests are in progress already")
             content += chunk
 
     def _check_size(self, size_bytes: int) -> None:
@@ -286,7 +298,7 @@ class ReceiverApp:
         return _Refusal(
             408,
             "timeout",
-            f"the body did not come within {limits.body_timeout_s:g} s, with at least"
+            f"the body did not arrive within {limits.body_timeout_s:g} s, with at least"
             f" {limits.least_body_bytes} bytes in each {limits.body_window_s:g} s",
             {"connection": "close"},
         )
@@ -297,6 +309,41 @@ class ReceiverApp:
         if "webhook-request-origin" in request.headers:
             headers |= {"webhook-allowed-origin": "*", "webhook-allowed-rate": "*"}
         return Response(status_code=200, headers=headers)
+
+    async def _show_page(self, request: Request, body: _Body) -> Response:
+        """GET /: the state for a browser, or the form that asks for the token."""
+        has_cookie = self._sessions.is_open(request.cookies.get(COOKIE))
+        if not has_cookie and not self._has_token(request):
+            return Response(login_page(), 401, PAGE_HEADERS)
+        page = status_page(
+            self._metrics.figures(),
+            self._activity,
+            datetime.now(timezone.utc),
+            ending=self._is_ending or self._batcher.has_ended,
+            can_leave=self._sessions.needed,
+        )
+        return Response(page, headers=PAGE_HEADERS)
+
+    async def _log_in(self, request: Request, body: _Body) -> Response:
+        """POST /login: a cookie for who knows the token."""
+        with self._budget.share() as share:
+            size = request.headers.get("content-length", "")
+            if not size.isdecimal() or int(size) > _LARGEST_FORM_BYTES:
+                raise _Refusal(413, "too_large", "that is no token")
+            content = await self._read(request, body, share)
+        given = parse_qs(content.decode("latin-1"), encoding="utf-8").get("token", [""])[0]
+        if not self._sessions.knows(given.strip()):
+            self._metrics.rejected["unauthorized"] += 1
+            await asyncio.sleep(_WRONG_TOKEN_S)  # whoever tries many has to wait
+            return Response(login_page("This is not the token."), 401, PAGE_HEADERS)
+        headers = {"location": "/", "set-cookie": self._sessions.begin()}
+        return Response(status_code=303, headers=headers)
+
+    async def _log_out(self, request: Request, body: _Body) -> Response:
+        """POST /logout: the cookie is forgotten."""
+        return Response(
+            status_code=303, headers={"location": "/", "set-cookie": self._sessions.end()}
+        )
 
     async def _show_health(self, request: Request, body: _Body) -> Response:
         """200 as long as events are taken."""

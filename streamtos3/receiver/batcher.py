@@ -1,7 +1,7 @@
-"""Records taken in from many senders at a time: one append makes them all durable.
+"""Collects records from many senders at a time: one append makes them all durable.
 
-While the store syncs to the disk, what arrives waits and then goes together, so that the
-rate of syncs does not bound the rate of senders. What waits is bounded by `ByteBudget`.
+What arrives while the store syncs to the disk waits and is then appended together, so that the
+rate of syncs does not limit the number of senders. What may wait is bounded by `ByteBudget`.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ _GROUP_BYTES = 4 * 1024**2
 
 
 class RecordStore(Protocol):
-    """Who makes records durable. All of it may be used from any thread."""
+    """What makes records durable. All of it may be used from any thread."""
 
     @property
     def refused_bytes(self) -> int | None:
-        """The size of the smallest append that there is no room for, as far as is known.
+        """The size of the smallest append that is known to find no room.
 
-        None where none was refused since room last came free. Never waits.
+        None if none was refused since room last became free. Never waits.
         """
 
     def append(self, records: Sequence[bytes], *, wait: bool = True) -> None:
@@ -48,14 +48,14 @@ class RecordStore(Protocol):
 
 @dataclass(frozen=True)
 class ReceiverLimits:
-    """How much senders may ask for at a time, and for how long.
+    """How much senders may use at a time, and for how long.
 
-    max_group_bytes: of the records that one request becomes; None: any.
-    max_connections: that are served; some more are still answered, with 503.
-    backlog: of connections that the kernel has taken and we have not.
-    head_timeout_s: for the head of a request, for the TLS handshake before it, and for a sender
-        to take some of an answer.
-    body_timeout_s: for a whole body, of which at least `least_body_bytes` must come in each
+    max_group_bytes: the records of one request, as they are stored; None: no limit.
+    max_connections: connections that are served; some more are answered with 503.
+    backlog: connections that the kernel has accepted and the receiver has not.
+    head_timeout_s: for the head of a request, for the TLS handshake before it, and for the client
+        to read some of an answer.
+    body_timeout_s: for a whole body, of which at least `least_body_bytes` must arrive in each
         `body_window_s`.
     """
 
@@ -146,11 +146,11 @@ class _Waiting:
 
 
 class Batcher:
-    """Hands on what is submitted, all that waits at once, from a thread of its own.
+    """Appends what is submitted to `store`, in groups, from a thread of its own.
 
     on_error: called with the error of the store that ends the batcher; `error` keeps it.
-    group_bytes: more is not handed on at once. What a nearly full spool has no room for is
-        tried again sender by sender.
+    group_bytes: a group ends with the records that reach this size. If the spool has no room for
+        a group, each request in it is tried alone.
     """
 
     def __init__(
@@ -167,12 +167,12 @@ class Batcher:
         self._ended = False
         self.error: BaseException | None = None
         self.appends = 0
-        self._thread = threading.Thread(target=self._run, name="batcher", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="streamtos3-batcher", daemon=True)
         self._thread.start()
 
     @property
     def has_ended(self) -> bool:
-        """Whether nothing is taken any more."""
+        """Whether no more records are accepted."""
         return self._ended
 
     @property
@@ -181,7 +181,7 @@ class Batcher:
         return self._store.refused_bytes
 
     def submit(self, records: Sequence[bytes]) -> Future[Outcome]:
-        """Have `records` appended together with those of others; the result tells the end."""
+        """Have `records` appended together with those of others; the result is their outcome."""
         entry = _Waiting(records)
         with self._condition:
             if not self._ended:
@@ -192,7 +192,7 @@ class Batcher:
         return entry.future
 
     def close(self, timeout_s: float | None = None) -> None:
-        """Take nothing more; wait until what was submitted has its outcome."""
+        """Accept nothing more; wait until what was submitted has its outcome."""
         with self._condition:
             self._ended = True
             self._condition.notify()
@@ -212,7 +212,7 @@ class Batcher:
                 each.future.set_result(self._append(each.records) if alone else outcome)
 
     def _next_group(self) -> Iterator[_Waiting]:
-        """Those that waited longest, at least one of them; none where none waits."""
+        """Those that waited longest, at least one of them; none if none waits."""
         size_bytes = 0
         while self._waiting and size_bytes < self._group_bytes:
             size_bytes += self._waiting[0].size_bytes
@@ -225,7 +225,7 @@ class Batcher:
             return Outcome.FULL
         except SpoolTooSmallError:
             return Outcome.TOO_LARGE
-        except BaseException as error:  # noqa: BLE001 - a thread has nobody above it: told below
+        except BaseException as error:  # noqa: BLE001 - the thread's top: reported below
             with self._condition:
                 self._ended = True
             if self.error is None and not isinstance(error, Cancelled):

@@ -1,8 +1,8 @@
-"""Connections, counted from the moment that they are accepted, and those that are too many closed.
+"""A listening socket that counts its connections and closes those that are too many.
 
-Senders who only hold connections must not take the descriptors that storing needs: the spool's
-files and the uploads' connections are opened while senders come and go. So the limit is raised
-as far as it may be, and the last descriptors below it are never a sender's.
+What is received is stored through files and connections that are opened while senders come and
+go. Senders who only hold connections must not use up the descriptors, so the last ones below the
+limit are never given to a sender.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ __all__ = ["CountingListener"]
 
 
 class CountingListener(socket.socket):
-    """A listening socket, made of another, that closes at once whom it has no place for.
+    """A listening socket, made of another, that closes at once the connections it has no room for.
 
-    Those are whom there is no descriptor to spare for, and whoever comes while `limit` are
-    open. A server counts a connection only once its TLS handshake is done, and until then it
-    costs as much. The kernel gives the lowest descriptor that is free, so one near the limit
-    tells that all below are in use.
+    That is a connection accepted while `limit` are open, or for which there is no descriptor to
+    spare. The server counts a connection only after its TLS handshake, but it uses memory before.
+    The kernel gives the lowest free descriptor, so one near the limit shows that all below are
+    in use.
 
-    on_closed: called with the reason, a word, for each that is closed here.
+    on_closed: called with the reason, one word, for each connection closed here.
     """
 
     def __init__(
@@ -46,7 +46,7 @@ class CountingListener(socket.socket):
         return self._open
 
     def accept(self) -> tuple[socket.socket, Any]:
-        """As of any socket; ConnectionAbortedError, which a server passes over, for the others."""
+        """As `socket.accept`; ConnectionAbortedError, which servers ignore, if it was closed."""
         accepted, address = super().accept()
         too_many = self._open >= self._limit
         if too_many or accepted.fileno() >= self._end:
@@ -61,16 +61,16 @@ class CountingListener(socket.socket):
 
 
 class _Connection(socket.socket):
-    """A connection, made of another, that tells when it is closed."""
+    """A connection, made of another, that reports when it is closed."""
 
     def __init__(self, accepted: socket.socket, on_closed: Callable[[], None]) -> None:
         kind = accepted.family, accepted.type, accepted.proto
         super().__init__(*kind, fileno=accepted.detach())
-        self._told = on_closed
+        self._report = on_closed
 
     def close(self) -> None:
-        """As of any socket."""
+        """As `socket.close`."""
         is_open = self.fileno() >= 0
         super().close()
         if is_open and self.fileno() < 0:
-            self._told()
+            self._report()

@@ -1,4 +1,4 @@
-"""What a listening sink tells Prometheus: the store's figures and the counters of the server.
+"""What Prometheus is told: the figures of the store, and the counters of the receiver.
 
 The registry is our own, so that nothing else of the process shows up in it.
 """
@@ -12,6 +12,7 @@ from prometheus_client import CollectorRegistry, exposition
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from ..results import SinkFigures
 from .batcher import Batcher, ByteBudget, RecordStore
 
 __all__ = ["SinkMetrics"]
@@ -50,17 +51,21 @@ class SinkMetrics(Collector):
         self.rejected: Counter[str] = Counter()
         self.closed: Counter[str] = Counter()
 
+    def figures(self) -> SinkFigures:
+        """The store's, as they are now."""
+        return self._store.figures()
+
     def text(self, accept: str) -> tuple[bytes, str]:
         """The exposition, and its content type, in the form that `accept` asks for."""
         encode, content_type = exposition.choose_encoder(accept)
         return encode(self._registry), content_type
 
     def describe(self) -> list[Metric]:
-        """Nothing: names need not be known before the first scrape."""
+        """Nothing: names need not be known before the first scrape (see Collector)."""
         return []
 
     def collect(self) -> Iterator[Metric]:
-        """All that is told, as it is now."""
+        """All metrics, with their values now."""
         figures = self._store.figures()
         for name, help_text in _COUNTERS.items():
             yield CounterMetricFamily(_PREFIX + name, help_text, value=getattr(figures, name))

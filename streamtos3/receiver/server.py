@@ -1,7 +1,7 @@
-"""A sink that listens: CloudEvents over HTTP, until a scope ends it.
+"""Receives CloudEvents over HTTP until a scope ends it.
 
-Where it listens and who may send is decided and checked here; the libraries that carry it (the
-extra `[sink]`) are loaded when `serve` is called. Nothing is printed, and signals are left alone.
+Where it listens and who may send is checked here; the libraries that it needs (the extra `[sink]`)
+are loaded by `bind` and `serve`. Nothing is printed, and signals are left alone.
 """
 
 from __future__ import annotations
@@ -18,8 +18,10 @@ from ..errors import CredentialsError, UsageError, os_reason
 from ..runtime.cancel import CancelScope
 from ..runtime.files import read_private_file
 from ..runtime.host import Descriptors, raise_limit
+from .activity import Activity
 from .batcher import Batcher, ByteBudget, ReceiverLimits, RecordStore
 from .listener import CountingListener
+from .session import Sessions
 
 __all__ = ["Address", "TlsFiles", "bind", "check_exposure", "parse_address", "read_token", "serve"]
 
@@ -58,7 +60,7 @@ class TlsFiles:
     key: str | None = None
 
     def context(self) -> ssl.SSLContext:
-        """What a server needs of them. UsageError where they cannot be used."""
+        """The TLS context of a server that uses them. UsageError if they cannot be used."""
         context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
         names = " and ".join(filter(None, (self.certificate, self.key)))
         try:
@@ -96,7 +98,7 @@ def read_token(path: str, *, allow_insecure: bool = False) -> str:
 def check_exposure(
     address: Address, *, has_token: bool, has_tls: bool, insecure: bool
 ) -> str | None:
-    """UsageError where anybody could send; a warning where a token could be read on its way."""
+    """UsageError if anyone could send; returns a warning if a token is sent in the clear."""
     if address.is_loopback:
         return None
     if not has_token and not insecure:
@@ -110,12 +112,12 @@ def check_exposure(
 
 
 def bind(address: Address) -> socket.socket:
-    """A socket that has the address, for `serve`; who connects is refused until then.
+    """A socket bound to the address, for `serve`; connections are refused until then.
 
-    UsageError where nothing can listen there, or a library for it is missing.
+    UsageError if nothing can listen there, or a library for it is missing.
     """
     with _extra():
-        pass
+        from . import app, metrics, uvicorn_server  # noqa: F401 - a missing one is reported now
     with _usable(address):
         found = socket.getaddrinfo(
             address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
@@ -143,17 +145,22 @@ def serve(
     limits: ReceiverLimits = _USUAL_LIMITS,
     on_listening: Callable[[str], None] = lambda url: None,
     bound: socket.socket | None = None,
+    activity: Activity | None = None,
 ) -> None:
     """Take events and hand them to `store` until `scope` fails; then return.
 
-    `on_listening` is called with the URL once connections are accepted. At the end no more are,
-    and what is under way is answered. An error of the store, other than a full spool and
-    Cancelled, fails the scope and is raised at the end. UsageError where nothing can listen; to
-    hear that earlier, `bind` first, and give the socket as `bound`, which is closed at the end.
+    `activity` is what `GET /` shows beside the store's figures; the caller tells it of objects and
+    errors.
 
-    The process may have more open files from then on, where its hard limit allows, and some of
-    them are never a sender's.
+    `on_listening` is called with the URL once connections are accepted. At the end no more are
+    accepted, and requests under way are answered. An error of the store, other than a full spool
+    and Cancelled, fails the scope and is raised at the end. UsageError if nothing can listen; to
+    learn that earlier, call `bind` and pass its socket as `bound`, which is closed at the end.
+
+    Raises the process's limit of open files as far as its hard limit allows, and keeps some of
+    the descriptors from senders.
     """
+    activity = activity or Activity()
     with _extra():
         from .app import ReceiverApp
         from .metrics import SinkMetrics
@@ -173,27 +180,30 @@ def serve(
             listener.listen(limits.backlog)
         batcher = Batcher(store, scope.fail)
         metrics = SinkMetrics(store, batcher, budget, lambda: listener.connections)
+        sessions = Sessions(token, secure=tls is not None)
         app = ReceiverApp(
             batcher,
             budget,
             metrics,
             limits,
-            token,
+            sessions,
+            activity,
             lambda: listener.connections > limits.max_connections,
         )
         at = Address(address.host, listener.getsockname()[1])
         try:
-            run_server(
-                app.application(),
-                listener,
-                context,
-                limits,
-                metrics,
-                scope,
-                on_started=lambda: on_listening(f"http{'s' if tls else ''}://{at}"),
-                on_ending=app.end,
-                close=app.close,
-            )
+            with activity.sampled(store.figures):
+                run_server(
+                    app.application(),
+                    listener,
+                    context,
+                    limits,
+                    metrics,
+                    scope,
+                    on_started=lambda: on_listening(f"http{'s' if tls else ''}://{at}"),
+                    on_ending=app.end,
+                    close=app.close,
+                )
         finally:
             batcher.close(limits.grace_s)
     if batcher.error is not None:
@@ -201,7 +211,7 @@ def serve(
 
 
 def _within(limits: ReceiverLimits, descriptors: Descriptors) -> ReceiverLimits:
-    """`limits` with no more connections than there are descriptors, some more still answered."""
+    """`limits` with at most half as many connections as descriptors: up to twice are answered."""
     connections = min(limits.max_connections, descriptors.for_senders // 2)
     return replace(limits, max_connections=connections)
 

@@ -1,8 +1,8 @@
-"""uvicorn as the sink runs it: signals stay ours, slow senders are let go, a scope ends it.
+"""Runs uvicorn without its signal handlers, with limits for slow senders, until a scope ends it.
 
-uvicorn itself waits without end for the handshake of a connection and for its first request, for
-the rest of a head that has begun, and for a sender to take an answer; and of none of these does
-it tell. The bodies have their limits in `app`, the rest have theirs here.
+uvicorn itself waits without limit for a TLS handshake, for a connection's first request, for the
+rest of a head, and for the client to read an answer. `app` limits the time for bodies, this
+module the time for all of these.
 """
 
 from __future__ import annotations
@@ -116,7 +116,7 @@ def _protocol_class(limits: ReceiverLimits, metrics: SinkMetrics) -> type[H11Pro
 
 
 class _Server(uvicorn.Server):
-    """Without handlers for signals, and with a word to say once it listens."""
+    """A server without signal handlers that calls `on_started` once it listens."""
 
     def __init__(
         self, config: uvicorn.Config, limits: ReceiverLimits, on_started: Callable[[], None]
@@ -227,7 +227,7 @@ def _small_tls_buffers() -> Iterator[None]:
 
 
 async def _let_go() -> None:
-    """End what is left of requests that were not done in time."""
+    """Cancel requests that were not finished in time."""
     rest = asyncio.all_tasks() - {asyncio.current_task()}
     for task in rest:
         task.cancel()

@@ -10,9 +10,11 @@ from typing import Any
 import pytest
 
 from streamtos3.errors import SpoolFullError, SpoolTooSmallError
+from streamtos3.receiver.activity import Activity
 from streamtos3.receiver.app import ReceiverApp
 from streamtos3.receiver.batcher import Batcher, ByteBudget, ReceiverLimits
 from streamtos3.receiver.metrics import SinkMetrics
+from streamtos3.receiver.session import Sessions
 from tests.rig.receiver_rig import ListStore, event
 
 JSON = (b"content-type", b"application/cloudevents+json")
@@ -27,12 +29,15 @@ class Receiver:
         self.budget = ByteBudget(1000)
         self.metrics = SinkMetrics(self.store, self.batcher, self.budget)
         self.is_crowded = False
+        self.sessions = Sessions(token, secure=False)
+        self.activity = Activity()
         self.app = ReceiverApp(
             self.batcher,
             self.budget,
             self.metrics,
             ReceiverLimits(**limits),
-            token,
+            self.sessions,
+            self.activity,
             lambda: self.is_crowded,
         )
 
@@ -161,7 +166,7 @@ def test_beyond_the_connections_that_are_served_all_are_told_to_come_again(
     [
         ("POST", "/other", 404, "not_found"),
         ("GET", "/healthz/", 404, "not_found"),
-        ("GET", "/", 405, "method"),
+        ("PUT", "/", 405, "method"),
         ("POST", "/healthz", 405, "method"),
     ],
 )
