@@ -344,7 +344,12 @@ class Bucket:
         what = f"list the parts of {self.url(key)}"
         for page in self._sender.pages(what, "list_parts", Key=key, UploadId=upload_id):
             for part in page.get("Parts", []):
-                yield ListedPart(part["PartNumber"], part["Size"], part["ETag"].strip('"'))
+                yield ListedPart(
+                    part["PartNumber"],
+                    part["Size"],
+                    part["ETag"].strip('"'),
+                    part.get("LastModified"),
+                )
 
     def list_uploads(self, prefix: str = "") -> Iterator[UnfinishedUpload]:
         """The unfinished uploads whose key begins with `prefix`."""
