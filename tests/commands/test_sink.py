@@ -402,7 +402,12 @@ def test_a_standard_error_that_nobody_drains_does_not_keep_a_signal_from_working
     try:
         program.stdin.write(lines(3))
         program.stdin.flush()
-        time.sleep(2)
+        pipe = program.stdin.fileno()
+
+        def is_read() -> bool:
+            return struct.unpack("i", fcntl.ioctl(pipe, termios.FIONREAD, bytes(4))) == (0,)
+
+        wait_until(is_read, lambda: "the records to be read")
         program.send_signal(signal.SIGTERM)
         wait_until(lambda: stored(store), lambda: "the object")
         program.send_signal(signal.SIGTERM)
