@@ -86,7 +86,10 @@ class _Download:
         self._url = self._bucket.url(key)
         self._writer = writer
         self._memory_bytes = options.memory_bytes or default_memory_bytes()
-        self._pool = BufferPool(self._memory_bytes, options.jobs + 1, self._scope)
+        limit = self._bucket.limit
+        self._pool = BufferPool(
+            self._memory_bytes, options.jobs + 1, self._scope, lambda: limit.is_reached
+        )
         context.on_throttled = self._pool.hold_back
         self._ranges: RangeReader | None = None
         self._layout: tuple[int, ...] | None = None

@@ -6,6 +6,7 @@ customer's key again for every part and every HEAD, and the owner and payer in e
 
 from __future__ import annotations
 
+import functools
 import mimetypes
 import re
 import unicodedata
@@ -71,6 +72,11 @@ class ObjectSettings:
     legal_hold: bool = False
     expected_bucket_owner: str | None = None
     request_payer: bool = False
+
+    @property
+    def asks_for_lock(self) -> bool:
+        """Whether S3 is to protect the object from being changed."""
+        return bool(self.lock_mode) or self.legal_hold
 
     @property
     def metadata_in_headers(self) -> dict[str, str]:
@@ -197,9 +203,15 @@ def _given(**parameters: Any) -> dict[str, Any]:
     return {name: value for name, value in parameters.items() if value is not None}
 
 
+@functools.cache
+def _media_types() -> mimetypes.MimeTypes:
+    """Python's own table, without the files of this machine."""
+    return mimetypes.MimeTypes()
+
+
 def guess_content_type(key: str) -> str | None:
     """The media type that the key's extension stands for; None if it is not known."""
-    media_type, encoding = mimetypes.MimeTypes().guess_type(key.rpartition("/")[2])
+    media_type, encoding = _media_types().guess_type(key.rpartition("/")[2])
     return _COMPRESSED.get(encoding) if encoding else media_type
 
 

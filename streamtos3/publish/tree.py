@@ -26,7 +26,7 @@ _NO_CONTENT = (
 )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class TreeEntry:
     """Something below the directory; `path` is relative to it, with `/` between its names."""
 
@@ -57,7 +57,7 @@ class Tree:
         return (each for each in self.entries if each.kind == kind)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class _Pending:
     """A listed entry that is still to be visited; `above` are the directories it is in."""
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import mmap
 import time
+from collections.abc import Callable
 
 from ..units import GIB
 from . import host
@@ -46,15 +47,21 @@ class BufferPool:
     bottleneck, and more parts in flight help. A process that keeps the processors busy would gain
     nothing from more buffers. When parts become larger, fewer buffers are allowed at first, and
     more again by the same rule.
+    `is_paced`: we hold ourselves back now, and no more buffers are allowed.
     """
 
-    def __init__(self, limit_bytes: int, max_buffers: int, scope: CancelScope) -> None:
+    def __init__(
+        self,
+        limit_bytes: int,
+        max_buffers: int,
+        scope: CancelScope,
+        is_paced: Callable[[], bool] = lambda: False,
+    ) -> None:
         self._limit_bytes = limit_bytes
         self._max_buffers = max(2, max_buffers)
         self._allowed = min(_STARTING_BUFFERS, self._max_buffers)
-        processors = host.processors()
-        self._busy = max(_BUSY_SHARE_OF_ONE * min(1, processors), _BUSY_SHARE * processors)
         self._scope = scope
+        self._is_paced = is_paced
         self._free: list[Buffer] = []
         self._part_bytes = 0
         self._in_use = 0
@@ -69,10 +76,23 @@ class BufferPool:
         """How many buffers may be in use now."""
         return self._allowed
 
+    def allow(self, buffers: int) -> None:
+        """Allow so many from now on, where it were fewer, within all limits."""
+        with self._scope.condition:
+            self._allowed = max(self._allowed, min(buffers, self._max_buffers))
+            self._scope.condition.notify_all()
+
+    def room_for(self, size_bytes: int) -> int:
+        """How many buffers of this size may be in use at once now; two at least."""
+        return max(2, min(self._allowed, self._limit_bytes // size_bytes))
+
     def acquire(self, size_bytes: int) -> Buffer:
         """A buffer of at least `size_bytes`; waits for one. Cancelled when the upload fails."""
         with self._scope.condition:
+            self._scope.check()
             self._keep_flat(size_bytes)
+            if self._available(size_bytes):  # the clock of the processor is dear on some machines
+                return self._take(size_bytes)
             while True:
                 wall_s, cpu_s = time.monotonic(), time.process_time()
                 patience_s = max(0.0, _PATIENCE_S - self._waited_s)
@@ -128,7 +148,7 @@ class BufferPool:
             return
         busy = self._cpu_s / self._waited_s
         self._waited_s = self._cpu_s = 0.0
-        if busy < self._busy and self._allowed < self._max_buffers:
+        if self._allowed < self._max_buffers and not self._is_paced() and busy < _busy():
             self._allowed += 1
 
     def _available(self, size_bytes: int) -> bool:
@@ -150,6 +170,12 @@ class BufferPool:
         self._in_use += 1
         self._in_use_bytes += buffer.size_bytes
         return buffer
+
+
+def _busy() -> float:
+    """From how much of this machine on the link is not what is slow; in processors."""
+    processors = host.processors()
+    return max(_BUSY_SHARE_OF_ONE * min(1, processors), _BUSY_SHARE * processors)
 
 
 def share_memory(memory_bytes: int | None, part_bytes: int, at_once: int) -> tuple[int, int]:

@@ -39,7 +39,8 @@ class CancelScope:
         self._interrupted_at_s: float | None = None
         self._parent: CancelScope | None = None
         self._children: list[CancelScope] = []
-        self._wake_read, self._wake_write = os.pipe()
+        self._wake_read = self._wake_write = -1
+        self._is_closed = False
 
     def __enter__(self) -> CancelScope:
         return self
@@ -64,8 +65,16 @@ class CancelScope:
 
     @property
     def wake_fd(self) -> int:
-        """A descriptor that becomes readable, and stays so, once there is an error."""
-        return self._wake_read
+        """A descriptor that becomes readable, and stays so, once there is an error.
+
+        -1 after `close`. Made when it is first asked for: what never blocks needs none.
+        """
+        with self.condition:
+            if self._wake_read < 0 and not self._is_closed:
+                self._wake_read, self._wake_write = os.pipe()
+                if self._error is not None:
+                    os.write(self._wake_write, b"!")
+            return self._wake_read
 
     def fail(self, error: BaseException) -> None:
         """Keep `error` if it is the first, and wake everybody who waits."""
@@ -138,3 +147,4 @@ class CancelScope:
                 if descriptor >= 0:
                     os.close(descriptor)
             self._wake_read = self._wake_write = -1
+            self._is_closed = True

@@ -76,6 +76,16 @@ class Retrier:
         (expired), UnreachableError (no answer during the check before the first byte) or
         RetriesUsedUpError.
         """
+        try:
+            return Outcome(call(), 1)
+        except TransientError as error:  # from here on tenacity, which costs as much as signing
+            first = [error]
+
+        def again() -> T:
+            if first:
+                raise first.pop()
+            return call()
+
         budget = _Budget(self._policy, self._clock, check_for_s)
 
         def report(state: tenacity.RetryCallState) -> None:
@@ -93,7 +103,7 @@ class Retrier:
             reraise=True,
         )
         try:
-            value = retrying(call)
+            value = retrying(again)
         except TransientError as error:
             raise budget.give_up(error) from error
         return Outcome(value, retrying.statistics["attempt_number"])

@@ -12,6 +12,7 @@ from ..model.object_settings import ObjectSettings, decode_metadata, lock_proble
 
 __all__ = [
     "Answer",
+    "ListedObject",
     "ObjectInfo",
     "PLAN_KEY",
     "TOKEN_KEY",
@@ -44,9 +45,20 @@ class Answer:
     checksums: Mapping[str, str] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class ListedObject:
+    """What a listing says of an object; `etag` is None where it shows none."""
+
+    key: str
+    size_bytes: int
+    etag: str | None
+
+
 @dataclass(frozen=True)
 class ObjectInfo:
     """What HEAD says about an object. `token` and `part_plan` are None if it is not ours.
+
+    `is_versioned`: the bucket has, or had, versioning, as the answer names a version.
 
     `lock_problem` says what of the lock that was asked for did not take, None if nothing.
     `metadata` is decoded, and without what this program adds for itself. `restore` is the state
@@ -61,6 +73,7 @@ class ObjectInfo:
     etag_is_md5: bool
     checksums: Mapping[str, str] = field(default_factory=dict)
     lock_problem: str | None = None
+    is_versioned: bool = False
     storage_class: str | None = None
     restore: str | None = None
     metadata: Mapping[str, str] = field(default_factory=dict)
@@ -79,6 +92,7 @@ def object_info(answer: Mapping[str, Any], settings: ObjectSettings) -> ObjectIn
         etag_is_md5=etag_is_md5(answer),
         checksums=_checksums(answer),
         lock_problem=lock_problem(settings, answer),
+        is_versioned="VersionId" in answer,
         storage_class=answer.get("StorageClass"),
         restore=answer.get("Restore"),
         metadata={

@@ -7,9 +7,10 @@ file that many machines read.
 
 from __future__ import annotations
 
+import platform
 import socket
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from functools import partial
 from typing import Protocol
@@ -32,7 +33,7 @@ from ..model.parts import PartPlan, infer_plan, plan_parts, requires_equal_parts
 from ..model.unfinished_upload import UnfinishedUpload
 from ..results import CommandReport, Proof, Receipt, StoredPart
 from ..runtime.cancel import Cancelled
-from ..runtime.host import user_name
+from ..runtime.host import user_name, utc_offset
 from ..s3.bodies import PartBody
 from ..s3.clients import library_versions
 from ..s3.context import OperationContext
@@ -45,16 +46,18 @@ from .part_reader import Part
 from .preflight import check_destination
 from .unfinished import find_unfinished
 
-__all__ = ["Feed", "ObjectUpload"]
+__all__ = ["Feed", "ObjectUpload", "OneOfMany"]
 
 
 class Feed(Protocol):
     """Where the bytes of an upload come from; the methods are called in this order.
 
-    `length_bytes` is how much will come, None where that is not known. The figures at the end are
-    of all that was read, and known once `check_end` has returned.
+    `name` is what messages call the input, `length_bytes` how much will come, None where that is
+    not known. The figures at the end are of all that was read, and known once `check_end` has
+    returned.
     """
 
+    name: str
     length_bytes: int | None
 
     def start(self) -> None:
@@ -91,6 +94,26 @@ class Feed(Protocol):
         """The command that produced the input, where one did."""
 
 
+@dataclass
+class OneOfMany:
+    """An upload of a program that runs many of them, each in a thread of its own.
+
+    Where the object is one request that very thread sends it, because to hand it on to another
+    costs more than a small object does. A thread that hangs in a request cannot say what it leaves
+    behind, so whoever gives it up asks here.
+
+    `is_checked`: somebody has looked that the destination is there, and the key free.
+    """
+
+    is_checked: bool = False
+    commit: Commit | None = None
+
+    @property
+    def left_behind(self) -> str | None:
+        """What the commit leaves in the bucket if it is given up now; None: surely nothing."""
+        return self.commit.left_behind if self.commit else None
+
+
 class ObjectUpload:
     """One run, for the object `key`. `run` is called once.
 
@@ -98,8 +121,11 @@ class ObjectUpload:
     feed has been started.
     """
 
-    def __init__(self, feed: Feed, context: OperationContext, key: str) -> None:
+    def __init__(
+        self, feed: Feed, context: OperationContext, key: str, among: OneOfMany | None = None
+    ) -> None:
         options = context.options
+        self._among = among
         self._feed = feed
         self._context = context
         self._bucket = context.bucket
@@ -144,11 +170,17 @@ class ObjectUpload:
         self._feed.stop()
         left_behind = self._cleanup.run(first, self._multipart, self._commit)
         if left_behind:
-            leave_behind(first, left_behind)
+            # The message names the unfinished upload wherever there is one.
+            upload_id = self._multipart.upload_id if self._multipart else ""
+            named = [upload_id] if upload_id and upload_id in left_behind else []
+            leave_behind(first, left_behind, named)
 
     def _check_and_start(self) -> None:
         """Check the destination before the first byte is needed, then let the input begin."""
-        self._workers.submit(self._check).result()
+        if self._among is None:
+            self._workers.submit(self._check).result()
+        else:
+            self._check()
         if self.unfinished is not None:
             self.plan = infer_plan(self.unfinished.listed, self.plan, self._length_bytes)
         # Known before the object is stored, because nothing may fail any more after that.
@@ -161,13 +193,14 @@ class ObjectUpload:
     def _check(self) -> None:
         check_for_s = self._options.retries.check_for_s
         try:
-            check_destination(
-                self._bucket,
-                self._retrier,
-                self._key,
-                overwrite=self._options.overwrite,
-                check_for_s=check_for_s,
-            )
+            if self._among is None or not self._among.is_checked:
+                check_destination(
+                    self._bucket,
+                    self._retrier,
+                    self._key,
+                    overwrite=self._options.overwrite,
+                    check_for_s=check_for_s,
+                )
         finally:
             self._context.warn_of_endpoint()
         self._context.warn_of_encoding()
@@ -220,6 +253,11 @@ class ObjectUpload:
             check=self._scope.check,
             warn=lambda message: self._emit(Warned(message)),
         )
+        if self._among is not None:
+            self._among.commit = commit
+            if only_part is not None:
+                self._scope.check()
+                return self._put(commit, only_part)
         task = self._workers.submit(
             partial(self._put, commit, only_part)
             if only_part is not None
@@ -271,6 +309,7 @@ class ObjectUpload:
             tries=committed.tries,
             etag_is_md5=committed.proof is not None,
             checksum=checksum,
+            stored_at=datetime.now(timezone.utc),
         )
         self._emit(PartStored(self._stored[1]))
         if self.unfinished is not None:
@@ -299,6 +338,7 @@ class ObjectUpload:
     def _receipt(self, committed: Committed, expected: Expected, proof: str | None) -> Receipt:
         parts = tuple(self._stored[number] for number in sorted(self._stored))
         parts_proved = all(part.etag_is_md5 for part in parts)
+        retried = tuple(self._context.retried)
         return Receipt(
             bucket=self._bucket.name,
             key=self._key,
@@ -312,7 +352,8 @@ class ObjectUpload:
             part_plan=str(self.plan),
             digests=self._feed.digests(),
             proof=Proof("md5-etag" if parts_proved else None, proof),
-            retries=self._context.retries,
+            # A worker of a cluster that died has told of retries that it never counted.
+            retries=max(self._context.retries, len(retried)),
             upload_id=self._multipart.upload_id if self._multipart else None,
             token=self._token,
             started_at=self._started_at,
@@ -326,6 +367,10 @@ class ObjectUpload:
             command=self._feed.command(),
             key_template=self._options.key_template,
             case=self._options.case,
+            retried=retried,
+            source=self._feed.name,
+            utc_offset=utc_offset(),
+            platform=platform.platform(),
             checksums=self._feed.checksums(),
         )
 

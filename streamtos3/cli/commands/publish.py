@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -20,12 +21,14 @@ from ..options.common import (
     OutputArgs,
     PartArgs,
     RetryArgs,
+    argument,
     command_line,
     connection_from,
     connection_options,
     option,
     output_options,
     part_options,
+    rate_option,
     retries_from,
     retry_options,
     together,
@@ -80,7 +83,7 @@ _publish_options = together(
     option(
         "--files",
         type=click.IntRange(1, 100),
-        default=4,
+        default=8,
         show_default=True,
         metavar="N",
         help="Files at a time, at most. They share --jobs and --memory.",
@@ -95,6 +98,7 @@ _publish_options = together(
     ),
     option("--overwrite", is_flag=True, help="Replace objects that exist."),
     connection_options,
+    rate_option,
     retry_options,
     output_options,
 )
@@ -139,8 +143,9 @@ class _PublishCommand(DestinationCommand):
 
 @click.command(
     cls=_PublishCommand,
+    first="archive compress manifest files overwrite resume endpoint_url keyfile limit_rate quiet",
 )
-@click.argument("words", nargs=-1, metavar="DIR s3://BUCKET/PREFIX/")
+@argument("words", nargs=-1, metavar="DIR s3://BUCKET/PREFIX/")
 @destination_options
 @_publish_options
 @object_options
@@ -174,12 +179,13 @@ def publish(args: PublishArgs) -> None:
     from ...publish.selection import select_archive, select_files
     from ...publish.tree import walk
 
-    tree = walk(address.directory, follow_links=args.follow)
     where = address.bucket, address.key
+    tree = walk(address.directory, follow_links=args.follow)
     if is_archive:
         selection = select_archive(tree, *where, codec, address.manifest_key)
     else:
         selection = select_files(tree, *where, address.manifest_key)
+        del tree  # half of what is known of many files, and of no more use
     _publish(replace(selection, template=address.template), options, args)
 
 
@@ -231,7 +237,7 @@ def _publish(selection: Selection, options: Options, args: PublishArgs) -> None:
         print_data(_document(publication, args.spec), "specification")
 
 
-def _document(publication: Publication, spec: str) -> str:
+def _document(publication: Publication, spec: str) -> str | Iterator[str]:
     """What is printed of a publication that is complete."""
     from ...publish.bacalhau import published_result_json, published_result_yaml
 
