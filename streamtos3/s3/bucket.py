@@ -27,6 +27,7 @@ from ..model.unfinished_upload import UnfinishedUpload
 from ..results import StoredPart
 from ..runtime.rate import RateLimit
 from .bodies import Landing, PartBody
+from .botocore_tuning import read_directly
 from .clients import Clients, TimeoutProfile
 from .responses import (
     Answer,
@@ -199,6 +200,7 @@ class Bucket:
                 **self._of_version(version_id),
             )
             body = answer["Body"]
+            read_directly(body)
             try:
                 check_range(what, answer, first, etag, version_id)
                 with self._sender.mapped_errors(what):
