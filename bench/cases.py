@@ -15,6 +15,8 @@ from .programs import (
     COPIERS,
     FLOOR,
     GETTERS,
+    LIMITED,
+    LIMITED_GETTERS,
     PUTTERS,
     RECOPIERS,
     STREAMTOS3,
@@ -22,9 +24,10 @@ from .programs import (
     Program,
 )
 
-__all__ = ["CASES", "Case", "Outcome", "Scale", "prove_programs", "run_case"]
+__all__ = ["CASES", "START", "Case", "Outcome", "Scale", "prove_programs", "run_case"]
 
 MIB = 1 << 20
+START = "streamtos3 of 10 bytes, limited"
 _NEAR = Link()
 _FAR = Link(latency_ms=30, mib_per_s=20)
 _OURS = PUTTERS[0]
@@ -43,6 +46,7 @@ class Scale:
     rounds: int = 5
     growth_mib: Sequence[int] = (256, 1024, 4096, 16384)
     slow_mib: int = 104
+    limited_mib: int = 600
     small_files: Files = Files(5000, 8 << 10)
     larger_files: Files = Files(200, 4 * MIB)
 
@@ -104,12 +108,37 @@ def _gets(scale: Scale) -> dict[str, Run]:
     }
 
 
+def _limited(scale: Scale) -> dict[str, Run]:
+    gets: dict[str, Run] = {
+        program.name: lambda ground, program=program: ground.get(  # type: ignore[misc]
+            program, scale.limited_mib * MIB
+        )
+        for program in LIMITED_GETTERS
+    }
+
+    def start(ground: Ground) -> Figures:
+        return ground.put(_OURS, 10)
+
+    return {START: start, **_puts(LIMITED, scale.limited_mib), **gets}
+
+
 def _copies(copiers: Sequence[Copier], files: Files, *, again: bool = False) -> dict[str, Run]:
     return {
         copier.name: lambda ground, copier=copier: ground.copy(  # type: ignore[misc]
             copier, files, again=again
         )
         for copier in copiers
+    }
+
+
+def _hashes(scale: Scale) -> dict[str, Run]:
+    size_bytes = scale.size_mib * MIB
+    return {
+        "streamtos3 etag": lambda ground: ground.call(
+            [*STREAMTOS3, "etag", str(ground.file(size_bytes))]
+        ),
+        "streamtos3 verify FILE": lambda ground: ground.verify(size_bytes),
+        "openssl md5": lambda ground: ground.call(["openssl", "md5", str(ground.file(size_bytes))]),
     }
 
 
@@ -161,6 +190,19 @@ CASES: dict[int, Case] = {
         lambda scale: 0,
         lambda scale: _copies(RECOPIERS, scale.small_files, again=True),
         rounds_factor=0.6,
+    ),
+    11: Case(
+        "limited: to 20 MiB/s by the programs themselves",
+        _NEAR,
+        lambda scale: scale.limited_mib,
+        _limited,
+        rounds_factor=0.2,
+    ),
+    12: Case(
+        "hashing: a file that is in memory",
+        _NEAR,
+        lambda scale: scale.size_mib,
+        _hashes,
     ),
 }
 

@@ -6,15 +6,16 @@ import click
 
 from ...errors import Interrupted
 from ...runtime.cancel import Cancelled, CancelScope
-from ..console import print_data
-from ..options.common import option
+from ..console import print_data, say
+from ..help import Command
+from ..options.common import argument, option
 from ..options.types import size
 
 __all__ = ["etag"]
 
 
-@click.command()
-@click.argument("infile", metavar="FILE")
+@click.command(cls=Command)
+@argument("infile", metavar="FILE")
 @option(
     "-c", "--chunksize", type=size, default="8MiB", show_default=True, help="Part size, as in put."
 )
@@ -26,6 +27,7 @@ def etag(infile: str, chunksize: int) -> None:
     10,000 of them, growing after 2,500 where the length of the stream is unknown.
     """
     from ...downloader.local_etag import etag_as_stored
+    from ...integrity.md5 import problem_to_report
     from ...sources.open import open_file, take_standard_input
     from ..signals import on_signals
 
@@ -38,4 +40,6 @@ def etag(infile: str, chunksize: int) -> None:
             raise scope.error from None
         finally:
             source.close()
+    if problem := problem_to_report():
+        say(f"warning: {problem}")
     print_data(f"{found}\n", "ETag")
