@@ -1,4 +1,4 @@
-"""The seven cases: what is run, on what stream, over what link.
+"""The cases: what is run, on what stream, over what link.
 
 Rounds are interleaved: every program runs once before any runs again, so that a machine that
 grows slower or faster meanwhile does so for all.
@@ -9,9 +9,18 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from .ground import Ground, Link, Place
+from .ground import Files, Ground, Link, Place
 from .measure import Figures, ProgramFailed
-from .programs import FLOOR, GETTERS, PUTTERS, STREAMTOS3, Program
+from .programs import (
+    COPIERS,
+    FLOOR,
+    GETTERS,
+    PUTTERS,
+    RECOPIERS,
+    STREAMTOS3,
+    Copier,
+    Program,
+)
 
 __all__ = ["CASES", "Case", "Outcome", "Scale", "prove_programs", "run_case"]
 
@@ -34,6 +43,8 @@ class Scale:
     rounds: int = 5
     growth_mib: Sequence[int] = (256, 1024, 4096, 16384)
     slow_mib: int = 104
+    small_files: Files = Files(5000, 8 << 10)
+    larger_files: Files = Files(200, 4 * MIB)
 
 
 @dataclass
@@ -93,6 +104,15 @@ def _gets(scale: Scale) -> dict[str, Run]:
     }
 
 
+def _copies(copiers: Sequence[Copier], files: Files, *, again: bool = False) -> dict[str, Run]:
+    return {
+        copier.name: lambda ground, copier=copier: ground.copy(  # type: ignore[misc]
+            copier, files, again=again
+        )
+        for copier in copiers
+    }
+
+
 CASES: dict[int, Case] = {
     1: Case(
         "near: over TLS, unlimited",
@@ -122,6 +142,25 @@ CASES: dict[int, Case] = {
         _NEAR,
         lambda scale: scale.size_mib,
         lambda scale: _puts(FLOOR, scale.size_mib),
+    ),
+    8: Case(
+        "small files: 5,000 of 8 KiB",
+        _NEAR,
+        lambda scale: 0,
+        lambda scale: _copies(COPIERS, scale.small_files),
+    ),
+    9: Case(
+        "larger files: 200 of 4 MiB",
+        _NEAR,
+        lambda scale: 0,
+        lambda scale: _copies(COPIERS, scale.larger_files),
+    ),
+    10: Case(
+        "second run: 5,000 files of 8 KiB that are there",
+        _NEAR,
+        lambda scale: 0,
+        lambda scale: _copies(RECOPIERS, scale.small_files, again=True),
+        rounds_factor=0.6,
     ),
 }
 

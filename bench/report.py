@@ -183,12 +183,30 @@ def _judge_slow(outcome: Outcome) -> list[Target]:
     return [Target("slow producer: end of input to exit, seconds", seconds, 8 / 20 + 3 * 0.03)]
 
 
+def _judge_files(outcome: Outcome) -> list[Target]:
+    ours = "streamtos3 publish"
+    return [
+        target
+        for other, limit in (("aws s3 cp --recursive", 1.0), ("rclone copy", 2.5))
+        for what, column in (("wall", _wall), ("CPU", _cpu))
+        for target in _beside(outcome, what, column, ours, (other,), limit)
+    ]
+
+
+def _judge_second_run(outcome: Outcome) -> list[Target]:
+    names = "streamtos3 publish --resume", ("rclone copy, again",)
+    return _beside(outcome, "wall", _wall, *names, 1.5)
+
+
 _JUDGES: Mapping[int, Callable[[Outcome], list[Target]]] = {
     1: _judge_near,
     2: _judge_far,
     3: _judge_start,
     4: _judge_growth,
     5: _judge_slow,
+    8: _judge_files,
+    9: _judge_files,
+    10: _judge_second_run,
 }
 
 

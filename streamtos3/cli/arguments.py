@@ -1,4 +1,4 @@
-"""A command's arguments as one frozen value, and what every command does before it works."""
+"""A command's arguments as one frozen value, and what every command does first."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ T = TypeVar("T")
 def arguments(kind: type[T]) -> Callable[[Callable[[T], None]], Callable[..., None]]:
     """Call a command with one value of the dataclass `kind`, built from what click has parsed.
 
-    What every command owes its user is done here, so that none can forget it: `--debug` starts
+    What every command must do first is done here, so that none can forget it: `--debug` starts
     the debug log, and `--no-verify-ssl` warns.
     """
 

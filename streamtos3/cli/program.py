@@ -20,15 +20,15 @@ from .signals import default_signals
 __all__ = ["program"]
 
 
-# With what --help says of each: to ask the commands themselves would load them all.
+# With their lines in --help: asking the commands for these would load them all.
 _COMMANDS = {
     "put": "Store standard input, or a file, as one object (the default command).",
     "run": "Store a command's output, but only if the command succeeds.",
-    "sink": "Store endless records as many objects, cut by time.",
+    "sink": "Store an endless stream of records as many objects.",
     "publish": "Store a directory: every file as an object, or all in one archive.",
     "get": "Read an object back, proved, to standard output or a file.",
     "verify": "Compare an object with a file, a stream, a receipt, or its own ETag.",
-    "etag": "Print the ETag that `put` would make of a file.",
+    "etag": "Print the ETag that a file stored by `put` would have.",
     "destinations": "List the destinations of the configuration file.",
     "uploads": "List or abort unfinished multipart uploads.",
 }
@@ -112,7 +112,7 @@ def _print_version(context: click.Context) -> NoReturn:
 def _report_error(error: BaseException) -> int:
     """Say what went wrong, what it left behind and what to do next; return the exit status."""
     if isinstance(error, click.Abort) and isinstance(error.__cause__, EOFError):
-        error = error.__cause__  # click takes any that comes by for a Ctrl-D at a prompt
+        error = error.__cause__  # click takes any EOFError for a Ctrl-D at a prompt
     if isinstance(error, click.ClickException):
         say(f"error: {_first_lower(error.format_message()).rstrip('.')}")
         context = getattr(error, "ctx", None)

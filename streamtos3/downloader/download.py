@@ -116,7 +116,7 @@ class _Download:
     def _pin_version(self, wanted: str | None) -> str | None:
         """The version that all requests name, so that replacing the object does not disturb them.
 
-        None where reading versions is not allowed: If-Match notices a replacement then.
+        None if reading versions is not allowed; then If-Match notices a replacement.
         """
         if wanted is not None or self._info.version_id in (None, "null"):
             return wanted
@@ -188,7 +188,7 @@ class _Download:
         except IntegrityError:
             if self._layout is None:
                 raise
-            # The ETag may have been missed only because the parts were guessed wrongly.
+            # The ETag may differ only because the sizes of the parts were guessed wrong.
             if ask_exact_layout(self._info, self._ask) in (None, self._layout):
                 raise
             return None

@@ -1,4 +1,4 @@
-"""The values that travel between the modules: frozen, typed, without behaviour of their own."""
+"""The options of uploads, downloads and connections, as frozen values without behaviour."""
 
 from __future__ import annotations
 
@@ -82,8 +82,9 @@ class Options:
     Sizes are in bytes. `memory_bytes` bounds the part buffers (None: a quarter of what is free,
     at most 1 GiB). `expect_size_bytes` must be met exactly, `size_hint_bytes` only guides the
     part plan. With `resume`, an unfinished upload of the key is continued, and its parts are kept
-    when this run fails too. `digests` are names of `digests.STREAM_DIGESTS`; `checksum` is one of
-    `checksums.CHECKSUMS`, sent with every part; `verify` says what must prove the object.
+    when this run fails too. `digests` are names in `integrity.digests.STREAM_DIGESTS`;
+    `checksum`, one in `integrity.checksums.CHECKSUMS`, is sent with every part; `verify` says
+    what must prove the object.
     `key_of_a_file`: the key comes from a file's name and may hold line breaks.
     For the receipt alone: `command_line`, already without secrets, `key_template`, from which
     the key was made, and the forensic `case`.

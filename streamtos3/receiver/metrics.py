@@ -1,4 +1,4 @@
-"""What a listening sink tells Prometheus: the store's figures and the counters of the server.
+"""What Prometheus is told: the figures of the store, and the counters of the receiver.
 
 The registry is our own, so that nothing else of the process shows up in it.
 """
@@ -6,14 +6,12 @@ The registry is our own, so that nothing else of the process shows up in it.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
-from datetime import datetime, timezone
+from collections.abc import Iterator
 
 from prometheus_client import CollectorRegistry, exposition
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from ..results import SinkFigures
 from .batcher import Batcher, ByteBudget, RecordStore
 
 __all__ = ["SinkMetrics"]
@@ -36,12 +34,10 @@ class SinkMetrics(Collector):
         store: RecordStore,
         batcher: Batcher,
         budget: ByteBudget,
-        now: Callable[[], datetime] = lambda: datetime.now(timezone.utc),
     ) -> None:
         self._store = store
         self._batcher = batcher
         self._budget = budget
-        self._now = now
         self._registry = CollectorRegistry(auto_describe=False)
         self._registry.register(self)
         self.accepted = 0
@@ -53,11 +49,11 @@ class SinkMetrics(Collector):
         return encode(self._registry), content_type
 
     def describe(self) -> list[Metric]:
-        """Nothing: names need not be known before the first scrape."""
+        """Nothing: names need not be known before the first scrape (see Collector)."""
         return []
 
     def collect(self) -> Iterator[Metric]:
-        """All that is told, as it is now."""
+        """All metrics, with their values now."""
         figures = self._store.figures()
         for name, help_text in _COUNTERS.items():
             yield CounterMetricFamily(_PREFIX + name, help_text, value=getattr(figures, name))
@@ -70,7 +66,7 @@ class SinkMetrics(Collector):
         yield GaugeMetricFamily(
             _PREFIX + "oldest_record_age_seconds",
             "Age of the oldest record that is not in S3 yet; 0 where all are.",
-            self._age_s(figures),
+            figures.oldest_age_s or 0.0,
         )
         yield from self._of_the_server()
 
@@ -96,8 +92,3 @@ class SinkMetrics(Collector):
             "Request bodies that are being held.",
             self._budget.held_bytes,
         )
-
-    def _age_s(self, figures: SinkFigures) -> float:
-        if figures.oldest_at is None:
-            return 0.0
-        return max(0.0, (self._now() - figures.oldest_at).total_seconds())

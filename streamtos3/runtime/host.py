@@ -1,4 +1,4 @@
-"""What this machine, or the container that confines us, has for the program: memory, processors."""
+"""What the machine, or the container, offers: memory, processors, open files, a user name."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _CGROUPS = "/sys/fs/cgroup"
 
 
 def available_bytes() -> int:
-    """The memory that is left, of the machine and of the control group; in bytes."""
+    """Available memory in bytes: the machine's or the control group's, whichever is less."""
     candidates = [_cgroup_left_bytes()]
     try:
         with open("/proc/meminfo", encoding="ascii") as meminfo:
@@ -68,13 +68,13 @@ def _cgroup_text(name: str) -> str:
 
 @dataclass(frozen=True)
 class Descriptors:
-    """How many this process may have open, and how many of them are for storing."""
+    """How many files this process may have open, and how many of them senders may use."""
 
     limit: int
 
     @property
     def kept(self) -> int:
-        """Those that no sender gets; half, where there are very few."""
+        """Those reserved for storing, which no sender gets: 256, but at most half."""
         return min(_KEPT, self.limit // 2)
 
     @property
@@ -84,22 +84,22 @@ class Descriptors:
 
 
 def raise_limit() -> Descriptors:
-    """Let this process have more open files where its hard limit allows; what it has then."""
+    """Raise the limit of open files, to 65,536 or the hard limit; returns what it is then."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = _WANTED if hard == resource.RLIM_INFINITY else min(_WANTED, hard)
     if soft == resource.RLIM_INFINITY or soft >= wanted:
         return Descriptors(_WANTED if soft == resource.RLIM_INFINITY else soft)
     try:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
-    except (OSError, ValueError):  # a sandbox may forbid it: the lower one is kept to
+    except (OSError, ValueError):  # a sandbox may forbid it: the lower limit stays
         return Descriptors(soft)
     return Descriptors(wanted)
 
 
 def user_name() -> str:
-    """The name of the user who runs this process; the number where there is none.
+    """The name of the user who runs this process; the user id if it has none.
 
-    A container's user may have no name.
+    In a container a user may have no name.
     """
     try:
         return getpass.getuser()

@@ -1,4 +1,4 @@
-"""A part's memory as a body: of a request, as botocore reads it, and of an answer (pure)."""
+"""A part's memory as the body of a request, which botocore reads, or of an answer (pure)."""
 
 from __future__ import annotations
 
@@ -6,19 +6,19 @@ from collections.abc import Callable
 
 __all__ = ["Landing", "PartBody"]
 
-_READ_BYTES = 1 << 18  # the longest wait before a stopped download is noticed
+_READ_BYTES = 1 << 18  # between two checks whether the download was stopped
 
 
 class PartBody:
     """A request body over a part's memory, without a copy.
 
-    `read` returns slices of the memory itself and calls `check` before each, so that a stopped
-    upload stops sending; never after the last one, when the request may count already. One large
-    `bytes` would cost a copy, one `bytearray` would be a single send that must finish within the
-    time-out (docs/design.org).
+    `read` returns slices of the memory itself and calls `check` before each, so that a failed
+    upload stops sending; not after the last one, when the service may already have it all. One
+    large `bytes` would cost a copy, one `bytearray` would be a single send that must finish
+    within the time-out (docs/design.org).
 
     `sending` is False while the body is only read for its signature: that may happen in C code
-    (awscrt), from which no exception finds its way out.
+    (awscrt), through which no exception propagates.
     """
 
     def __init__(self, data: memoryview, check: Callable[[], None]) -> None:
@@ -52,7 +52,7 @@ class PartBody:
 
 
 class Landing:
-    """The memory that an answer's body is read into, in as many tries as that takes.
+    """The memory that an answer's body is read into, in as many tries as it takes.
 
     `check` is called before each read, so that a stopped download stops receiving.
     """
@@ -64,7 +64,7 @@ class Landing:
 
     @property
     def size_bytes(self) -> int:
-        """How much is wanted."""
+        """How many bytes are wanted."""
         return len(self._room)
 
     @property

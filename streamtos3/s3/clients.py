@@ -1,12 +1,13 @@
 """botocore clients, as few as their time-outs allow, made when first needed.
 
 botocore is imported when the first client is made, because it takes longer to load than a
-short stream takes to store. Its settings here are what the integrity and the cost of an upload
-rest on; each says why.
+short stream takes to store. The integrity and the cost of an upload rest on its settings
+here; each says why.
 """
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 import threading
@@ -44,8 +45,8 @@ REFUSAL_TEXT = "FirstLine"
 there was no S3 error."""
 
 TimeoutProfile = Literal["question", "body", "commit", "question-after-body"]
-"""What a request is given time for: a `question`, the `body` of a part, the `commit`, or a
-question right after these, on the connection that they have left open."""
+"""What a request needs its time for: a short `question`, the `body` of a part, the `commit`, or a
+question right after these, over the connection that they have left open."""
 
 TIMEOUTS_S: dict[TimeoutProfile, tuple[float, float]] = {
     "question": (10, 20),
@@ -64,7 +65,7 @@ _REUSES_CONNECTION: Mapping[TimeoutProfile, str] = {
     "commit": "CompleteMultipartUpload",
     "question-after-body": "HeadObject",
 }
-# The first botocore of which it is known that a single request may have a time-out of its own
+# The first botocore known to let a single request have a time-out of its own
 # (boto/botocore#3770).
 _FIRST_WITH_REQUEST_TIMEOUTS = (1, 44)
 
@@ -77,11 +78,11 @@ _TITLE = re.compile(r"<title[^>]*>(.*?)</title", re.IGNORECASE | re.DOTALL)
 class Clients:
     """The clients of one connection, each with up to `connections` open. Thread-safe.
 
-    May serve many uploads, one after another or side by side: making clients costs more than a
-    short stream does. A client that was `given` serves for all.
+    Can serve many uploads, one after another or in parallel: making clients costs more than
+    storing a short stream. A client that is `given` serves every request.
 
-    `accepted`: the service has accepted a request of these credentials. What it says against
-    them later may pass by waiting, as when a key file is being replaced.
+    `accepted`: the service has accepted a request with these credentials. If it rejects them
+    later, waiting may help, as while a key file is being replaced.
     """
 
     def __init__(
@@ -161,7 +162,7 @@ class Clients:
         return None
 
     def forget_session(self) -> None:
-        """Read all credentials anew for the next request, the shared credentials file included."""
+        """Make the next request read all credentials again, the shared file included."""
         with self._lock:
             self._session = None
             self._authorities = None
@@ -178,13 +179,13 @@ class Clients:
     def _new_client(self, profile: TimeoutProfile) -> S3Client:
         # botocore's own session and not boto3's: the chain is the same, and boto3 loads its
         # resource layer and s3transfer on top, a quarter of the start-up time.
-        # `compat` from here and not from deep inside `session`: a loop in what it imports then ran
-        # just across the border of two chunks of CPython's stack of frames, which mapped and
-        # unmapped one chunk 2,300 times, in 12 ms (strace shows it as mmap of 16 KiB).
+        # `compat` is imported here, not from deep inside `session`: there, a loop in one of its
+        # imports straddled two chunks of CPython's frame stack, and one of them was mapped and
+        # unmapped 2,300 times, in 12 ms (strace shows it as mmap of 16 KiB).
         import botocore.compat
         import botocore.session
 
-        from .botocore_tuning import read_quickly, share_authorities
+        from .botocore_tuning import compute_once, read_quickly, share_authorities
 
         how = self._connection
         if self._session is None:
@@ -200,10 +201,11 @@ class Clients:
         )
         if "@" in urlsplit(client.meta.endpoint_url).netloc:
             raise UsageError(
-                "the endpoint's URL carries a user name or password, which S3 has no use for",
+                "the endpoint's URL carries a user name or password, which S3 does not use",
                 hint="give the keys where boto3 looks for them, or by --keyfile",
             )
         self._authorities = share_authorities(client, self._authorities)
+        compute_once(client)
         _register_hooks(client, profile)
         return client
 
@@ -229,7 +231,7 @@ class Clients:
         )
 
     def _keys(self) -> dict[str, Any]:
-        """What `create_client` is told of credentials; nothing where boto3's chain has them."""
+        """The credentials for `create_client`; empty if boto3's chain is to find them."""
         own = self._own_credentials()
         if own is None:
             return {}
@@ -240,7 +242,7 @@ class Clients:
         }
 
     def _own_credentials(self) -> Credentials | None:
-        """Those that replace boto3's chain, if any do."""
+        """The credentials that replace boto3's chain, if any do."""
         how = self._connection
         if not how.keyfile:
             return how.credentials
@@ -251,8 +253,8 @@ class Clients:
     def _bundle(self) -> str | None:
         """A file with the certificates of the CA bundle, which may be a directory.
 
-        botocore takes only a file, and reads it for each connection. One in memory, because
-        nothing is written to the disk, for as long as these clients are used.
+        botocore takes only a file, and reads it for each connection. A directory is joined into
+        a file in memory, because nothing may be written to the disk.
         """
         path = self._connection.ca_bundle
         if path is None or not os.path.isdir(path):
@@ -269,7 +271,7 @@ class Clients:
 
 
 def _register_hooks(client: S3Client, profile: TimeoutProfile) -> None:
-    """What botocore does around each request, changed where it would do harm."""
+    """Change what botocore does around each request where that would do harm."""
     import botocore.handlers
 
     events = client.meta.events
@@ -343,8 +345,9 @@ def _name_of_proxy(url: str, origin: str | None) -> str:
     return f"the proxy {scheme}{separator}{host}" + (f" (from {origin})" if origin else "")
 
 
+@functools.cache
 def library_versions() -> dict[str, str]:
-    """What the bytes went through, for the receipt."""
+    """The versions of the libraries that the bytes went through, for the receipt."""
     import platform
     import ssl
 

@@ -47,7 +47,7 @@ class Sender:
 
     @property
     def endpoint_url(self) -> str:
-        """Where requests go."""
+        """The URL that requests are sent to."""
         return self._clients.get("question").meta.endpoint_url
 
     @property
@@ -62,14 +62,14 @@ class Sender:
         with self.mapped_errors(action):
             call = getattr(self._client(profile), operation)
             common = dict(self._common)
-            if operation == "head_bucket":  # the one verb that names no payer
+            if operation == "head_bucket":  # the only request that names no payer
                 common.pop("RequestPayer", None)
             answer: dict[str, Any] = call(**common, **parameters)
             self._note_time(answer)
         return answer
 
     def pages(self, action: str, operation: str, **parameters: Any) -> Iterator[dict[str, Any]]:
-        """The pages of a listing, 1,000 entries each, each asked for when it is wanted."""
+        """The pages of a listing, 1,000 entries each, requested one by one as they are needed."""
         with self.mapped_errors(action):
             paginator: Any = self._client("question").get_paginator(operation)  # type: ignore[call-overload]
             for page in paginator.paginate(**self._common, **parameters):
@@ -134,9 +134,9 @@ class Sender:
             self._clients.accepted = True
 
     def _note_time(self, answer: Any) -> None:
-        """Keep what the service's clock says."""
+        """Remember the time by the service's clock."""
         try:
             date = answer["ResponseMetadata"]["HTTPHeaders"]["date"]
             self._clock = parsedate_to_datetime(date), time.monotonic()
-        except (KeyError, TypeError, ValueError):  # no answer, no Date, or one that is none
+        except (KeyError, TypeError, ValueError):  # no answer, no Date, or an invalid one
             return

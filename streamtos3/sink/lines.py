@@ -1,6 +1,6 @@
-"""Lines out of a stream of bytes, in groups, each line with its newline, and into a sink.
+"""Splits a stream of bytes into lines, each with its newline, and hands groups of them to a sink.
 
-Groups and not single lines, because whoever makes records durable pays for each group once.
+Groups and not single lines, because making records durable costs once per group.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Protocol
 
-from ..errors import Interrupted, SourceError, SpoolError
+from ..errors import Interrupted, SourceError, SpoolError, StreamToS3Error
 from ..runtime.cancel import Cancelled, CancelScope
 from ..sources.base import Source
 
@@ -21,21 +21,27 @@ _FEW_BYTES = 1 << 16
 
 
 class LineReader:
-    """Reads the lines of `source` to its end.
-
-    `unfinished` is what was read of a line whose end has not come: a signal may leave some.
-    """
+    """Reads the lines of `source` to its end."""
 
     def __init__(self, source: Source, max_record_bytes: int) -> None:
         self._source = source
         self._max_bytes = max_record_bytes
         self._rest = bytearray()
+        self._ahead = b""
+        self._refused = 0
         self._lines = 0
 
+    def take_unfinished(self) -> bytes:
+        """The bytes read since the last newline: a signal may leave some. Then there are none."""
+        unfinished = bytes(self._rest)
+        self._rest.clear()
+        return unfinished
+
     @property
-    def unfinished(self) -> bytes:
-        """The bytes read since the last newline."""
-        return bytes(self._rest)
+    def remaining(self) -> int:
+        """How many lines were read and are in no group, one whose end has not come included."""
+        text = bytes(self._rest) + self._ahead
+        return self._refused + text.count(b"\n") + (text[-1:] not in (b"", b"\n"))
 
     def groups(self, scope: CancelScope) -> Iterator[list[bytes]]:
         """Lists of whole lines, as they come; the last line may lack its newline.
@@ -48,6 +54,7 @@ class LineReader:
             data = bytes(view[:count])
             step_bytes = count if data.count(b"\n") <= _MANY_LINES else _FEW_BYTES
             for start in range(0, count, step_bytes):
+                self._ahead = data[start + step_bytes :]
                 yield from self._taken(data[start : start + step_bytes])
         self._source.finish(scope)
         if self._rest:
@@ -60,18 +67,19 @@ class LineReader:
         lines = data.split(b"\n")
         self._rest += lines[0]
         if len(lines) > 1:
-            yield from self._checked([bytes(self._rest), *lines[1:-1]])
+            whole = [bytes(self._rest), *lines[1:-1]]
             self._rest = bytearray(lines[-1])
+            yield from self._checked(whole)
         if len(self._rest) > self._max_bytes:
             raise self._too_long(self._lines + 1)
 
     def _checked(self, lines: list[bytes]) -> Iterator[list[bytes]]:
-        self._rest.clear()  # it is the first of them
         good = next((n for n, line in enumerate(lines) if len(line) > self._max_bytes), len(lines))
         self._lines += good
+        self._refused = len(lines) - good
         if good:
             yield [line + b"\n" for line in lines[:good]]
-        if good < len(lines):
+        if self._refused:
             raise self._too_long(self._lines + 1)
 
     def _too_long(self, number: int) -> SourceError:
@@ -92,8 +100,11 @@ class LineSink(Protocol):
     def append_unfinished(self, data: bytes) -> None:
         """Take what was read of a line."""
 
-    def finish(self) -> None:
-        """Store everything."""
+    def count_unstored(self, records: int) -> None:
+        """Note lines that were read and will not be appended."""
+
+    def finish(self, failed: StreamToS3Error | None = None) -> None:
+        """Store everything, and raise what went wrong; `failed` is what ended the reading."""
 
 
 def store_lines(source: Source, sink: LineSink, max_record_bytes: int) -> None:
@@ -103,25 +114,27 @@ def store_lines(source: Source, sink: LineSink, max_record_bytes: int) -> None:
     was stored; and what `Sink.append` and `Sink.finish` raise.
     """
     failed: SourceError | SpoolError | None = None
+    reader = LineReader(source, max_record_bytes)
     try:
         source.start()
-        _read_lines(source, sink, max_record_bytes)
+        _read_lines(reader, sink)
     except Cancelled:
         pass  # `finish` knows why
     except (SourceError, SpoolError) as error:
         failed = error
-    sink.finish()
+    sink.count_unstored(reader.remaining)
+    sink.finish(failed)
     if failed is not None:
         raise failed
 
 
-def _read_lines(source: Source, sink: LineSink, max_record_bytes: int) -> None:
-    reader = LineReader(source, max_record_bytes)
+def _read_lines(reader: LineReader, sink: LineSink) -> None:
     try:
         for group in reader.groups(sink.reading):
             sink.append(group)
     except Cancelled:
         if not isinstance(sink.reading.error, Interrupted):
             raise
-        if reader.unfinished:
-            sink.append_unfinished(reader.unfinished)
+        unfinished = reader.take_unfinished()
+        if unfinished:
+            sink.append_unfinished(unfinished)

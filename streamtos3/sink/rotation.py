@@ -1,7 +1,7 @@
 """When one object of an endless stream ends and the next begins, and their keys.
 
-Pure but for the `Clock`, whose time is handed in. Keys made by one sink sort in the order in
-which they were made, and no two sinks can ever make the same one.
+Pure except for `Clock`, whose time is passed in. Keys made by one sink sort in the order in which
+they were made, and no two sinks ever make the same one.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 import uuid
 from bisect import bisect_left, bisect_right
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from itertools import accumulate
@@ -21,10 +21,12 @@ from ..units import MIB
 
 __all__ = [
     "Clock",
-    "RotationRules",
     "ObjectNames",
     "Partition",
+    "RotationRules",
     "SinkOptions",
+    "SteadyClock",
+    "cut",
     "partition_end",
     "records_that_fit",
     "records_within",
@@ -34,10 +36,13 @@ Partition = Literal["hourly", "daily", "none"]
 
 _FOLDERS = {"hourly": "%Y/%m/%d/%H/", "daily": "%Y/%m/%d/", "none": ""}
 _TICK = timedelta(microseconds=1)
+# A jump of the clock that is over by then was a mistake; a longer one is a correction.
+_JUMP_S = 1.0
+_BELIEVED_AFTER_S = 300.0
 
 
 class Clock:
-    """What time it is; tests have their own."""
+    """The time; tests have a clock of their own."""
 
     def now(self) -> datetime:
         """The time of day, in UTC."""
@@ -48,9 +53,40 @@ class Clock:
         return time.monotonic()
 
 
+class SteadyClock(Clock):
+    """The time of day without the jumps that a clock makes and takes back.
+
+    A clock that is set to another time is followed once it has stayed there for five minutes;
+    until then the time goes on from where it was. Keys named after a moment that was wrong would
+    pin all later ones to it, as none may sort before one that was made.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._at = clock.now()
+        self._at_s = clock.monotonic()
+        self._away_since_s: float | None = None
+
+    def now(self) -> datetime:
+        """See Clock."""
+        now, now_s = self._clock.now(), self._clock.monotonic()
+        expected = self._at + timedelta(seconds=now_s - self._at_s)
+        if abs((now - expected).total_seconds()) > _JUMP_S:
+            if self._away_since_s is None:
+                self._away_since_s = now_s
+            if now_s - self._away_since_s < _BELIEVED_AFTER_S:
+                return expected
+        self._at, self._at_s, self._away_since_s = now, now_s, None
+        return now
+
+    def monotonic(self) -> float:
+        """See Clock."""
+        return self._clock.monotonic()
+
+
 @dataclass(frozen=True)
 class RotationRules:
-    """An object ends when one of these is reached: whichever comes first.
+    """An object ends as soon as one of these limits is reached.
 
     `max_bytes` counts the records as they were read, before compression; the record that
     reaches it is the object's last. `interval_s` runs from the object's first record.
@@ -66,7 +102,7 @@ class RotationRules:
 class SinkOptions:
     """Where the objects go, their names, and when one ends and the next begins.
 
-    `compress` names one of `compress.COMPRESSION_SUFFIXES`, whose suffix is appended;
+    `compress` is a key of `sources.compressed.COMPRESSION_SUFFIXES`, whose suffix is appended;
     `objects_at_once` bounds the objects that are being sent at the same time.
     """
 
@@ -82,7 +118,7 @@ class SinkOptions:
 class ObjectNames:
     """Keys below `prefix`: the partition's folder, `name`, the time, a random part, `suffix`.
 
-    UsageError where such keys would be none that S3 takes.
+    UsageError if S3 would not accept such keys.
     """
 
     def __init__(
@@ -100,7 +136,8 @@ class ObjectNames:
     def next(self, now: datetime) -> tuple[datetime, str]:
         """The time and the key of an object whose first record came `now`.
 
-        A clock that steps back does not step back here, or keys would not sort any more.
+        Where that is not later than the one before, it is a microsecond later than that, or the
+        keys would not sort any more.
         """
         self._last = max(now.astimezone(timezone.utc), self._last + _TICK)
         return self._last, self._key(self._last)
@@ -124,7 +161,7 @@ def partition_end(partition: Partition, at: datetime) -> datetime | None:
 def records_that_fit(
     records: Sequence[bytes], rules: RotationRules, held_records: int, held_bytes: int
 ) -> int:
-    """How many of `records` an object takes that already holds some; at least one.
+    """How many of `records` fit into an object that holds so many already; at least one.
 
     The record that makes it reach `max_bytes` still belongs to it.
     """
@@ -135,7 +172,27 @@ def records_that_fit(
     return bisect_left(sizes, rules.max_bytes - held_bytes) + 1
 
 
+def cut(
+    records: Sequence[bytes], rules: RotationRules, held_records: int, held_bytes: int
+) -> Iterator[tuple[Sequence[bytes], bool]]:
+    """The records of one object after the other, and whether it ends with them.
+
+    The first of the objects already holds some.
+    """
+    at = 0
+    while at < len(records):
+        some = records[at : at + rules.max_records]
+        some = some[: records_that_fit(some, rules, held_records, held_bytes)]
+        at += len(some)
+        held_records += len(some)
+        held_bytes += sum(map(len, some))
+        ends = held_records >= rules.max_records or held_bytes >= rules.max_bytes
+        yield some, ends
+        if ends:
+            held_records = held_bytes = 0
+
+
 def records_within(records: Sequence[bytes], room_bytes: int) -> Sequence[bytes]:
-    """The first of `records`, as many as have room; perhaps none."""
+    """The first of `records`, as many as fit into `room_bytes`; perhaps none."""
     sizes = list(accumulate(map(len, records)))
     return records[: bisect_right(sizes, room_bytes)]

@@ -1,8 +1,8 @@
 """The sink: endless records in, many objects out, each a verified upload.
 
-Without a spool an object's upload begins
-with its first record, and records go straight into it; with one they are on the disk before
-they count as received, and an object is uploaded once it is complete.
+Without a spool an object's upload begins with its first record, and records go straight into it.
+With one they are on the disk before they count as received, and an object is uploaded once it is
+complete.
 """
 
 from __future__ import annotations
@@ -15,7 +15,14 @@ from datetime import datetime
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from ..errors import Interrupted, SpoolError, SpoolFullError, leave_behind
+from ..errors import (
+    Interrupted,
+    SpoolError,
+    SpoolFullError,
+    SpoolTooSmallError,
+    StreamToS3Error,
+    leave_behind,
+)
 from ..model.events import Event, Warned
 from ..model.options import Options
 from ..results import Receipt, SinkFigures
@@ -27,17 +34,22 @@ from .rotation import (
     Clock,
     ObjectNames,
     SinkOptions,
+    SteadyClock,
+    cut,
     partition_end,
     records_that_fit,
     records_within,
 )
-from .spool import ObjectHeader, Spool, SpoolFile
+from .spool import Spool, SpoolFile, SpoolMark
+from .spool_header import BegunWith, ObjectHeader
 from .upload_queue import StreamedRecords, UploadQueue
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
 
 __all__ = ["Sink"]
+
+_DISK_TRY_S = 1.0
 
 
 @dataclass(frozen=True)
@@ -49,16 +61,28 @@ class _CurrentObject:
     partition_end: datetime | None
 
 
+@dataclass(frozen=True)
+class _Refusal:
+    """The smallest append that was refused since room last came free; why, where it was the disk.
+
+    `stored_objects`: so many were stored by then. One more, and there is room again.
+    """
+
+    size_bytes: int
+    stored_objects: int
+    full_disk: SpoolFullError | None
+
+
 class Sink:
     """Takes records and stores them. Thread-safe; `finish` is called once, at the end.
 
     options: of each upload; `memory_bytes` bounds all of them together, and without
-        `retry_for_s` and `tries` a service that is away is waited for without end.
-    on_stored: called with each object's receipt, one call at a time. What it raises ends the
-        sink, as an upload's error does.
+        `retry_for_s` and `tries` an unavailable service is waited for without limit.
+    on_stored: called with each object's receipt, one call at a time. An exception that it
+        raises ends the sink, as an upload's error does.
     on_event: as for `upload`, for all uploads.
 
-    `reading` is the scope by which whoever reads hears that the sink is ending.
+    `reading` is the scope of whoever reads the input; it fails when the sink is ending.
     """
 
     def __init__(
@@ -85,6 +109,8 @@ class Sink:
             partition=self._rules.partition,
         )
         self._spool = spool
+        self._clock = SteadyClock(clock or Clock())
+        self._begun_with = BegunWith.of(options or Options())
         self._uploads = UploadQueue(
             options or Options(),
             sink_options.objects_at_once,
@@ -92,11 +118,12 @@ class Sink:
             self.reading,
             on_stored,
             on_event,
+            self._clock.monotonic,
         )
         self._changed = self._uploads.changed
-        self._clock = clock or Clock()
         self._current: _CurrentObject | None = None
         self._read_records = self._received_records = self._received_bytes = 0
+        self._refusal: _Refusal | None = None
         self._ended = False
         self._stopped: Interrupted | None = None
 
@@ -117,13 +144,28 @@ class Sink:
         _, key = self._names.next(self._clock.now())
         self._uploads.check_key(self._sink.bucket, key)
 
+    @property
+    def refused_bytes(self) -> int | None:
+        """The size of the smallest append that the spool has no room for, as far as is known.
+
+        None where none was refused since room last came free.
+        """
+        refusal = self._refusal
+        if refusal is None or self._uploads.stored_objects > refusal.stored_objects:
+            return None
+        return refusal.size_bytes
+
     def recover_spool(self) -> None:
-        """Begin to upload what an earlier process left in the spool, before anything else."""
+        """Begin to upload what an earlier process left in the spool, before anything else.
+
+        SpoolError, with nothing uploaded and nothing changed, where anything in it is damaged.
+        """
         if self._spool is None:
             return
         with self._changed:
-            for file in self._spool.recover():
-                self._uploads.add_pending(file.header.key, file.begun_at)
+            for file in self._spool.recover(lambda text: self._uploads.emit(Warned(text))):
+                age_s = (self._clock.now() - file.begun_at).total_seconds()
+                self._uploads.add_pending(file.header.key, max(0.0, age_s))
                 self._read_records += file.records
                 self._count_received(file.records, file.payload_bytes)
                 self._uploads.enqueue_file(self._spool, file, recovered=True)
@@ -131,36 +173,36 @@ class Sink:
     def append(self, records: Sequence[bytes], *, wait: bool = True) -> None:
         """Take records, each with its newline; with a spool they are durable on return.
 
-        Waits while the service, or a full spool, holds the stream back. With `wait` false a full
-        spool is a SpoolFullError, and none of the records was taken. Raises SpoolError when the
+        Waits while the service, a full spool or a full disk holds the stream back; with `wait`
+        false that is a SpoolFullError, and none of the records was taken. SpoolTooSmallError
+        where they, or with `wait` a single one of them, could never fit. SpoolError when the
         disk failed, and Cancelled when the sink is ending.
         """
         with self._changed:
-            if wait:  # they cannot be had again, whatever becomes of them here
+            if wait:  # they were read, and cannot be read again
                 self._read_records += len(records)
-            else:
-                self._check_room(records)
-            at = 0
-            while at < len(records):
-                try:
-                    taken = self._append_some(records[at : at + self._rules.max_records])
-                except SpoolFullError:  # the disk, and not our own limit
-                    if not wait and not at:
-                        raise
-                    taken = 0  # all or nothing: who is told "full" sends again what is durable
-                except SpoolError as error:
-                    self._uploads.fail(error)
-                    raise
-                at += taken
-                if not taken:
-                    self._wait_for_room()
+            try:
+                if wait or self._spool is None:
+                    self._append_waiting(records)
+                else:
+                    self._append_at_once(records)
+            except (SpoolFullError, SpoolTooSmallError):
+                raise
+            except SpoolError as error:
+                self._uploads.fail(error)
+                raise
             if not wait:
                 self._read_records += len(records)
 
     def append_unfinished(self, data: bytes) -> None:
-        """Take what was read of a record whose end will not come, as a record of its own."""
+        """Take the beginning of a record that was cut short, as a record of its own."""
         self.append([data])
         self._uploads.emit(Warned(f"the last record was cut short after {len(data)} bytes"))
+
+    def count_unstored(self, records: int) -> None:
+        """Note records that were read and will never be appended."""
+        with self._changed:
+            self._read_records += records
 
     def rotate_if_due(self) -> None:
         """End the current object if its interval or its partition is over."""
@@ -170,7 +212,7 @@ class Sink:
 
     @contextmanager
     def ticking(self) -> Iterator[None]:
-        """Rotate by time inside the block, also while nothing arrives."""
+        """Rotate by time inside the block, even while nothing arrives."""
         threading.Thread(target=self._tick, name="streamtos3-sink", daemon=True).start()
         try:
             yield
@@ -180,18 +222,19 @@ class Sink:
                 self._changed.notify_all()
 
     def stop(self, signum: int) -> None:
-        """Nothing more is to be read; what was received will be stored."""
+        """End the reading; what was received is still stored."""
         self._stopped = Interrupted(signum)
         self.reading.fail(self._stopped)
 
     def abort(self, signum: int) -> None:
-        """Nothing more is to be stored either: end all uploads and undo them."""
+        """Cancel and undo all uploads: nothing more is stored."""
         self._uploads.abort(signum)
 
-    def finish(self) -> None:
+    def finish(self, failed: StreamToS3Error | None = None) -> None:
         """Store everything received, then raise the first error, if there was one.
 
-        Its `left_behind` says how many records are not stored, and where they are.
+        `failed` is what ended the reading, where that was not this sink. The error's
+        `left_behind` says how many records are not stored, and where they are.
         """
         with self._changed:
             if self._current is not None:
@@ -199,7 +242,7 @@ class Sink:
             self._changed.wait_for(lambda: not self._uploads.unfinished)
         error = self._uploads.error or self.reading.error
         if error is None or error is self._stopped:
-            error = self._uploads.unproved
+            error = failed or self._uploads.unproved
         if error is not None:
             left_behind = self._left_behind()
             if left_behind:
@@ -215,10 +258,103 @@ class Sink:
             spool_bytes=self._spool.size_bytes if self._spool else 0,
         )
 
-    def _append_some(self, records: Sequence[bytes]) -> int:
-        """Add as many as the object and the spool take; end the object when it is full."""
+    def _append_waiting(self, records: Sequence[bytes]) -> None:
+        """Take all, waiting for room as long as there can be some."""
+        full_disk: SpoolFullError | None = None
+        at = 0
+        while at < len(records):
+            self._uploads.check()
+            self.rotate_if_due()
+            try:
+                taken = self._append_some(records[at : at + self._rules.max_records])
+                full_disk = None if taken else full_disk
+            except SpoolFullError as error:
+                if full_disk is None:
+                    self._uploads.emit(Warned(f"{error.message}; waiting for room"))
+                taken, full_disk = 0, error
+            at += taken
+            if not taken:
+                self._wait_for_room(records[at], full_disk)
+
+    def _append_at_once(self, records: Sequence[bytes]) -> None:
+        """Take all or, where there is no room for all of them now, none."""
         self._uploads.check()
         self.rotate_if_due()
+        size_bytes = sum(map(len, records))
+        full_disk: SpoolFullError | None = None
+        try:
+            self._check_room(records, size_bytes)
+            try:
+                self._write_all_or_none(records)
+            except SpoolFullError as error:
+                full_disk = error
+                raise
+        except SpoolFullError:
+            self._note_refusal(size_bytes, full_disk)
+            if self._current is not None:
+                self._rotate()  # or there would never be room again
+            raise
+        if self._refusal is not None and size_bytes >= self._refusal.size_bytes:
+            self._refusal = None
+
+    def _write_all_or_none(self, records: Sequence[bytes]) -> None:
+        """Write the records, to as many files as it takes, before any of these is uploaded.
+
+        After a SpoolError the spool is as it was before, if the disk allows that.
+        """
+        assert self._spool is not None
+        before = self._current
+        mark = before.held.mark if before and isinstance(before.held, SpoolFile) else None
+        held = before.held if before else None
+        written: list[SpoolFile] = []
+        filled: list[SpoolFile] = []
+        pieces = cut(
+            records, self._rules, held.records if held else 0, held.payload_bytes if held else 0
+        )
+        try:
+            for piece, ends in pieces:
+                file = (self._current or self._begin()).held
+                assert isinstance(file, SpoolFile)
+                written.append(file)
+                file.append(b"".join(piece), len(piece))
+                if ends:
+                    self._current = None
+                    filled.append(file)
+                    if file is not held:  # its descriptor is of no more use
+                        self._spool.end(file)
+        except SpoolError:
+            self._take_back(before, mark, written)
+            raise
+        for file in filled:
+            self._end_file(file)
+        self._count_received(len(records), sum(map(len, records)))
+
+    def _take_back(
+        self, before: _CurrentObject | None, mark: SpoolMark | None, written: list[SpoolFile]
+    ) -> None:
+        """Leave nothing of what was written since `before` was the current object."""
+        assert self._spool is not None
+        begun = self._current.held if self._current not in (None, before) else None
+        if isinstance(begun, SpoolFile) and begun not in written:
+            written = [*written, begun]
+        self._current = before
+        for file in written:
+            if before is not None and file is before.held:
+                assert mark is not None
+                file.take_back(mark)
+            else:
+                self._uploads.remove_pending(file.header.key)
+                self._spool.discard(file)
+
+    def _note_refusal(self, size_bytes: int, full_disk: SpoolFullError | None) -> None:
+        known = self.refused_bytes
+        if known is not None and known <= size_bytes:
+            return
+        self._refusal = _Refusal(size_bytes, self._uploads.stored_objects, full_disk)
+        self._changed.notify_all()  # the timer looks after the disk from here on
+
+    def _append_some(self, records: Sequence[bytes]) -> int:
+        """Add as many as the object and the spool take; end the object when it is full."""
         if self._spool is not None:
             records = records_within(records, self._spool.room_bytes())
             if not records:
@@ -241,7 +377,7 @@ class Sink:
                 return self._current
         at, key = self._names.next(self._clock.now())
         held = self._begin_stream(key) if self._spool is None else self._begin_file(at, key)
-        self._uploads.add_pending(key, at)
+        self._uploads.add_pending(key)
         until_s = self._clock.monotonic() + self._rules.interval_s
         self._current = _CurrentObject(held, until_s, partition_end(self._rules.partition, at))
         self._changed.notify_all()
@@ -260,20 +396,26 @@ class Sink:
     def _begin_file(self, at: datetime, key: str) -> SpoolFile:
         assert self._spool is not None
         sink = self._sink
-        return self._spool.create(ObjectHeader(sink.bucket, key, at.isoformat(), sink.compress))
+        return self._spool.create(
+            ObjectHeader(sink.bucket, key, at.isoformat(), sink.compress, self._begun_with)
+        )
 
     def _rotate(self) -> None:
         assert self._current is not None
         held, self._current = self._current.held, None
-        if not isinstance(held, SpoolFile):
+        if isinstance(held, SpoolFile):
+            self._end_file(held)
+        else:
             held.end()
-        elif self._spool is not None:
-            self._spool.end(held)
-            if held.records:
-                self._uploads.enqueue_file(self._spool, held)
-            else:  # the disk was full before its first record
-                self._uploads.remove_pending(held.header.key)
-                self._spool.remove(held)
+
+    def _end_file(self, file: SpoolFile) -> None:
+        assert self._spool is not None
+        self._spool.end(file)
+        if file.records:
+            self._uploads.enqueue_file(self._spool, file)
+        else:  # the disk was full before its first record
+            self._uploads.remove_pending(file.header.key)
+            self._spool.remove(file)
 
     def _remaining_s(self, current: _CurrentObject) -> float:
         remaining_s = current.until_s - self._clock.monotonic()
@@ -289,38 +431,72 @@ class Sink:
                 remaining_s = (
                     None if self._current is None else max(0.0, self._remaining_s(self._current))
                 )
-                self._changed.wait(remaining_s)
+                self._changed.wait(self._until_disk_try(remaining_s))
                 try:
                     self.rotate_if_due()
+                    self._try_full_disk()
                 except BaseException as error:  # noqa: BLE001 - raised by `finish`
                     self._uploads.fail(error)
 
-    def _check_room(self, records: Sequence[bytes]) -> None:
-        """SpoolFullError where the spool has no room for all of `records` now."""
-        if self._spool is None:
-            return
-        size_bytes = sum(map(len, records))
-        objects = 2 + len(records) // self._rules.max_records + size_bytes // self._rules.max_bytes
-        if size_bytes > self._spool.room_bytes(objects):
-            if self._current is not None:
-                self._rotate()  # or there would never be room again
-            raise SpoolFullError(f"the spool {self._spool.directory} is full")
+    def _until_disk_try(self, remaining_s: float | None) -> float | None:
+        """When to wake up: at the end of an object, and again and again while the disk is full."""
+        if self._refusal is None or self._refusal.full_disk is None:
+            return remaining_s
+        return _DISK_TRY_S if remaining_s is None else min(remaining_s, _DISK_TRY_S)
 
-    def _wait_for_room(self) -> None:
-        """Wait until an object is stored; SpoolFullError where none is under way."""
+    def _try_full_disk(self) -> None:
+        """Forget that the disk was full once it is not: others use it as well."""
+        refusal, spool = self._refusal, self._spool
+        if refusal is None or refusal.full_disk is None or spool is None:
+            return
+        if spool.has_disk_for(refusal.size_bytes):
+            self._refusal = None
+
+    def _check_room(self, records: Sequence[bytes], size_bytes: int) -> None:
+        """SpoolFullError where the spool has no room for all of `records` now.
+
+        SpoolTooSmallError where it never would have.
+        """
         assert self._spool is not None
+        held = self._current.held if self._current else None
+        in_all = (held.records, held.payload_bytes) if held else (0, 0)
+        objects = sum(1 for _ in cut(records, self._rules, *in_all))
+        if size_bytes <= self._spool.room_bytes(objects):
+            return
+        objects = sum(1 for _ in cut(records, self._rules, 0, 0))
+        if not self._spool.could_hold(size_bytes, objects):
+            raise self._too_small(f"{_records(len(records))} of {size_bytes:,} bytes")
+        raise SpoolFullError(f"the spool {self._spool.directory} is full")
+
+    def _wait_for_room(self, record: bytes, full_disk: SpoolFullError | None) -> None:
+        """Wait until an object is stored or, where the disk is full, for a second.
+
+        SpoolTooSmallError where even an empty spool has no room for `record`. The `full_disk`
+        where a signal has come, and nothing that is under way could make room.
+        """
+        assert self._spool is not None
+        if not self._spool.could_hold(len(record), 1):
+            raise self._too_small(f"a record of {len(record):,} bytes")
         if self._current is not None:
             self._rotate()
         uploads = self._uploads
         before = uploads.stored_objects
-        if not uploads.unfinished:
-            uploads.check()
-            raise SpoolFullError(
-                f"the spool {self._spool.directory} has no room, even with nothing in it",
-                hint="raise --spool-limit, or free some space",
-            )
-        self._changed.wait_for(lambda: uploads.stored_objects > before or not uploads.unfinished)
+        if full_disk is not None and not uploads.unfinished and self._stopped is not None:
+            raise full_disk
+        self._changed.wait_for(
+            lambda: uploads.stored_objects > before or not uploads.unfinished,
+            None if full_disk is None else _DISK_TRY_S,
+        )
+        if full_disk is not None and not uploads.unfinished and uploads.stored_objects == before:
+            self._changed.wait(_DISK_TRY_S)
         uploads.check()
+
+    def _too_small(self, what: str) -> SpoolTooSmallError:
+        assert self._spool is not None
+        return SpoolTooSmallError(
+            f"the spool {self._spool.directory} could never hold {what}",
+            hint="raise --spool-limit",
+        )
 
     def _count_received(self, records: int, size_bytes: int) -> None:
         self._received_records += records

@@ -2,63 +2,86 @@
 
 One file for each object. Its first line says which object that will be, fixed when the file is
 begun; so after a crash "is it stored already?" has an answer. Then frames, one for each group
-of records that was synced together: what a crash left of a frame was never acknowledged and is
-cut off; a frame that is damaged anywhere else is an error, for records would be lost in silence.
+of records that was synced together. A group whose write a crash cut off was never acknowledged:
+it is set aside. Anything else that is not as it was written is an error, before anything is
+changed, for records would be lost in silence.
 """
 
 from __future__ import annotations
 
 import errno
 import fcntl
-import json
 import mmap
 import os
+import re
 import secrets
+import stat
 import threading
 import zlib
-from dataclasses import asdict, dataclass
-from datetime import datetime
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from itertools import chain, count
 
 from ..errors import SourceError, SpoolError, SpoolFullError, UsageError, os_reason
 from ..runtime.cancel import CancelScope
-from .spool_format import HEAD_BYTES, MAGIC, Frame, head_of, intact_frame
+from .spool_format import HEAD_BYTES, Frame, Scan, head_of, scan
+from .spool_header import LONGEST_HEADER_BYTES, ObjectHeader, header_of
 
-__all__ = ["ObjectHeader", "Spool", "SpoolFile", "SpoolSource"]
+__all__ = ["ObjectHeader", "Spool", "SpoolFile", "SpoolMark", "SpoolSource"]
 
-_FORMAT = 1
 _ENDING = ".spool"
+_UNBORN = re.compile(r"\d{8}T\d{6}\.\d{6}-[0-9a-f]{16}\.new")
 _USUAL_HEADER_BYTES = 512
+# What is in the directory may be anything: no link is followed, and no FIFO waited for.
+_SAFELY = os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 
 
 @dataclass(frozen=True)
-class ObjectHeader:
-    """The object that a file's records will be. `begun_at` is ISO 8601, in UTC."""
+class SpoolMark:
+    """How far a file was written at some moment, for `SpoolFile.take_back`."""
 
-    bucket: str
-    key: str
-    begun_at: str
-    compress: str | None
+    file_bytes: int
+    records: int
+    payload_bytes: int
 
 
 class SpoolFile:
     """The records of one object. Written by one thread at a time.
 
-    `first_frame` is where the frames begin, `file_bytes` where they end.
+    `first_frame` is where the frames begin, `file_bytes` where they end. `identity` is that of
+    the file, by which another one of the same name is told from it. `keeps_torn_end`: behind its
+    frames is an unfinished write, which there was no room to keep anywhere else.
     """
 
-    def __init__(self, path: str, fd: int, header: ObjectHeader, header_bytes: int) -> None:
+    def __init__(
+        self,
+        path: str,
+        fd: int,
+        header: ObjectHeader,
+        header_bytes: int,
+        identity: tuple[int, int],
+    ) -> None:
         self.path = path
         self.header = header
         self.first_frame = header_bytes
         self.file_bytes = header_bytes
         self.records = 0
         self.payload_bytes = 0
+        self.identity = identity
+        self.keeps_torn_end = False
         self._fd = fd
 
     @property
     def begun_at(self) -> datetime:
         """When its first record came."""
         return datetime.fromisoformat(self.header.begun_at)
+
+    @property
+    def mark(self) -> SpoolMark:
+        """How far it is written now."""
+        return SpoolMark(self.file_bytes, self.records, self.payload_bytes)
 
     def append(self, data: bytes, records: int) -> None:
         """Write one frame and sync it; SpoolError, or SpoolFullError where the disk is full.
@@ -71,36 +94,50 @@ class SpoolFile:
             os.fdatasync(self._fd)
         except OSError as error:
             raise self._as_before(error) from error
-        self.count(frame)
-
-    def count(self, frame: Frame) -> None:
-        """Take a frame that is in the file for a part of it."""
         self.file_bytes = frame.end
-        self.records += frame.records
-        self.payload_bytes += frame.payload_bytes
+        self.records += records
+        self.payload_bytes += len(data)
+
+    def take_back(self, mark: SpoolMark) -> None:
+        """Cut off, durably, what was appended since `mark`. SpoolError where that fails."""
+        self.file_bytes, self.records = mark.file_bytes, mark.records
+        self.payload_bytes = mark.payload_bytes
+        try:
+            self._cut()
+            os.fsync(self._fd)
+        except OSError as error:
+            raise SpoolError(f"cannot cut the spool {self.path}: {os_reason(error)}") from error
+
+    def adopt(self, found: Scan) -> None:
+        """Take the whole frames that are in the file for its own."""
+        self.file_bytes, self.records = found.end, found.records
+        self.payload_bytes = found.payload_bytes
 
     def end(self) -> None:
-        """No more records for this object."""
+        """Close the file for writing: its object gets no more records."""
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
 
     def _as_before(self, error: OSError) -> SpoolError:
-        """Cut off what was written of a frame; the error to raise.
+        """Cut off a partly written frame; returns the error to raise.
 
-        Nobody may write after half a frame, so where that fails the disk is not just full.
+        If that fails it is never a SpoolFullError: nothing may be written after half a frame.
         """
         what = f"cannot write to the spool {self.path}"
         try:
-            os.ftruncate(self._fd, self.file_bytes)
-            os.lseek(self._fd, 0, os.SEEK_END)
+            self._cut()
         except OSError:
             return SpoolError(f"{what}: {os_reason(error)}")
         return _failed(what, error)
 
+    def _cut(self) -> None:
+        os.ftruncate(self._fd, self.file_bytes)
+        os.lseek(self._fd, 0, os.SEEK_END)
+
 
 class SpoolSource:
-    """The records of a file that has ended, without the frames; see `source.Source`."""
+    """The records of a file that has ended, without the frames; see `sources.base.Source`."""
 
     def __init__(self, file: SpoolFile) -> None:
         self.name = file.path
@@ -115,7 +152,7 @@ class SpoolSource:
     def start(self) -> None:
         """See Source."""
         try:
-            self._fd = os.open(self.name, os.O_RDONLY | os.O_CLOEXEC)
+            self._fd = os.open(self.name, os.O_RDONLY | _SAFELY)
         except OSError as error:
             raise _unreadable(self.name, error) from error
 
@@ -128,17 +165,17 @@ class SpoolSource:
         assert frame is not None
         offset = frame.end - self._remaining_bytes
         try:
-            count = os.preadv(self._fd, [view[: self._remaining_bytes]], offset)
+            read_bytes = os.preadv(self._fd, [view[: self._remaining_bytes]], offset)
         except OSError as error:
             raise _unreadable(self.name, error) from error
-        self._crc = zlib.crc32(view[:count], self._crc)
-        self._remaining_bytes -= count
-        if not count or (not self._remaining_bytes and self._crc != frame.crc):
+        self._crc = zlib.crc32(view[:read_bytes], self._crc)
+        self._remaining_bytes -= read_bytes
+        if not read_bytes or (not self._remaining_bytes and self._crc != frame.crc):
             raise SourceError(f"{self.name} is damaged at byte {frame.offset}")
-        return count
+        return read_bytes
 
     def _next_frame(self) -> bool:
-        """Go on to the next frame that has bytes; False where there is none."""
+        """Advance to the next frame that has bytes; False if there is none."""
         while self._next_offset < self._end:
             offset = self._next_offset
             try:
@@ -154,7 +191,7 @@ class SpoolSource:
         return False
 
     def finish(self, scope: CancelScope) -> None:
-        """The frames say where the end is."""
+        """Nothing to check: the frames say where the end is."""
 
     def stop(self) -> None:
         """Close the file, which stays."""
@@ -185,7 +222,7 @@ class Spool:
             _sync_directory(os.path.dirname(os.path.abspath(directory)))
             self._directory_fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
             self._lock_fd = os.open(
-                "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600, dir_fd=self._directory_fd
+                "lock", os.O_RDWR | os.O_CREAT | _SAFELY, 0o600, dir_fd=self._directory_fd
             )
         except OSError as error:
             raise UsageError(f"cannot use the spool {directory}: {os_reason(error)}") from error
@@ -200,63 +237,115 @@ class Spool:
 
     @property
     def size_bytes(self) -> int:
-        """What the files take on the disk."""
+        """The size of all files, in bytes."""
         with self._guard:
             return self._ended_bytes + sum(file.file_bytes for file in self._held.values())
 
     def room_bytes(self, objects: int = 1) -> int:
-        """How many bytes of records may be added, if so many objects are begun for them."""
+        """How many bytes of records may be added, if `objects` files are begun for them."""
         return self._limit_bytes - self.size_bytes - objects * (self._header_bytes + HEAD_BYTES)
 
-    def recover(self) -> list[SpoolFile]:
-        """The files of an earlier process, oldest first. SpoolError where one is damaged.
+    def has_disk_for(self, size_bytes: int) -> bool:
+        """Whether the disk takes so many bytes now: tried, and given back."""
+        path = self._new_path(datetime.now(timezone.utc))
+        try:
+            fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _SAFELY, 0o600)
+            try:
+                os.posix_fallocate(fd, 0, max(1, size_bytes))
+            finally:
+                os.close(fd)
+                os.unlink(path)
+        except OSError:
+            return False
+        return True
 
-        Cuts off what a crash left of a last frame, and removes files without a record.
+    def could_hold(self, size_bytes: int, objects: int) -> bool:
+        """Whether so many bytes of records, in so many objects, fit when nothing else is there."""
+        overhead_bytes = objects * (self._header_bytes + HEAD_BYTES)
+        return size_bytes + overhead_bytes <= self._limit_bytes
+
+    def recover(self, on_torn: Callable[[str], None] = lambda _: None) -> list[SpoolFile]:
+        """The files of an earlier process, oldest first.
+
+        SpoolError, with nothing changed, where a single one is damaged or is no spool file. The
+        unfinished end of a file is cut off and kept as NAME.torn, of which `on_torn` is told in
+        a line; files without a record are removed.
         """
-        names = sorted(name for name in os.listdir(self.directory) if name.endswith(_ENDING))
-        found = [self._recover_file(os.path.join(self.directory, name)) for name in names]
-        return [file for file in found if file is not None]
+        with _reading(self.directory):
+            names = sorted(os.listdir(self.directory))
+        spooled = [os.path.join(self.directory, name) for name in names if name.endswith(_ENDING)]
+        found = [_inspect(path) for path in spooled]
+        for name in filter(_UNBORN.fullmatch, names):
+            self._remove_unborn(os.path.join(self.directory, name))
+        for file, torn_bytes in found:
+            if torn_bytes:
+                on_torn(self._set_aside(file, torn_bytes))
+        for file, _ in found:
+            self.end(self._hold(file))
+            if not file.records:
+                self.remove(file)
+        return [file for file, _ in found if file.records]
 
     def create(self, header: ObjectHeader) -> SpoolFile:
         """A new file, on the disk with its header. SpoolError, SpoolFullError."""
-        stamp = datetime.fromisoformat(header.begun_at).strftime("%Y%m%dT%H%M%S.%f")
-        name = f"{stamp}-{secrets.token_hex(8)}{_ENDING}"
-        path = os.path.join(self.directory, name)
-        line = json.dumps({"format": _FORMAT, **asdict(header)}).encode() + b"\n"
+        unborn = self._new_path(datetime.fromisoformat(header.begun_at))
+        path = unborn.removesuffix(".new") + _ENDING
+        line = header.line
         try:
-            fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+            fd = os.open(unborn, os.O_RDWR | os.O_CREAT | os.O_EXCL | _SAFELY, 0o600)
             try:
                 _write_all(fd, line)
                 os.fsync(fd)
+                os.rename(unborn, path)  # under its name it has a whole header, always
                 os.fsync(self._directory_fd)
             except OSError:
                 os.close(fd)
-                os.unlink(path)
+                for each in (unborn, path):
+                    with suppress(FileNotFoundError):
+                        os.unlink(each)
                 raise
         except OSError as error:
             raise _failed(f"cannot begin the spool file {path}", error) from error
         self._header_bytes = len(line)  # the next ones are about as long
-        return self._hold(SpoolFile(path, fd, header, len(line)))
+        return self._hold(SpoolFile(path, fd, header, len(line), _identity(os.fstat(fd))))
+
+    def discard(self, file: SpoolFile) -> None:
+        """Remove, durably, a file none of whose records were acknowledged. SpoolError."""
+        self.remove(file)
+        try:
+            os.fsync(self._directory_fd)
+        except OSError as error:
+            reason = os_reason(error)
+            raise SpoolError(f"cannot sync the spool {self.directory}: {reason}") from error
 
     def remove(self, file: SpoolFile) -> None:
-        """Its object is stored. Should the file come back after a power loss, that will show."""
+        """Its object is stored. Should the file come back after a power loss, that will show.
+
+        SpoolError where the name now belongs to another file, which stays.
+        """
         self.end(file)
+        what = f"cannot remove {file.path}, whose object is stored"
         try:
-            os.unlink(file.path)
+            if _identity(os.lstat(file.path)) != file.identity:
+                raise SpoolError(f"{what}: another file has its name")
+            if file.keeps_torn_end:
+                os.rename(file.path, self._free_name(file.path + ".torn"))
+            else:
+                os.unlink(file.path)
         except OSError as error:
-            raise _failed(f"cannot remove {file.path}, whose object is stored", error) from error
+            raise _failed(what, error) from error
         with self._guard:
             self._ended_bytes -= file.file_bytes
 
     def end(self, file: SpoolFile) -> None:
-        """No more records for this object."""
+        """Close `file` for writing: its object gets no more records."""
         file.end()
         with self._guard:
             if self._held.pop(file.path, None) is not None:
                 self._ended_bytes += file.file_bytes
 
     def close(self) -> None:
-        """Let another process have the spool."""
+        """Release the spool, so that another process can use it."""
         for fd in (self._lock_fd, self._directory_fd):
             os.close(fd)
 
@@ -265,56 +354,121 @@ class Spool:
             self._held[file.path] = file
         return file
 
-    def _recover_file(self, path: str) -> SpoolFile | None:
-        """The file at `path` without its unfinished end; None where it has no record."""
-        try:
-            fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
-        except OSError as error:
-            raise _failed(f"cannot read the spool file {path}", error) from error
-        with open(fd, "r+b") as stream:
-            file = _file_of(path, stream.readline())
-            if file is None:
+    def _new_path(self, at: datetime) -> str:
+        stamp = at.strftime("%Y%m%dT%H%M%S.%f")
+        return os.path.join(self.directory, f"{stamp}-{secrets.token_hex(8)}.new")
+
+    def _remove_unborn(self, path: str) -> None:
+        """What a crash left of a file before it had its name, and any record."""
+        with _reading(path):
+            if stat.S_ISREG(os.lstat(path).st_mode):
                 os.unlink(path)
-                return None
-            with mmap.mmap(fd, 0, access=mmap.ACCESS_READ) as content:
-                _adopt_frames(file, content)
-            stream.truncate(file.file_bytes)
+
+    def _set_aside(self, file: SpoolFile, torn_bytes: int) -> str:
+        """Cut the unfinished end off, kept beside; what to tell of it."""
+        said = f"the last {torn_bytes:,} bytes of {file.path} are a write that was cut off"
+        try:
+            with _opened(file.path, os.O_RDWR) as fd, _reading(file.path):
+                if _identity(os.fstat(fd)) != file.identity:
+                    raise SpoolError(f"the spool file {file.path} was replaced meanwhile")
+                kept_as = self._keep(os.pread(fd, torn_bytes, file.file_bytes), file.path + ".torn")
+                os.ftruncate(fd, file.file_bytes)
+                os.fsync(fd)
+        except SpoolFullError:  # to upload what is whole is what makes room
+            file.keeps_torn_end = True
+            kept_as = f"{file.path}.torn, with the rest of it, once its object is stored"
+        return f"{said} and was never acknowledged; they are kept as {kept_as}"
+
+    def _keep(self, data: bytes, path: str) -> str:
+        """Write `data` to a new file, durably; its path, or that of one that holds the same."""
+        if os.path.lexists(path) and _content(path) == data:
+            return path  # a start that was killed just here has kept it
+        path = self._free_name(path)
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _SAFELY, 0o600)
+        try:
+            _write_all(fd, data)
             os.fsync(fd)
-        if not file.records:
+            os.fsync(self._directory_fd)
+        except OSError:
             os.unlink(path)
-            return None
-        self.end(self._hold(file))
-        return file
+            raise
+        finally:
+            os.close(fd)
+        return path
+
+    def _free_name(self, path: str) -> str:
+        """`path`, with a number behind it where there is such a file already."""
+        numbered = (f"{path}.{number}" for number in count(2))
+        return next(name for name in chain([path], numbered) if not os.path.lexists(name))
 
 
-def _file_of(path: str, line: bytes) -> SpoolFile | None:
-    """The file whose first line this is; None where a crash came before it was written."""
-    if not line.endswith(b"\n"):
-        return None
-    try:
-        said = json.loads(line)
-        if said.pop("format") != _FORMAT:
-            raise SpoolError(f"the spool file {path} was written by another version")
-        return SpoolFile(path, -1, ObjectHeader(**said), len(line))
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise SpoolError(f"the spool file {path} is damaged at its first line") from error
+def _inspect(path: str) -> tuple[SpoolFile, int]:
+    """The file at `path`, and how many bytes of an unfinished write it ends in.
 
-
-def _adopt_frames(file: SpoolFile, content: mmap.mmap) -> None:
-    """Count all frames up to the end, or to the one that a crash left unfinished.
-
-    That can only be the last one, because each is synced before the next is begun.
+    SpoolError where it is damaged, or no spool file. Nothing is changed.
     """
-    with memoryview(content) as view:
-        while (frame := intact_frame(view, file.file_bytes)) is not None:
-            file.count(frame)
-        offset = file.file_bytes
-        while (offset := content.find(MAGIC, offset + 1)) >= 0:
-            if intact_frame(view, offset) is not None:
-                raise SpoolError(
-                    f"the spool file {file.path} is damaged at byte {file.file_bytes}",
-                    hint="records after that byte are intact; nothing of the file was uploaded",
-                )
+    with _opened(path, os.O_RDONLY) as fd, _reading(path):
+        status = os.fstat(fd)
+        if not stat.S_ISREG(status.st_mode):
+            raise _not_ours(path, "it is not a regular file")
+        if not status.st_size:
+            raise _not_ours(path, "it is empty")
+        with mmap.mmap(fd, 0, access=mmap.ACCESS_READ) as content:
+            line = content[: content.find(b"\n", 0, LONGEST_HEADER_BYTES) + 1]
+            try:
+                header = header_of(line)
+            except SpoolError as error:
+                raise _not_ours(path, error.message) from error
+            file = SpoolFile(path, -1, header, len(line), _identity(status))
+            with memoryview(content) as view:
+                found = scan(view, len(line))
+    if found.is_damaged:
+        raise SpoolError(
+            f"the spool file {path} is damaged at byte {found.end}",
+            hint="nothing in the spool was changed or uploaded; see docs/operations.org",
+        )
+    file.adopt(found)
+    return file, found.torn_bytes
+
+
+def _not_ours(path: str, reason: str) -> SpoolError:
+    return SpoolError(
+        f"{path} is not a spool file, or it is damaged: {reason}",
+        hint="nothing in the spool was changed or uploaded; move it away if it is not one",
+    )
+
+
+def _identity(status: os.stat_result) -> tuple[int, int]:
+    return status.st_dev, status.st_ino
+
+
+def _content(path: str) -> bytes | None:
+    """What is in a regular file; None of anything else."""
+    with _opened(path, os.O_RDONLY) as fd:
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            return None
+        with open(fd, "rb", closefd=False) as stream:
+            return stream.read()
+
+
+@contextmanager
+def _opened(path: str, flags: int) -> Iterator[int]:
+    """A descriptor of a file in the spool, which may be anything. SpoolError."""
+    with _reading(path):
+        fd = os.open(path, flags | _SAFELY)
+    try:
+        yield fd
+    finally:
+        os.close(fd)
+
+
+@contextmanager
+def _reading(path: str) -> Iterator[None]:
+    """SpoolError where the system fails what is done inside to a file of an earlier process."""
+    try:
+        yield
+    except OSError as error:
+        raise _failed(f"cannot recover {path}", error) from error
 
 
 def _write_all(fd: int, data: bytes) -> None:
@@ -324,7 +478,7 @@ def _write_all(fd: int, data: bytes) -> None:
 
 
 def _sync_directory(path: str) -> None:
-    """Have the names in a directory survive a power failure."""
+    """Make the names in a directory survive a power failure."""
     fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(fd)

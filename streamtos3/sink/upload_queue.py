@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import math
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timezone
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
@@ -54,7 +55,7 @@ class StreamedRecords:
         self._pipe = pipe
 
     def append(self, data: bytes, records: int) -> None:
-        """Hand them on; waits, and raises, as `PipeSource.write` does."""
+        """Write them to the pipe; waits, and raises, as `PipeSource.write` does."""
         self._pipe.write(data)
         self.records += records
         self.payload_bytes += len(data)
@@ -69,7 +70,7 @@ class UploadQueue:
 
     options: as for `sink.Sink`; the memory is shared out among the uploads.
     reading: failed with the first error.
-    on_stored, on_event: see `sink.Sink`.
+    on_stored, on_event: see `sink.Sink`. monotonic: seconds, for the age of what is pending.
     """
 
     def __init__(
@@ -80,6 +81,7 @@ class UploadQueue:
         reading: CancelScope,
         on_stored: Callable[[Receipt], None],
         on_event: Callable[[Event], None],
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self.changed = threading.Condition()
         self.unfinished = 0
@@ -95,7 +97,8 @@ class UploadQueue:
         self._scope = CancelScope()
         self._workers = WorkerPool(self._at_once, self._scope)
         self._stored_records = self._stored_bytes = 0
-        self._pending: dict[str, datetime] = {}
+        self._pending_since_s: dict[str, float] = {}
+        self._monotonic = monotonic
         # Not `changed`: its holder may be waiting for the very upload that reports.
         self._reports = threading.Lock()
         self._retries = 0
@@ -109,15 +112,14 @@ class UploadQueue:
         """Raise what would make the upload of `key` fail, as far as that can be known now."""
         connection, settings = self._options.connection, self._options.settings
         settings.check()
-        store = Bucket(bucket, connection, settings=settings, client=self._client)
+        s3_bucket = Bucket(bucket, connection, settings=settings, client=self._client)
         retrier = Retrier(self._options.retries, self._reading, lambda event, _: self.emit(event))
-        workers = WorkerPool(
-            1, self._reading
-        )  # in a thread, so that a signal ends a hanging request
+        # In a thread, so that a signal ends a request that hangs.
+        workers = WorkerPool(1, self._reading)
         try:
             workers.submit(
                 lambda: check_destination(
-                    store, retrier, key, overwrite=False, check_for_s=self._check_for_s
+                    s3_bucket, retrier, key, overwrite=False, check_for_s=self._check_for_s
                 )
             ).result()
         except Cancelled as stopped:
@@ -130,13 +132,13 @@ class UploadQueue:
         """The scope of one upload, which `abort` fails."""
         return self._scope.child()
 
-    def add_pending(self, key: str, at: datetime) -> None:
-        """Note that the first record of the object `key` was received `at`."""
-        self._pending[key] = at
+    def add_pending(self, key: str, age_s: float = 0.0) -> None:
+        """Note that the first record of the object `key` was received `age_s` seconds ago."""
+        self._pending_since_s[key] = self._monotonic() - age_s
 
     def remove_pending(self, key: str) -> None:
         """Note that `key` is stored, or never will be."""
-        self._pending.pop(key, None)
+        self._pending_since_s.pop(key, None)
 
     def enqueue_stream(
         self, bucket: str, key: str, source: Source, scope: CancelScope, totals: RecordTotals
@@ -152,7 +154,7 @@ class UploadQueue:
         self._submit(partial(self._store_file, spool, file, recovered=recovered))
 
     def fail(self, error: BaseException) -> None:
-        """Keep the first error and end the reading; uploads under way come to their own end."""
+        """Keep the first error and end the reading; uploads under way still finish."""
         with self.changed:
             if self.error is None:
                 self.error = error
@@ -166,23 +168,24 @@ class UploadQueue:
         self.fail(Interrupted(signum))
 
     def check(self) -> None:
-        """Cancelled once an upload has failed, or a second signal has come."""
+        """Raise Cancelled once an upload has failed or a second signal has come."""
         if self.error is not None:
             raise Cancelled
 
     def close(self) -> None:
-        """Wait for the threads to end."""
+        """Let the threads end once the queue is empty, and close the uploads' scope."""
         self._workers.shutdown()
         self._scope.close()
 
     def figures(self) -> SinkFigures:
         """What is known here of the sink's figures."""
+        since_s = min(list(self._pending_since_s.values()), default=None)
         return SinkFigures(
             stored_records=self._stored_records,
             stored_bytes=self._stored_bytes,
             stored_objects=self.stored_objects,
             retries=self._retries,
-            oldest_at=min(list(self._pending.values()), default=None),
+            oldest_age_s=None if since_s is None else self._monotonic() - since_s,
         )
 
     def emit(self, event: Event) -> None:
@@ -222,10 +225,7 @@ class UploadQueue:
             return
         head = file.header
         receipt: Receipt | None = None
-        # Only what a killed process left can have an unfinished upload to go on with, and only
-        # if it was long; to look for one takes a right that nothing else here needs.
-        resume = recovered and file.payload_bytes >= self._options.chunk_bytes // 2
-        options = replace(self._options, resume=resume)
+        options = self._options_of_recovered(file) if recovered else self._options
         try:
             receipt = self._upload(
                 _source_of(file), head.bucket, head.key, options, self.new_scope()
@@ -240,6 +240,23 @@ class UploadQueue:
         self._count_stored(head.key, file)
         if receipt is not None:
             self._report(receipt)
+
+    def _options_of_recovered(self, file: SpoolFile) -> Options:
+        """Those that the object was begun with, whatever this process was told for new ones."""
+        options, begun_with = self._options, file.header.begun_with
+        if begun_with is not None:
+            options = begun_with.apply(options)
+        until = options.settings.lock_until
+        if until is not None and until <= datetime.now(timezone.utc):  # S3 would refuse it
+            url = f"s3://{file.header.bucket}/{file.header.key}"
+            self.emit(
+                Warned(f"{url} is stored without a lock: it would have ended {until:%Y-%m-%d}")
+            )
+            settings = replace(options.settings, lock_mode=None, lock_until=None)
+            options = replace(options, settings=settings)
+        # Only what a killed process left can have an unfinished upload to go on with, and only
+        # if it was long; to look for one takes a right that nothing else here needs.
+        return replace(options, resume=file.payload_bytes >= options.chunk_bytes // 2)
 
     def _upload(
         self, source: Source, bucket: str, key: str, options: Options, scope: CancelScope
@@ -256,7 +273,7 @@ class UploadQueue:
             )
 
     def _accept_unproved(self, error: UnprovedError) -> Receipt:
-        """What `--verify none` accepts, to be raised at the end; anything else ends the sink."""
+        """Keep `error` for the end if `--verify none` accepts it; otherwise raise it."""
         if self._options.verify != "none":
             raise error
         with self.changed:
@@ -264,7 +281,7 @@ class UploadQueue:
         return error.receipt
 
     def _verify_existing(self, file: SpoolFile, options: Options) -> None:
-        """The object was stored before the crash; IntegrityError if it is not what we hold."""
+        """Compare `file` with its object, stored before a crash. IntegrityError if they differ."""
         head = file.header
         try:
             with self.new_scope() as scope:
@@ -297,7 +314,7 @@ class UploadQueue:
 
 
 def _source_of(file: SpoolFile) -> Source:
-    """What the object of a file consists of."""
+    """The content of a file's object."""
     source = SpoolSource(file)
     return CompressedSource(source, file.header.compress) if file.header.compress else source
 
@@ -311,6 +328,6 @@ def _shares(options: Options, objects_at_once: int) -> tuple[int, Options]:
     return at_once, replace(
         options,
         memory_bytes=share_bytes,
-        # A service that is away is waited for before an object as it is in the middle of one.
+        # An unavailable service is waited for before an object as it is in the middle of one.
         retries=replace(retries, check_for_s=retries.retry_for_s or math.inf),
     )

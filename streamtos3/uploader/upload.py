@@ -26,13 +26,13 @@ from ..sources.base import Source
 from ..sources.command import command_report_of
 from ..sources.open import as_source
 from .multipart import MultipartUpload
-from .object_upload import ObjectUpload
+from .object_upload import ObjectUpload, OneOfMany
 from .part_reader import Part, Reader
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
 
-__all__ = ["upload"]
+__all__ = ["upload", "upload_one_of_many"]
 
 
 def upload(
@@ -62,6 +62,23 @@ def upload(
     StreamToS3Error otherwise, whose class says what is in the bucket (docs/guarantees.org);
     its `left_behind` is set when that is not nothing. UnprovedError carries the `receipt`.
     """
+    return upload_one_of_many(
+        source, bucket, key, None, options=options, client=client, on_event=on_event, scope=scope
+    )
+
+
+def upload_one_of_many(
+    source: Source | BinaryIO | int | str | os.PathLike[str],
+    bucket: str,
+    key: str,
+    among: OneOfMany | None,
+    *,
+    options: Options | None,
+    client: S3Client | Clients | None,
+    on_event: Callable[[Event], None] | None,
+    scope: CancelScope | None,
+) -> Receipt:
+    """As `upload`; after a signal it may return only when the request under way is answered."""
     options = options or Options()
     check_destination_name(bucket, key, of_a_file=options.key_of_a_file)
     options.settings.check()
@@ -72,10 +89,10 @@ def upload(
         stream = as_source(source)
         try:
             with closing(_StreamFeed(stream, context)) as feed:
-                receipt = ObjectUpload(feed, context, key).run()
+                receipt = ObjectUpload(feed, context, key, among).run()
             if options.verify != "readback":
                 return receipt
-            from .readback import prove_by_reading_back  # the way back costs start-up
+            from .readback import prove_by_reading_back  # loading it takes start-up time
 
             return prove_by_reading_back(receipt, options, client, context.scope)
         finally:

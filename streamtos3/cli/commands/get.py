@@ -78,7 +78,7 @@ class _Wanted:
 @option(
     "--receipt",
     metavar="FILE",
-    help="The receipt of the upload: no part leaves before its MD5 is right.",
+    help="The receipt of the upload: each part's MD5 is verified before it is written.",
 )
 @option("--json", "as_json", is_flag=True, help="Print a report to standard output; needs OUTFILE.")
 @cluster_options
@@ -231,7 +231,7 @@ def _to_device(wanted: _Wanted, path: str, args: GetArgs) -> ReadReport:
 
 @contextmanager
 def _new_file(path: str) -> Iterator[NewFile]:
-    """A file in the making; what the file system refuses gets its meaning here."""
+    """A file in the making; its OSErrors become ExistsError or OutputError."""
     from ...runtime.files import NewFile
 
     try:

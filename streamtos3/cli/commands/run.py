@@ -36,7 +36,7 @@ class _Run(DestinationCommand):
 
 
 def _only_asks_for_help(args: list[str]) -> bool:
-    # Not anywhere: of `run s3://b/k pg_dump -h db` a script must not hear that all is well.
+    # Not anywhere: `run s3://b/k pg_dump -h db` must not print help and report success.
     return args[:1] in (["-h"], ["--help"]) or args[-1:] == ["--help"]
 
 

@@ -157,7 +157,7 @@ def _vance_bucket(vance: VanceSettings | None) -> tuple[str, str]:
 
 
 def _options(args: SinkArgs, connection: Connection) -> Options:
-    """What each object's upload is told."""
+    """The options of each object's upload."""
     naming, about = args.naming, args.object
     suffix = naming.suffix + COMPRESSION_SUFFIXES.get(naming.compress or "", "")
     if not about.content_type and suffix.endswith(".ndjson"):
@@ -206,7 +206,7 @@ def _run(
 
 
 def _from_lines(max_record_bytes: int) -> Callable[[Sink], None]:
-    """Standard input, taken at once, before anybody asks for credentials."""
+    """Take standard input at once, before any library asks for credentials."""
     from ...sink.lines import store_lines
     from ...sources.open import take_standard_input
 
@@ -215,7 +215,7 @@ def _from_lines(max_record_bytes: int) -> Callable[[Sink], None]:
 
 
 def _from_http(listening: Listening, quiet: bool) -> Callable[[Sink], None]:
-    """The address, taken at once: that it is in use is said before anything is uploaded."""
+    """Bind the address at once: that it is in use is reported before anything is uploaded."""
     from ...receiver.server import bind, serve
 
     bound = bind(listening.address)

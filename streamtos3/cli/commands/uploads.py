@@ -1,6 +1,6 @@
 """`uploads`: show and remove what interrupted uploads have left behind.
 
-The table and the JSON lines are data and go to standard output; the talk about them does not.
+The table and the JSON lines are data and go to standard output; messages about them do not.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ class AbortArgs(PrefixArgs):
     dry_run: bool
 
 
-_quiet = option("-q", "--quiet", is_flag=True, help="Say nothing but warnings and errors.")
+_quiet = option("-q", "--quiet", is_flag=True, help="Print nothing but warnings and errors.")
 _debug = option("-d", "--debug", is_flag=True, help="Add botocore's log and tracebacks.")
 
 
@@ -119,7 +119,7 @@ def _list(args: ListArgs) -> None:
     default="7d",
     show_default=True,
     metavar="DURATION",
-    help="Touch nothing that began later, by the service's clock. 0 touches everything.",
+    help="Abort only what is at least this old, by the service's clock. 0 aborts everything.",
 )
 @option("--upload-id", metavar="ID", help="Only this upload, if it is old enough.")
 @option("--yes", is_flag=True, help="Do not ask.")
@@ -134,7 +134,7 @@ def _abort(args: AbortArgs) -> None:
     """Abort the unfinished uploads whose key begins with PREFIX and that are old enough.
 
     Lists them on a terminal and asks first. Without a terminal, --yes must be given. An upload
-    that cannot be aborted does not keep the others; the exit status is that of the worst.
+    that cannot be aborted does not stop the others; the exit status is that of the worst.
     """
     if not args.yes and not args.dry_run and not (is_terminal(0) and is_terminal(2)):
         raise UsageError(
@@ -178,7 +178,7 @@ class _Listed:
 
 @contextmanager
 def _opened(args: PrefixArgs) -> Iterator[_Listed]:
-    """Connect, list, and say what is odd about the clocks."""
+    """Connect and list, and warn if the clocks differ."""
     name, prefix = prefix_of(args.place)
     from ...runtime.cancel import CancelScope
     from ...runtime.retry import Retrier
@@ -218,7 +218,7 @@ def _say_clocks(listing: Listing) -> None:
 
 
 def _chosen(listed: _Listed, upload_id: str | None, older_than_s: float) -> list[UnfinishedUpload]:
-    """What is to go: old enough, and the one that was named where one was."""
+    """The uploads to abort: old enough, and only the one that was named, if one was."""
     found = [each for each in listed.listing.uploads if upload_id in (None, each.upload_id)]
     if upload_id is not None and not found:
         raise AbsentError(f"there is no unfinished upload {upload_id} below {listed.url}")

@@ -76,7 +76,7 @@ def together(*decorators: Callable[[F], F]) -> Callable[[F], F]:
 
 
 def pairs(name: str, words: Sequence[str]) -> dict[str, str]:
-    """What a repeatable option gives as KEY=VALUE."""
+    """The KEY=VALUE words of a repeatable option. UsageError if one is malformed or repeated."""
     found: dict[str, str] = {}
     for word in words:
         key, equals, value = word.partition("=")
@@ -133,7 +133,7 @@ class PartArgs:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class DigestArgs:
-    """Digests of the whole stream, as they were given: none may stand for the default."""
+    """Digests of the whole stream, as they were given; empty means the default."""
 
     digest: tuple[str, ...]
 
@@ -193,7 +193,7 @@ retry_options = together(
 )
 
 quiet_options = together(
-    option("-q", "--quiet", is_flag=True, help="Say nothing but warnings and errors."),
+    option("-q", "--quiet", is_flag=True, help="Print nothing but warnings and errors."),
     option("-d", "--debug", is_flag=True, help="Add botocore's log and tracebacks."),
 )
 
@@ -225,7 +225,7 @@ part_options = together(
         help="Parts in flight, at most.",
     ),
     option(
-        "--memory", type=size, help="Part buffers, at most.  [default: 1/4 of what is free, 1GiB]"
+        "--memory", type=size, help="Memory for part buffers.  [default: 1/4 of free, at most 1GiB]"
     ),
 )
 
@@ -248,7 +248,7 @@ def digests_from(args: DigestArgs) -> tuple[str, ...]:
 
 
 def command_line() -> tuple[str, ...] | None:
-    """The words of the command line, for receipts: without secrets. None outside a program."""
+    """The words of the command line without secrets, for receipts. None outside the program."""
     argv: list[str] | None = click.get_current_context().obj
     return tuple(redacted(word) for word in argv) if argv else None
 

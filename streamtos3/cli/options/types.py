@@ -26,7 +26,7 @@ def size(value: str | int) -> int:
 
 
 def statuses(value: str | frozenset[int]) -> frozenset[int]:
-    """Exit statuses, separated by commas, likewise."""
+    """Exit statuses, separated by commas, as click converts them."""
     if isinstance(value, frozenset):
         return value
     words = [word.strip() for word in value.split(",")]
@@ -36,7 +36,7 @@ def statuses(value: str | frozenset[int]) -> frozenset[int]:
 
 
 def duration(value: str | float) -> float:
-    """A duration with or without a unit, likewise."""
+    """A duration in seconds, with or without a unit, as click converts it."""
     try:
         return value if isinstance(value, int | float) else parse_duration(value)
     except ValueError as error:

@@ -29,24 +29,29 @@ from streamtos3.errors import (
     Interrupted,
     RefusedError,
     ReportError,
+    SpoolError,
     SpoolFullError,
+    SpoolTooSmallError,
     UnprovedError,
     UnreachableError,
     UsageError,
 )
 from streamtos3.model.events import Event, Retrying
+from streamtos3.model.object_settings import ObjectSettings
 from streamtos3.model.options import Verify
 from streamtos3.runtime.cancel import Cancelled
 from streamtos3.sink.lines import store_lines
 from streamtos3.sink.rotation import Clock, RotationRules, SinkOptions
 from streamtos3.sink.sink import Sink
 from streamtos3.sink.spool import Spool, SpoolFile
+from streamtos3.sink.spool_header import BegunWith, ObjectHeader
 from streamtos3.sink.upload_queue import UploadQueue
 from streamtos3.sources.base import ObjectSource, Source
 from tests.rig.fake_s3 import FakeS3, Quirks
 from tests.rig.process import account
 from tests.rig.proxy import Fault, FaultProxy
 from tests.rig.seaweed import SeaweedFS
+from tests.rig.small_disk import small_disk
 from tests.rig.support import MIB, open_uploads, payload
 from tests.rig.tiny import InSteps
 from tests.rig.wire import reserved_port
@@ -71,6 +76,9 @@ class SetClock(Clock):
     def go_on(self, seconds: float) -> None:
         self._at += timedelta(seconds=seconds)
         self._s += seconds
+
+    def jump(self, **by: float) -> None:
+        self._at += timedelta(**by)
 
 
 def rules(**changes: Any) -> RotationRules:
@@ -171,7 +179,7 @@ def test_an_object_ends_after_so_many_records(
     assert {receipt.proof.object for receipt in receipts} == {"md5-etag"}
     assert (figures.received_records, figures.received_bytes) == (8, 16)
     assert (figures.stored_records, figures.stored_bytes, figures.stored_objects) == (8, 16, 3)
-    assert (figures.spool_bytes, figures.oldest_at, figures.retries) == (0, None, 0)
+    assert (figures.spool_bytes, figures.oldest_age_s, figures.retries) == (0, None, 0)
     assert spool_files(spool_dir) == []
 
 
@@ -194,7 +202,7 @@ def test_an_object_ends_so_long_after_its_first_record_also_when_nothing_more_co
         clock.go_on(9)
         sink.rotate_if_due()
         sink.append(lines(1, 1))
-        assert sink.figures().oldest_at == NOON + timedelta(seconds=100)
+        assert sink.figures().oldest_age_s == 9
         clock.go_on(1)
         sink.rotate_if_due()
         sink.append(lines(1, 2))
@@ -694,41 +702,356 @@ def test_a_full_spool_refuses_who_will_not_wait_and_holds_back_who_will(
     assert b"".join(bodies(s3, bucket)) == record * 3
 
 
+@pytest.mark.parametrize("wait", [True, False])
 def test_what_can_never_fit_is_said_instead_of_waited_for(
+    s3: S3Client, bucket: str, tmp_path: Path, wait: bool
+) -> None:
+    with opened(bucket, s3, spool=str(tmp_path / "spool"), limit=700) as sink:
+        sink.append(lines(1))
+        with pytest.raises(SpoolTooSmallError, match="could never hold") as caught:
+            sink.append([b"x" * 1000 + b"\n"], wait=wait)
+        assert caught.value.exit_status == 7
+        sink.finish()
+        assert sink.refused_bytes is None
+    assert bodies(s3, bucket) == [b"0\n"]
+
+
+def test_many_small_objects_that_can_never_fit_together_are_told_from_a_full_spool(
     s3: S3Client, bucket: str, tmp_path: Path
 ) -> None:
-    with opened(bucket, s3, spool=str(tmp_path / "spool"), limit=500) as sink:
-        with pytest.raises(SpoolFullError, match="no room, even with nothing in it"):
-            sink.append([b"x" * 1000 + b"\n"])
+    """What two thousand files take besides their records is more than the spool may have."""
+    with opened(bucket, s3, spool=str(tmp_path / "spool"), cut=rules(max_records=1)) as sink:
+        with pytest.raises(SpoolTooSmallError):
+            sink.append(lines(2000), wait=False)
+        sink.append(lines(20), wait=False)
         sink.finish()
-    assert objects(s3, bucket) == {}
+    assert bodies(s3, bucket) == lines(20)
 
 
-@pytest.mark.parametrize("records", [3, 4])
+def test_a_line_that_can_never_fit_is_status_7_and_what_is_not_stored_is_counted(
+    s3: S3Client, bucket: str, tmp_path: Path
+) -> None:
+    data = b"a\nb\n" + b"x" * 2000 + b"\nc\nd"
+    with (
+        opened(bucket, s3, spool=str(tmp_path / "spool"), limit=1500) as sink,
+        pytest.raises(SpoolTooSmallError) as caught,
+    ):
+        store_lines(InSteps(data, 1 << 20), sink, 10_000)
+    assert caught.value.left_behind == "3 of the 5 records read are not stored"
+    assert bodies(s3, bucket) == [b"a\nb\n"]
+
+
+class FullDisk:
+    """Every `nth` write of a frame, and all after it, find the disk full, until it `ends`."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, nth: int) -> None:
+        self._real, self._left = SpoolFile.append, nth
+        self.hits = threading.Semaphore(0)
+        monkeypatch.setattr(SpoolFile, "append", lambda *words: self._append(*words))
+        monkeypatch.setattr(Spool, "has_disk_for", lambda spool, size: self._left > 0)
+
+    def ends(self) -> None:
+        self._left = 1 << 30
+
+    def _append(self, file: SpoolFile, data: bytes, count: int) -> None:
+        self._left -= 1
+        if self._left <= 0:
+            self.hits.release()
+            raise SpoolFullError("no space left on device")
+        self._real(file, data, count)
+
+
+@pytest.mark.parametrize("nth", [3, 4, 5])
 def test_on_a_full_disk_all_records_of_one_call_are_taken_or_none(
-    s3: S3Client, bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, records: int
+    s3: S3Client, bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, nth: int
 ) -> None:
     """Whoever is told "full" sends them all again: none of them may have been stored."""
-    real, calls = SpoolFile.append, [0]
+    disk = FullDisk(monkeypatch, nth)
+    spool = tmp_path / "spool"
+    with opened(bucket, s3, spool=str(spool), cut=rules(max_records=2)) as sink:
+        sink.append(lines(2), wait=False)
+        sink.append(lines(1, 2), wait=False)
+        for _ in range(3):
+            with pytest.raises(SpoolFullError):
+                sink.append(lines(4, 3), wait=False)
+        disk.ends()
+        sink.append(lines(4, 3), wait=False)
+        sink.finish()
+        assert sink.figures().received_records == sink.figures().stored_records == 7
+    assert b"".join(bodies(s3, bucket)) == b"".join(lines(7))
 
-    def third_one_fails(file: SpoolFile, data: bytes, count: int) -> None:
-        calls[0] += 1
-        if calls[0] == records:
-            raise SpoolFullError("no space left on device")
+
+def test_what_was_taken_back_does_not_come_back_after_a_crash(
+    s3: S3Client, bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One object is open, the refused records would have filled it and begun two more."""
+    spool = str(tmp_path / "spool")
+    with monkeypatch.context() as patch:
+        disk = FullDisk(patch, 4)
+        with opened(bucket, s3, spool=spool, cut=rules(max_records=3)) as sink:
+            patch.setattr(UploadQueue, "enqueue_file", lambda *words: None)  # never uploaded
+            sink.append(lines(1), wait=False)
+            with pytest.raises(SpoolFullError):
+                sink.append(lines(7, 1), wait=False)
+            assert disk.hits.acquire(blocking=False)
+    with opened(bucket, s3, spool=spool) as sink:
+        sink.recover_spool()
+        sink.finish()
+    assert bodies(s3, bucket) == [b"0\n"]
+
+
+def test_a_disk_that_fails_in_the_middle_leaves_nothing_of_the_call_and_ends_the_sink(
+    s3: S3Client, bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = SpoolFile.append
+
+    def fail(file: SpoolFile, data: bytes, count: int) -> None:
+        if b"3" in data:
+            raise SpoolError("input/output error")
         real(file, data, count)
 
-    monkeypatch.setattr(SpoolFile, "append", third_one_fails)
+    monkeypatch.setattr(SpoolFile, "append", fail)
     with opened(bucket, s3, spool=str(tmp_path / "spool"), cut=rules(max_records=2)) as sink:
-        sink.append(lines(2), wait=False)
-        sink.append(lines(2, 2), wait=False)
-        if records == 3:  # the first group of this call: nothing of it is durable yet
-            with pytest.raises(SpoolFullError):
-                sink.append(lines(3, 4), wait=False)
-            sink.append(lines(3, 4), wait=False)
-        else:
-            sink.append(lines(3, 4), wait=False)
+        sink.append(lines(1), wait=False)
+        with pytest.raises(SpoolError):
+            sink.append(lines(3, 1), wait=False)
+        with pytest.raises(SpoolError):
+            sink.finish()
+    with opened(bucket, s3, spool=str(tmp_path / "spool")) as sink:
+        sink.recover_spool()
         sink.finish()
-    assert b"".join(bodies(s3, bucket)) == b"".join(lines(7))
+    assert bodies(s3, bucket) == [b"0\n"]
+
+
+def test_a_request_with_many_objects_keeps_few_files_open(
+    s3: S3Client, bucket: str, tmp_path: Path
+) -> None:
+    """Descriptors are short where many send; what is full needs none."""
+    opened_at_most, real = [0], Spool.create
+
+    def counted(spool: Spool, header: ObjectHeader) -> SpoolFile:
+        opened_at_most[0] = max(opened_at_most[0], len(os.listdir("/proc/self/fd")))
+        return real(spool, header)
+
+    with opened(bucket, s3, spool=str(tmp_path / "spool"), cut=rules(max_records=1)) as sink:
+        before = len(os.listdir("/proc/self/fd"))
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(Spool, "create", counted)
+            sink.append(lines(100), wait=False)
+        sink.finish()
+    assert opened_at_most[0] < before + 20
+    assert bodies(s3, bucket) == lines(100)
+
+
+def test_lines_wait_for_a_full_disk_and_go_on(
+    s3: S3Client, bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The producer is held back, and nobody who asks how it goes is."""
+    disk = FullDisk(monkeypatch, 2)
+    said: list[Event] = []
+    with opened(
+        bucket, s3, spool=str(tmp_path / "spool"), cut=rules(max_records=2), on_event=said.append
+    ) as sink:
+        thread = threading.Thread(
+            target=store_lines, args=(InSteps(b"".join(lines(9)), 4), sink, 100)
+        )
+        thread.start()
+        for _ in range(2):  # it was tried again
+            assert disk.hits.acquire(timeout=30)
+        assert sink.figures().received_records == 2
+        disk.ends()
+        thread.join(60)
+        assert not thread.is_alive()
+    assert b"".join(bodies(s3, bucket)) == b"".join(lines(9))
+    assert len([each for each in said if "waiting for room" in str(each)]) == 1
+
+
+def test_a_stop_while_the_disk_is_full_stores_what_it_can_and_counts_the_rest(
+    s3: S3Client, bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disk = FullDisk(monkeypatch, 2)
+    spool = str(tmp_path / "spool")
+    with opened(bucket, s3, spool=spool, cut=rules(max_records=2)) as sink:
+        source = InSteps(b"".join(lines(9)), 1 << 20)
+        errors: list[SpoolFullError] = []
+
+        def store() -> None:
+            try:
+                store_lines(source, sink, 100)
+            except SpoolFullError as error:
+                errors.append(error)
+
+        thread = threading.Thread(target=store)
+        thread.start()
+        assert disk.hits.acquire(timeout=30)
+        sink.stop(signal.SIGTERM)
+        thread.join(60)
+        assert not thread.is_alive()
+    assert [error.left_behind for error in errors] == ["7 of the 9 records read are not stored"]
+    assert bodies(s3, bucket) == [b"0\n1\n"]
+
+
+def test_it_is_known_that_there_is_no_room_and_when_there_is_again(
+    s3: S3Client, bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disk = FullDisk(monkeypatch, 1)
+    with opened(bucket, s3, spool=str(tmp_path / "spool")) as sink, sink.ticking():
+        assert sink.refused_bytes is None
+        for count in (5, 3, 4):
+            with pytest.raises(SpoolFullError):
+                sink.append(lines(count), wait=False)
+        assert sink.refused_bytes == 6
+        disk.ends()
+        while sink.refused_bytes is not None:
+            time.sleep(0.01)
+        sink.append(lines(5), wait=False)
+        sink.finish()
+    assert bodies(s3, bucket) == [b"".join(lines(5))]
+
+
+def test_a_real_disk_that_is_full_takes_a_call_whole_or_not_at_all(
+    s3: S3Client,
+    bucket: str,
+    seaweed: SeaweedFS,
+    proxy: FaultProxy,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    """S3 is away, and the batches are small events and large ones, in several objects."""
+    options = through(seaweed, proxy, monkeypatch)
+    large = [b"x" * 900_000 + b"\n" for _ in range(8)]
+    with small_disk(tmp_path / "disk", 4 * MIB) as disk:
+        proxy.down()
+        cut = rules(max_records=10)
+        with opened(bucket, spool=str(disk), limit=1 << 30, options=options, cut=cut) as sink:
+            sink.append(lines(3), wait=False)
+            for _ in range(3):
+                with pytest.raises(SpoolFullError):
+                    sink.append([*lines(10, 3), *large], wait=False)
+            assert sink.refused_bytes is not None
+            sink.append(lines(3, 3), wait=False)  # these few there is room for
+            proxy.up()
+            sink.finish()
+        assert [name for name in os.listdir(disk) if name != "lock"] == []
+    assert b"".join(bodies(s3, bucket)) == b"".join(lines(6))
+
+
+def test_a_real_disk_that_is_full_holds_lines_back_until_there_is_room(
+    s3: S3Client, bucket: str, tmp_path: Path
+) -> None:
+    """Somebody else's file fills it, and goes away again."""
+    with small_disk(tmp_path / "disk", 4 * MIB) as disk:
+        (disk / "spool").mkdir()
+        (disk / "other").write_bytes(bytes(4 * MIB - 40_000))
+        waiting = threading.Event()
+
+        def heard(event: Event) -> None:
+            if "waiting for room" in str(event):
+                waiting.set()
+
+        data = payload(500_000).hex().encode() + b"\n"
+        with opened(bucket, s3, spool=str(disk / "spool"), limit=1 << 30, on_event=heard) as sink:
+            thread = threading.Thread(
+                target=store_lines, args=(InSteps(b"first\n" + data, 4096), sink, 2 * MIB)
+            )
+            thread.start()
+            assert waiting.wait(30)
+            (disk / "other").unlink()
+            thread.join(60)
+            assert not thread.is_alive()
+    assert b"".join(bodies(s3, bucket)) == b"first\n" + data
+
+
+def test_what_was_begun_with_other_flags_goes_on_with_those(
+    s3: S3Client, bucket: str, tmp_path: Path
+) -> None:
+    """Its unfinished upload is found and gone on with, though parts are much larger now."""
+    spool = str(tmp_path / "spool")
+    record = payload(6 * MIB).replace(b"\n", b" ") + b"\n"
+    first = Options(
+        chunk_bytes=5 * MIB,
+        settings=ObjectSettings(content_type="text/x", metadata={"case": "1"}),
+    )
+    held = Spool(spool, 64 * MIB)
+    with Sink(SinkOptions(bucket, "p", rules=rules()), first, spool=held, client=s3) as sink:
+        sink.append([record] * 2)  # never finished: the process is gone
+    held.close()
+    [file] = (each := Spool(spool, 64 * MIB)).recover()
+    each.close()
+    begun = s3.create_multipart_upload(
+        Bucket=bucket, Key=file.header.key, ContentType="text/x", Metadata={"case": "1"}
+    )
+    body = record * 2
+    words = {"Bucket": bucket, "Key": file.header.key, "UploadId": begun["UploadId"]}
+    s3.upload_part(**words, PartNumber=1, Body=body[: 5 * MIB])  # type: ignore[arg-type]
+    second = Options(
+        chunk_bytes=64 * MIB,
+        settings=ObjectSettings(content_type="text/y", metadata={"other": "2"}),
+    )
+    with opened(bucket, s3, spool=spool, limit=64 * MIB, options=second) as sink:
+        sink.recover_spool()
+        sink.append(lines(1))
+        sink.finish()
+    found = objects(s3, bucket)
+    assert list(found.values()) == [body, b"0\n"]
+    assert open_uploads(s3, bucket) == []
+    said = [s3.head_object(Bucket=bucket, Key=key) for key in found]
+    assert [head["ContentType"] for head in said] == ["text/x", "text/y"]
+    assert [head["Metadata"].get("case") for head in said] == ["1", None]
+
+
+def test_a_lock_that_is_over_by_the_restart_is_left_out_and_said(
+    s3: S3Client, bucket: str, tmp_path: Path
+) -> None:
+    spool = str(tmp_path / "spool")
+    until = datetime.now(timezone.utc) - timedelta(days=1)
+    begun_with = BegunWith.of(
+        Options(settings=ObjectSettings(lock_mode="GOVERNANCE", lock_until=until))
+    )
+    held = Spool(spool, LIMIT)
+    file = held.create(ObjectHeader(bucket, "p/k", NOON.isoformat(), None, begun_with))
+    file.append(b"x\n", 1)
+    held.end(file)
+    held.close()
+    said: list[Event] = []
+    with opened(bucket, s3, spool=spool, on_event=said.append) as sink:
+        sink.recover_spool()
+        sink.finish()
+    assert bodies(s3, bucket) == [b"x\n"]
+    assert any("stored without a lock" in str(each) for each in said)
+
+
+def test_what_a_crash_tore_off_is_said_and_kept(s3: S3Client, bucket: str, tmp_path: Path) -> None:
+    spool = str(tmp_path / "spool")
+    held = Spool(spool, LIMIT)
+    file = held.create(ObjectHeader(bucket, "p/k", NOON.isoformat(), None))
+    file.append(b"whole\n", 1)
+    file.append(b"torn\n", 1)
+    os.truncate(file.path, file.file_bytes - 2)
+    held.end(file)
+    held.close()
+    said: list[Event] = []
+    with opened(bucket, s3, spool=spool, on_event=said.append) as sink:
+        sink.recover_spool()
+        sink.finish()
+    assert bodies(s3, bucket) == [b"whole\n"]
+    assert Path(file.path + ".torn").stat().st_size == 20 + 3
+    assert any("the last 23 bytes" in str(each) for each in said)
+
+
+def test_the_age_of_the_oldest_record_is_no_matter_of_the_time_of_day(
+    s3: S3Client, bucket: str, tmp_path: Path, clock: SetClock
+) -> None:
+    """A clock that had jumped ahead when it came made it younger than nothing."""
+    with opened(bucket, s3, spool=str(tmp_path / "spool"), clock=clock) as sink:
+        clock.jump(days=10)
+        sink.append(lines(1))
+        clock.jump(days=-10)
+        clock.go_on(30)
+        assert sink.figures().oldest_age_s == 30
+        sink.finish()
+    [key] = objects(s3, bucket)
+    assert f"-{NOON:%Y%m%dT%H%M%S}" in key
 
 
 def test_a_small_spool_holds_back_a_stream_that_is_much_longer(

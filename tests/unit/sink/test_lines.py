@@ -75,6 +75,8 @@ class Listed:
         self.reading = CancelScope()
         self.records: list[bytes] = []
         self.unfinished = b""
+        self.unstored = 0
+        self.failed: Exception | None = None
         self.finished = 0
         self._failing = failing
 
@@ -86,7 +88,11 @@ class Listed:
     def append_unfinished(self, data: bytes) -> None:
         self.unfinished = data
 
-    def finish(self) -> None:
+    def count_unstored(self, records: int) -> None:
+        self.unstored += records
+
+    def finish(self, failed: Exception | None = None) -> None:
+        self.failed = failed
         self.finished += 1
 
 
@@ -140,3 +146,36 @@ def test_after_a_failed_upload_an_unfinished_line_is_no_record() -> None:
     sink.reading.fail(ValueError("an upload failed"))
     store_lines(InSteps(b"half", 2), sink, 100)
     assert (sink.records, sink.unfinished, sink.finished) == ([], b"", 1)
+
+
+@pytest.mark.parametrize(
+    ("data", "stored", "unstored"),
+    [
+        (b"a\nbbbbb\nc\nd", 1, 3),  # the bad one, and two behind it
+        (b"a\nbbbbb", 1, 1),
+        (b"a\n" * 20_000 + b"bbbbb\n" + b"c\n" * 20_000, 20_000, 20_001),
+    ],
+)
+def test_what_was_read_with_a_bad_line_and_is_not_stored_is_counted(
+    data: bytes, stored: int, unstored: int
+) -> None:
+    sink = Listed()
+    with pytest.raises(SourceError):
+        store_lines(InSteps(data, 1 << 20), sink, 3)
+    assert (len(sink.records), sink.unstored) == (stored, unstored)
+    assert isinstance(sink.failed, SourceError)
+
+
+def test_what_was_read_behind_records_that_nobody_took_is_counted() -> None:
+    """The sink counts the records that it was given."""
+    sink = Listed(failing=SpoolError("the disk"))
+    given: list[int] = []
+
+    def refuse(records: Sequence[bytes]) -> None:
+        given.append(len(records))
+        raise SpoolError("the disk")
+
+    sink.append = refuse  # type: ignore[method-assign]
+    with pytest.raises(SpoolError):
+        store_lines(InSteps(b"a\n" * 50_000 + b"b", 1 << 20), sink, 10)
+    assert given[0] + sink.unstored == 50_001

@@ -12,11 +12,13 @@ from hypothesis import strategies as st
 from streamtos3.errors import UsageError
 from streamtos3.model.names import check_destination_name
 from streamtos3.sink.rotation import (
+    Clock,
     ObjectNames,
     Partition,
     RotationRules,
+    SteadyClock,
+    cut,
     partition_end,
-    records_that_fit,
 )
 
 NOON = datetime(2026, 11, 21, 12, 0, 0, tzinfo=timezone.utc)
@@ -69,6 +71,70 @@ def test_keys_sort_as_they_were_made_whatever_the_clock_does(steps_s: list[int])
     assert len(set(keys)) == len(keys)
 
 
+class SetClock(Clock):
+    """Tells what it is told; `go_on` lets time pass, `jump` sets it to another one."""
+
+    def __init__(self) -> None:
+        self.at, self.s = NOON, 1000.0
+
+    def now(self) -> datetime:
+        return self.at
+
+    def monotonic(self) -> float:
+        return self.s
+
+    def go_on(self, seconds: float) -> None:
+        self.at += timedelta(seconds=seconds)
+        self.s += seconds
+
+    def jump(self, **by: float) -> None:
+        self.at += timedelta(**by)
+
+
+@pytest.mark.parametrize("by", [{"days": 3650}, {"hours": 1}, {"days": -3650}, {"minutes": -1}])
+def test_a_clock_that_jumps_for_a_moment_moves_no_key(by: dict[str, float]) -> None:
+    """It would pin all later keys to a moment that never was, or run ahead of it for years."""
+    clock, maker = SetClock(), names()
+    steady = SteadyClock(clock)
+    keys = [maker.next(steady.now())[1]]
+    clock.jump(**by)
+    for _ in range(3):
+        clock.go_on(20)
+        at, key = maker.next(steady.now())
+        keys.append(key)
+    assert at == NOON + timedelta(seconds=60)
+    clock.jump(**{name: -value for name, value in by.items()})
+    clock.go_on(20)
+    at, key = maker.next(steady.now())
+    keys.append(key)
+    assert at == clock.at == NOON + timedelta(seconds=80)
+    assert keys == sorted(keys)
+
+
+@pytest.mark.parametrize("days", [100, -100])
+def test_a_clock_that_stays_where_it_was_set_is_followed(days: int) -> None:
+    """A machine may start with a clock that is wrong. Keys go on in order all the same."""
+    clock, maker = SetClock(), names()
+    steady = SteadyClock(clock)
+    before = maker.next(steady.now())[1]
+    clock.jump(days=days)
+    steady.now()
+    clock.go_on(400)
+    assert steady.now() == clock.at
+    assert maker.next(steady.now())[1] > before
+    clock.go_on(1)
+    assert steady.now() == clock.at
+
+
+def test_a_clock_that_is_corrected_bit_by_bit_is_followed_at_once() -> None:
+    clock = SetClock()
+    steady = SteadyClock(clock)
+    for _ in range(100):
+        clock.go_on(10)
+        clock.jump(seconds=0.9)
+        assert steady.now() == clock.at
+
+
 def test_two_sinks_never_share_a_key() -> None:
     assert names().next(NOON)[1] != names().next(NOON)[1]
 
@@ -97,19 +163,13 @@ def test_a_partition_ends_with_its_hour_or_day(
     assert partition_end(partition, at) == (end and end.replace(tzinfo=timezone.utc))
 
 
-def cut(sizes: list[int], rules: RotationRules) -> list[list[int]]:
-    """The sizes of the records of each object, as the sink cuts them."""
+def objects_of(sizes: list[int], rules: RotationRules, held: tuple[int, ...] = ()) -> object:
+    """The sizes of the records of each object, as the sink cuts them; the last may go on."""
     records = [b"x" * size for size in sizes]
-    objects: list[list[int]] = []
-    held: list[int] = []
-    while records:
-        fits = records_that_fit(records, rules, len(held), sum(held))
-        held += map(len, records[:fits])
-        records = records[fits:]
-        if len(held) >= rules.max_records or sum(held) >= rules.max_bytes:
-            objects.append(held)
-            held = []
-    return objects + ([held] if held else [])
+    objects = [list(map(len, some)) for some, _ in cut(records, rules, len(held), sum(held))]
+    ends = [ends for _, ends in cut(records, rules, len(held), sum(held))]
+    assert all(ends[:-1])
+    return objects
 
 
 @pytest.mark.parametrize(
@@ -128,7 +188,8 @@ def cut(sizes: list[int], rules: RotationRules) -> list[list[int]]:
 def test_the_record_that_reaches_a_limit_is_the_last_of_its_object(
     sizes: list[int], max_records: int, max_bytes: int, expected: list[list[int]]
 ) -> None:
-    assert cut(sizes, RotationRules(max_records=max_records, max_bytes=max_bytes)) == expected
+    rules = RotationRules(max_records=max_records, max_bytes=max_bytes)
+    assert objects_of(sizes, rules) == expected
 
 
 @given(st.lists(st.integers(0, 20)), st.integers(1, 7), st.integers(1, 50))
@@ -142,7 +203,7 @@ def test_cutting_at_once_is_cutting_one_by_one(
             objects.append(held)
             held = []
     rules = RotationRules(max_records=max_records, max_bytes=max_bytes)
-    assert cut(sizes, rules) == objects + ([held] if held else [])
+    assert objects_of(sizes, rules) == objects + ([held] if held else [])
 
 
 def test_the_longest_key_that_a_sink_makes_is_checked_at_the_start() -> None:

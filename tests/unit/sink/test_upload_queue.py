@@ -64,7 +64,7 @@ class Bench:
     def enqueue(self, *keys: str, recovered: bool = False) -> None:
         with self.queue.changed:
             for key in keys:
-                self.queue.add_pending(key, AT)
+                self.queue.add_pending(key, 5.0)
                 self.queue.enqueue_file(self.spool, self.file(key), recovered=recovered)
 
     def wait(self) -> None:
@@ -90,7 +90,7 @@ def test_a_stored_file_leaves_the_spool_and_is_counted_and_reported(bench: Bench
     bench.wait()
     figures = bench.queue.figures()
     assert (figures.stored_objects, figures.stored_records, figures.stored_bytes) == (1, 2, 4)
-    assert (figures.oldest_at, bench.reports, bench.keys_in_spool()) == (None, ["one"], [])
+    assert (figures.oldest_age_s, bench.reports, bench.keys_in_spool()) == (None, ["one"], [])
 
 
 def test_the_first_failure_ends_the_reading_and_not_the_upload_beside_it(bench: Bench) -> None:
@@ -122,7 +122,7 @@ def test_after_a_failure_a_file_stays_in_the_spool_for_the_next_run(bench: Bench
     bench.enqueue("later")
     bench.wait()
     assert (bench.reports, bench.resumed, bench.keys_in_spool()) == ([], {}, ["later"])
-    assert bench.queue.figures().oldest_at == AT
+    assert (bench.queue.figures().oldest_age_s or 0) >= 5
 
 
 def test_abort_cancels_the_uploads_under_way(bench: Bench) -> None:
