@@ -13,11 +13,14 @@ from .ground import Files, Ground, Link, Place
 from .measure import Figures, ProgramFailed
 from .programs import (
     COPIERS,
+    DASK_COPIERS,
+    FILE_PUTTERS,
     FLOOR,
     GETTERS,
     PUTTERS,
     RECOPIERS,
     STREAMTOS3,
+    WORKERS,
     Copier,
     Program,
 )
@@ -27,6 +30,7 @@ __all__ = ["CASES", "Case", "Outcome", "Scale", "prove_programs", "run_case"]
 MIB = 1 << 20
 _NEAR = Link()
 _FAR = Link(latency_ms=30, mib_per_s=20)
+_LIMITED = Link(mib_per_s=20)
 _OURS = PUTTERS[0]
 _PRODUCER_MIB_PER_S = 20
 _PROOF_BYTES = 60 * MIB
@@ -45,6 +49,7 @@ class Scale:
     slow_mib: int = 104
     small_files: Files = Files(5000, 8 << 10)
     larger_files: Files = Files(200, 4 * MIB)
+    one_file: Files = Files(1, 2048 * MIB)
 
 
 @dataclass
@@ -161,6 +166,27 @@ CASES: dict[int, Case] = {
         lambda scale: 0,
         lambda scale: _copies(RECOPIERS, scale.small_files, again=True),
         rounds_factor=0.6,
+    ),
+    11: Case(
+        "Dask: one file by one process and by two",
+        _NEAR,
+        lambda scale: scale.one_file.size_bytes / MIB,
+        lambda scale: _copies(FILE_PUTTERS, scale.one_file),
+        rounds_factor=0.6,
+    ),
+    12: Case(
+        "Dask: small files by one process and by two",
+        _NEAR,
+        lambda scale: 0,
+        lambda scale: _copies(DASK_COPIERS, scale.small_files),
+        rounds_factor=0.6,
+    ),
+    13: Case(
+        "Dask: one file by 1 to 8 workers of 20 MiB/s, their start included",
+        _LIMITED,
+        lambda scale: scale.one_file.size_bytes / MIB,
+        lambda scale: _copies(WORKERS, scale.one_file),
+        rounds_factor=0.2,
     ),
 }
 
