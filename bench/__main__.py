@@ -18,6 +18,7 @@ _QUICK = Scale(
     rounds=1,
     growth_mib=(64, 128, 256),
     slow_mib=24,
+    limited_mib=200,
     small_files=Files(200, 8 << 10),
     larger_files=Files(10, 4 << 20),
     one_file=Files(1, 128 << 20),
@@ -32,7 +33,7 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="small and once, to see that it runs")
     parser.add_argument("--rounds", type=int, help="(5; some cases take more, some fewer)")
     parser.add_argument("--size", type=int, metavar="MIB", help="of cases 1, 2, 6 and 7 (1024)")
-    parser.add_argument("--files", type=int, help="of cases 8, 10 and 12 (5000)")
+    parser.add_argument("--files", type=int, help="of cases 8, 10 and 13 (5000)")
     parser.add_argument(
         "--only", action="append", metavar="WORD", help="programs with WORD in the name; repeatable"
     )
@@ -48,6 +49,7 @@ def _scale(how: argparse.Namespace) -> Scale:
         rounds=how.rounds or usual.rounds,
         growth_mib=usual.growth_mib,
         slow_mib=usual.slow_mib,
+        limited_mib=usual.limited_mib,
         small_files=Files(how.files or usual.small_files.count, usual.small_files.size_bytes),
         larger_files=usual.larger_files,
         one_file=usual.one_file,

@@ -17,6 +17,8 @@ from .programs import (
     FILE_PUTTERS,
     FLOOR,
     GETTERS,
+    LIMITED,
+    LIMITED_GETTERS,
     PUTTERS,
     RECOPIERS,
     STREAMTOS3,
@@ -25,9 +27,10 @@ from .programs import (
     Program,
 )
 
-__all__ = ["CASES", "Case", "Outcome", "Scale", "prove_programs", "run_case"]
+__all__ = ["CASES", "START", "Case", "Outcome", "Scale", "prove_programs", "run_case"]
 
 MIB = 1 << 20
+START = "streamtos3 of 10 bytes, limited"
 _NEAR = Link()
 _FAR = Link(latency_ms=30, mib_per_s=20)
 _LIMITED = Link(mib_per_s=20)
@@ -47,6 +50,7 @@ class Scale:
     rounds: int = 5
     growth_mib: Sequence[int] = (256, 1024, 4096, 16384)
     slow_mib: int = 104
+    limited_mib: int = 600
     small_files: Files = Files(5000, 8 << 10)
     larger_files: Files = Files(200, 4 * MIB)
     one_file: Files = Files(1, 2048 * MIB)
@@ -109,6 +113,20 @@ def _gets(scale: Scale) -> dict[str, Run]:
     }
 
 
+def _limited(scale: Scale) -> dict[str, Run]:
+    gets: dict[str, Run] = {
+        program.name: lambda ground, program=program: ground.get(  # type: ignore[misc]
+            program, scale.limited_mib * MIB
+        )
+        for program in LIMITED_GETTERS
+    }
+
+    def start(ground: Ground) -> Figures:
+        return ground.put(_OURS, 10)
+
+    return {START: start, **_puts(LIMITED, scale.limited_mib), **gets}
+
+
 def _copies(copiers: Sequence[Copier], files: Files, *, again: bool = False) -> dict[str, Run]:
     return {
         copier.name: lambda ground, copier=copier: ground.copy(  # type: ignore[misc]
@@ -168,20 +186,27 @@ CASES: dict[int, Case] = {
         rounds_factor=0.6,
     ),
     11: Case(
+        "limited: to 20 MiB/s by the programs themselves",
+        _NEAR,
+        lambda scale: scale.limited_mib,
+        _limited,
+        rounds_factor=0.2,
+    ),
+    12: Case(
         "Dask: one file by one process and by two",
         _NEAR,
         lambda scale: scale.one_file.size_bytes / MIB,
         lambda scale: _copies(FILE_PUTTERS, scale.one_file),
         rounds_factor=0.6,
     ),
-    12: Case(
+    13: Case(
         "Dask: small files by one process and by two",
         _NEAR,
         lambda scale: 0,
         lambda scale: _copies(DASK_COPIERS, scale.small_files),
         rounds_factor=0.6,
     ),
-    13: Case(
+    14: Case(
         "Dask: one file by 1 to 8 workers of 20 MiB/s, their start included",
         _LIMITED,
         lambda scale: scale.one_file.size_bytes / MIB,

@@ -20,6 +20,9 @@ __all__ = [
     "FILE_PUTTERS",
     "FLOOR",
     "GETTERS",
+    "LIMITED",
+    "LIMITED_GETTERS",
+    "LIMIT_MIB_PER_S",
     "PUTTERS",
     "RECOPIERS",
     "STREAMTOS3",
@@ -169,6 +172,17 @@ GETTERS = [
     Program("obstore", _library("obstore", "get")),
     Program("boto3", _library("boto3", "get")),
     Program("smart_open", _library("smart_open", "get")),
+]
+
+LIMIT_MIB_PER_S = 20
+_LIMIT = ("--limit-rate", f"{LIMIT_MIB_PER_S}MiB")
+LIMITED = [
+    Program("streamtos3 --limit-rate", streamtos3_by(STREAMTOS3, *_LIMIT)),
+    Program("rclone rcat --bwlimit", _rclone("rcat", f"--bwlimit={LIMIT_MIB_PER_S}Mi")),
+]
+LIMITED_GETTERS = [
+    Program("streamtos3 get --limit-rate", streamtos3_by([*STREAMTOS3, "get"], *_LIMIT)),
+    Program("rclone cat --bwlimit", _rclone("cat", f"--bwlimit={LIMIT_MIB_PER_S}Mi")),
 ]
 
 COPIERS = [

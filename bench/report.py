@@ -11,8 +11,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
 
-from .cases import Outcome
+from .cases import START, Outcome
 from .measure import Figures
+from .programs import LIMIT_MIB_PER_S, LIMITED, LIMITED_GETTERS
 
 __all__ = ["as_json", "save_plot", "table", "targets"]
 
@@ -183,6 +184,24 @@ def _judge_slow(outcome: Outcome) -> list[Target]:
     return [Target("slow producer: end of input to exit, seconds", seconds, 8 / 20 + 3 * 0.03)]
 
 
+def _judge_limited(outcome: Outcome) -> list[Target]:
+    """How far a run, less one of 10 bytes, is from the time that the limit prescribes."""
+    if START not in outcome.runs:
+        return []
+    start_s = median(map(_wall, outcome.runs[START]))
+    due_s = outcome.size_mib / LIMIT_MIB_PER_S
+    ours = (programs[0].name for programs in (LIMITED, LIMITED_GETTERS))
+    return [
+        Target(
+            f"limited: {name}, off its rate",
+            abs((median(map(_wall, runs)) - start_s) / due_s - 1),
+            0.05,
+        )
+        for name in ours
+        if (runs := outcome.runs.get(name))
+    ]
+
+
 def _judge_files(outcome: Outcome) -> list[Target]:
     ours = "streamtos3 publish"
     return [
@@ -207,6 +226,7 @@ _JUDGES: Mapping[int, Callable[[Outcome], list[Target]]] = {
     8: _judge_files,
     9: _judge_files,
     10: _judge_second_run,
+    11: _judge_limited,
 }
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import signal
 import threading
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, ClassVar
 
 if TYPE_CHECKING:  # for annotations only: loading it takes a tenth of --help's time
@@ -37,6 +38,7 @@ __all__ = [
     "UndecidedError",
     "UnprovedError",
     "UnprovedReadError",
+    "UnprovedReceiptError",
     "UnreachableError",
     "UsageError",
     "leave_behind",
@@ -151,6 +153,12 @@ class UnprovedReadError(StreamToS3Error):
     def __init__(self, message: str, *, hint: str | None = None, report: ReadReport) -> None:
         super().__init__(message, hint=hint)
         self.report = report
+
+
+class UnprovedReceiptError(StreamToS3Error):
+    """Nothing in a receipt is wrong, but nothing proves all of what it was asked to prove."""
+
+    exit_status = 10
 
 
 class ReportError(StreamToS3Error):
@@ -287,8 +295,10 @@ class Interrupted(BaseException):
         self.exit_status = 128 + signum
 
 
-def leave_behind(error: BaseException, what: str) -> None:
+def leave_behind(error: BaseException, what: str, upload_ids: Iterable[str] = ()) -> None:
     """Note on `error` that `what` is left in the bucket; what was noted before stays.
+
+    `upload_ids`: those of unfinished uploads among it, for programs; `error.upload_ids` has all.
 
     One error may end many uploads at the same time, each of which may leave something.
     """
@@ -296,6 +306,7 @@ def leave_behind(error: BaseException, what: str) -> None:
         before = vars(error).get("left_behind")
         # By `vars`, because an unexpected error may be of any class and must carry it too.
         vars(error)["left_behind"] = f"{before}; {what}" if before else what
+        vars(error)["upload_ids"] = (*vars(error).get("upload_ids", ()), *upload_ids)
 
 
 def leave_behind_of(later: BaseException, first: BaseException) -> None:
@@ -305,7 +316,7 @@ def leave_behind_of(later: BaseException, first: BaseException) -> None:
     """
     left_behind = getattr(later, "left_behind", None)
     if later is not first and left_behind:
-        leave_behind(first, left_behind)
+        leave_behind(first, left_behind, getattr(later, "upload_ids", ()))
 
 
 def os_reason(error: BaseException) -> str:

@@ -17,6 +17,7 @@ __all__ = [
     "format_duration",
     "format_size",
     "parse_duration",
+    "parse_rate",
     "parse_size",
     "plural",
 ]
@@ -65,6 +66,11 @@ def parse_size(text: str) -> int:
     """Bytes that `text` stands for (`8MiB`, `64M`, `1g`, `4096`). ValueError otherwise."""
     value, of = _parse(text, _SIZE_UNITS, "size")
     return value // of
+
+
+def parse_rate(text: str) -> int:
+    """Bytes a second that `text` stands for (`20MiB`, `20MiB/s`). ValueError otherwise."""
+    return parse_size(text.strip().removesuffix("/s"))
 
 
 def parse_duration(text: str) -> float:

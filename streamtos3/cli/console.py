@@ -6,15 +6,16 @@ closed or full standard error must not affect the upload.
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 import sys
-import unicodedata
 from collections.abc import Iterable, Iterator
 
 import click
 
 from ..errors import ReportError, os_reason
+from ..model.printable import escaped, without_passwords
 
 __all__ = [
     "escaped",
@@ -34,13 +35,35 @@ _USER_INFO = re.compile(_IN_ADDRESS + r"|(?:(?<==)|^)[^/@\s:=]+:[^/\s]+(?=@)")
 
 
 def say(text: str) -> None:
-    """Print a message of one line on standard error."""
-    write_line(line(text))
+    """Print a message of one line on standard error; with its priority for the journal."""
+    write_line(_priority(text) + line(text))
+
+
+def _priority(text: str) -> str:
+    """As sd-daemon(3) marks a line: 3 for errors, 4 for warnings, 5 for other hints, else 6."""
+    if not _heard_by_journal():
+        return ""
+    kind = text.partition(": ")[0]
+    levels = {"error": 3, "left behind": 3, "warning": 4, "hint": 5}
+    return f"<{levels.get(kind, 6)}>"
+
+
+@functools.cache
+def _heard_by_journal() -> bool:
+    """Whether standard error is the very stream that JOURNAL_STREAM names (systemd.exec(5))."""
+    named = os.environ.get("JOURNAL_STREAM", "")
+    if not named:
+        return False
+    try:
+        stream = os.fstat(2)
+    except OSError:
+        return False
+    return named == f"{stream.st_dev}:{stream.st_ino}"
 
 
 def line(text: str) -> str:
     """`text` as this program says it: without passwords in addresses, and escaped."""
-    return "streamtos3: " + escaped(re.sub(_IN_ADDRESS, "***", text))
+    return "streamtos3: " + escaped(without_passwords(text))
 
 
 def write_line(text: str) -> None:
@@ -89,21 +112,6 @@ def print_list(lines: Iterable[str], what: str) -> None:
         if isinstance(error.__cause__, BrokenPipeError):
             raise error.__cause__ from None
         raise
-
-
-def escaped(text: str) -> str:
-    """`text` with everything escaped that could control a terminal."""
-    return "".join(_escape(each) if _is_control(each) else each for each in text)
-
-
-def _is_control(character: str) -> bool:
-    """Whether it is a control, a format such as a change of direction, or breaks a line."""
-    category = unicodedata.category(character)
-    return category[0] == "C" or category in ("Zl", "Zp")
-
-
-def _escape(character: str) -> str:
-    return character.encode("unicode_escape").decode("ascii")
 
 
 def redacted(argument: str) -> str:

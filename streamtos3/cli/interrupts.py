@@ -102,8 +102,11 @@ class SinkInterrupts:
     be noticed.
     """
 
-    def __init__(self, running: Sink, *, quiet: bool) -> None:
+    def __init__(
+        self, running: Sink, *, quiet: bool, on_stopping: Callable[[], None] = lambda: None
+    ) -> None:
         self._sink = running
+        self._on_stopping = on_stopping
         self._quiet = quiet
         self._signals = 0
 
@@ -121,6 +124,7 @@ class SinkInterrupts:
             os._exit(128 + signum)
 
     def _announce(self, signum: int) -> None:
+        self._on_stopping()
         if not self._quiet:
             name = signal.Signals(signum).name
             say(f"{name}: storing what was read; a second signal stores nothing more")

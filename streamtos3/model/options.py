@@ -40,7 +40,8 @@ class Connection:
     the service calls the credentials expired. `proxy` may carry a password. `session_token`
     goes with a keyfile that has none. `credentials` are used where no keyfile is named.
     `ca_bundle` is a file, or a directory of such files. `proxy_origin` says in messages where
-    the proxy was configured.
+    the proxy was configured. `limit_bytes_per_s` bounds the bytes of objects that all its
+    connections together send and receive in a second; None: no limit.
     """
 
     endpoint_url: str | None = None
@@ -55,6 +56,7 @@ class Connection:
     proxy_origin: str | None = None
     session_token: str | None = field(default=None, repr=False)
     credentials: Credentials | None = field(default=None, repr=False)
+    limit_bytes_per_s: int | None = None
 
 
 @dataclass(frozen=True)

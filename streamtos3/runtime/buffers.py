@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import mmap
 import time
+from collections.abc import Callable
 
 from ..units import GIB
 from . import host
@@ -46,13 +47,21 @@ class BufferPool:
     bottleneck, and more parts in flight help. A process that keeps the processors busy would gain
     nothing from more buffers. When parts become larger, fewer buffers are allowed at first, and
     more again by the same rule.
+    `is_paced`: we hold ourselves back now, and no more buffers are allowed.
     """
 
-    def __init__(self, limit_bytes: int, max_buffers: int, scope: CancelScope) -> None:
+    def __init__(
+        self,
+        limit_bytes: int,
+        max_buffers: int,
+        scope: CancelScope,
+        is_paced: Callable[[], bool] = lambda: False,
+    ) -> None:
         self._limit_bytes = limit_bytes
         self._max_buffers = max(2, max_buffers)
         self._allowed = min(_STARTING_BUFFERS, self._max_buffers)
         self._scope = scope
+        self._is_paced = is_paced
         self._free: list[Buffer] = []
         self._part_bytes = 0
         self._in_use = 0
@@ -66,6 +75,16 @@ class BufferPool:
     def allowed(self) -> int:
         """How many buffers may be in use now."""
         return self._allowed
+
+    def allow(self, buffers: int) -> None:
+        """Allow so many from now on, where it were fewer, within all limits."""
+        with self._scope.condition:
+            self._allowed = max(self._allowed, min(buffers, self._max_buffers))
+            self._scope.condition.notify_all()
+
+    def room_for(self, size_bytes: int) -> int:
+        """How many buffers of this size may be in use at once now; two at least."""
+        return max(2, min(self._allowed, self._limit_bytes // size_bytes))
 
     def acquire(self, size_bytes: int) -> Buffer:
         """A buffer of at least `size_bytes`; waits for one. Cancelled when the upload fails."""
@@ -129,7 +148,7 @@ class BufferPool:
             return
         busy = self._cpu_s / self._waited_s
         self._waited_s = self._cpu_s = 0.0
-        if self._allowed < self._max_buffers and busy < _busy():
+        if self._allowed < self._max_buffers and not self._is_paced() and busy < _busy():
             self._allowed += 1
 
     def _available(self, size_bytes: int) -> bool:

@@ -5,12 +5,24 @@ from __future__ import annotations
 import getpass
 import os
 import resource
+import time
 from dataclasses import dataclass
+from datetime import datetime, timezone
 
-__all__ = ["Descriptors", "available_bytes", "processors", "raise_limit", "user_name"]
+__all__ = [
+    "Descriptors",
+    "LoadMeter",
+    "available_bytes",
+    "processors",
+    "raise_limit",
+    "user_name",
+    "utc_offset",
+]
 
 _WANTED = 65536
 _KEPT = 256
+_IDLE_SHARE = 0.25
+_BUSY_SHARE = 0.7
 
 _CGROUPS = "/sys/fs/cgroup"
 
@@ -34,6 +46,41 @@ def processors() -> float:
     except AttributeError:  # not Linux
         bound_to = os.cpu_count() or 1
     return min(bound_to, _cgroup_processors() or bound_to)
+
+
+class LoadMeter:
+    """Tells whether processors have had time to spare, from one question to the next.
+
+    Both must hold: those of the machine idled for a quarter of the time, and this process did not
+    use most of what it may (a container's quota, which keeps it waiting on an idle machine).
+    """
+
+    def __init__(self) -> None:
+        self._processors = processors()
+        self._at_s, self._cpu_s, self._idle_s = self._read()
+
+    def has_spare_time(self) -> bool:
+        """Whether there was time to spare since the last call, or since this was made."""
+        before_s, cpu_before_s, idle_before_s = self._at_s, self._cpu_s, self._idle_s
+        self._at_s, self._cpu_s, self._idle_s = self._read()
+        passed_s = max(self._at_s - before_s, 1e-6)
+        used_share = (self._cpu_s - cpu_before_s) / passed_s / self._processors
+        if self._idle_s is None or idle_before_s is None:
+            return used_share < _BUSY_SHARE
+        idle_share = (self._idle_s - idle_before_s) / passed_s / (os.cpu_count() or 1)
+        return idle_share > _IDLE_SHARE and used_share < _BUSY_SHARE
+
+    def _read(self) -> tuple[float, float, float | None]:
+        return time.monotonic(), time.process_time(), _machine_idle_s()
+
+
+def _machine_idle_s() -> float | None:
+    """For how long the machine's processors have idled, added up; None where it does not say."""
+    try:
+        with open("/proc/uptime", encoding="ascii") as file:  # in steps of 10 ms
+            return float(file.read().split()[1])
+    except (OSError, ValueError, IndexError):
+        return None
 
 
 def _cgroup_left_bytes() -> int | None:
@@ -105,3 +152,9 @@ def user_name() -> str:
         return getpass.getuser()
     except (KeyError, OSError):
         return str(os.getuid())
+
+
+def utc_offset() -> str:
+    """How far this machine's own time is from UTC now: `+01:00`."""
+    offset = f"{datetime.now(timezone.utc).astimezone():%z}"
+    return f"{offset[:3]}:{offset[3:5]}"

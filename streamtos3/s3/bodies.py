@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from ..runtime.rate import RateLimit
+
 __all__ = ["Landing", "PartBody"]
 
 _READ_BYTES = 1 << 18  # between two checks whether the download was stopped
@@ -18,12 +20,14 @@ class PartBody:
     within the time-out (docs/design.org).
 
     `sending` is False while the body is only read for its signature: that may happen in C code
-    (awscrt), through which no exception propagates.
+    (awscrt), through which no exception propagates. With a `limit` it is sent piece by piece,
+    each when it is due.
     """
 
     def __init__(self, data: memoryview, check: Callable[[], None]) -> None:
         self._data = data
-        self._check = check
+        self.check = check
+        self.limit: RateLimit | None = None
         self.sending = True
         self._position = 0
 
@@ -31,12 +35,17 @@ class PartBody:
         return len(self._data)
 
     def read(self, size: int | None = -1) -> memoryview:
-        """The next `size` bytes, or the rest."""
+        """The next `size` bytes, fewer where a limit makes it so, or the rest."""
         start = self._position
-        if self.sending and start < len(self._data):
-            self._check()
-        end = len(self._data) if size is None or size < 0 else start + size
-        piece = self._data[start:end]
+        size = -1 if size is None else size
+        sending = self.sending and start < len(self._data)
+        if sending:
+            self.check()
+            if self.limit is not None and size > 0:
+                size = self.limit.cut(size)
+        piece = self._data[start : len(self._data) if size < 0 else start + size]
+        if sending and self.limit is not None:
+            self.limit.wait(len(piece), self.check)
         self._position += len(piece)
         return piece
 
@@ -54,12 +63,14 @@ class PartBody:
 class Landing:
     """The memory that an answer's body is read into, in as many tries as it takes.
 
-    `check` is called before each read, so that a stopped download stops receiving.
+    `check` is called before each read, so that a stopped download stops receiving. With a `limit`
+    each read waits until it is due.
     """
 
     def __init__(self, room: memoryview, check: Callable[[], None]) -> None:
         self._room = room
-        self._check = check
+        self.check = check
+        self.limit: RateLimit | None = None
         self.filled_bytes = 0
 
     @property
@@ -80,8 +91,12 @@ class Landing:
     def fill(self, readinto: Callable[[memoryview], int]) -> None:
         """Read until the room is full, or nothing more comes."""
         while not self.is_full:
-            self._check()
-            count = readinto(self._room[self.filled_bytes : self.filled_bytes + _READ_BYTES])
+            self.check()
+            wanted = min(_READ_BYTES, self.size_bytes - self.filled_bytes)
+            if self.limit is not None:
+                wanted = self.limit.cut(wanted)
+                self.limit.wait(wanted, self.check)
+            count = readinto(self._room[self.filled_bytes : self.filled_bytes + wanted])
             if not count:
                 return
             self.filled_bytes += count

@@ -7,6 +7,7 @@ answer means for an upload or download is decided by the callers.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote_plus
@@ -24,7 +25,9 @@ from ..model.options import Connection
 from ..model.parts import ListedPart
 from ..model.unfinished_upload import UnfinishedUpload
 from ..results import StoredPart
+from ..runtime.rate import RateLimit
 from .bodies import Landing, PartBody
+from .botocore_tuning import read_directly
 from .clients import Clients, TimeoutProfile
 from .responses import (
     Answer,
@@ -56,6 +59,7 @@ class Bucket:
     `client`: clients shared with other buckets, or a boto3 S3 client to use as it is, instead
     of clients of our own; its retries should be off (`total_max_attempts=1`) and
     `request_checksum_calculation` `when_required`.
+    `limit` is what its transfers keep to, and those of all who share the clients.
     `settings` apply to all objects stored through this Bucket; `checksum` is S3's additional
     checksum that every part will carry.
     """
@@ -75,6 +79,7 @@ class Bucket:
         self._checksum = checksum
         if not isinstance(client, Clients):
             client = Clients(connection, connections, given=client)
+        self.limit: RateLimit = client.limit
         common = {"Bucket": bucket, **self.settings.for_every_request()}
         self._sender = Sender(client, connection, common)
 
@@ -184,22 +189,24 @@ class Bucket:
         """
         first, end = offset_bytes + landing.filled_bytes, offset_bytes + landing.size_bytes
         what = f"read {self.url(key)}"
-        answer = self._sender.send(
-            what,
-            "get_object",
-            "body",
-            Key=key,
-            Range=f"bytes={first}-{end - 1}",
-            **({"IfMatch": f'"{etag}"'} if etag else {}),
-            **self._of_version(version_id),
-        )
-        body = answer["Body"]
-        try:
-            check_range(what, answer, first, etag, version_id)
-            with self._sender.mapped_errors(what):
-                landing.fill(body.readinto)
-        finally:
-            body.close()
+        with self._paced(landing):
+            answer = self._sender.send(
+                what,
+                "get_object",
+                "body",
+                Key=key,
+                Range=f"bytes={first}-{end - 1}",
+                **({"IfMatch": f'"{etag}"'} if etag else {}),
+                **self._of_version(version_id),
+            )
+            body = answer["Body"]
+            read_directly(body)
+            try:
+                check_range(what, answer, first, etag, version_id)
+                with self._sender.mapped_errors(what):
+                    landing.fill(body.readinto)
+            finally:
+                body.close()
         if not landing.is_full:
             missing_bytes = landing.size_bytes - landing.filled_bytes
             raise TransientError(f"cannot {what}: the answer was cut {missing_bytes} bytes short")
@@ -219,19 +226,20 @@ class Bucket:
         condition: dict[str, Any] = {"IfNoneMatch": "*"} if if_none_match else {}
         if if_match is not None:
             condition = {"IfMatch": f'"{if_match}"'}
-        answer = self._sender.send(
-            f"store {self.url(key)}",
-            "put_object",
-            "body",
-            Key=key,
-            Body=body,
-            ContentLength=len(body),
-            ContentMD5=content_md5(md5),
-            Metadata={**self.settings.metadata_in_headers, **metadata},
-            **self.settings.for_a_new_object(),
-            **self._checksum_of(checksum),
-            **condition,
-        )
+        with self._paced(body):
+            answer = self._sender.send(
+                f"store {self.url(key)}",
+                "put_object",
+                "body",
+                Key=key,
+                Body=body,
+                ContentLength=len(body),
+                ContentMD5=content_md5(md5),
+                Metadata={**self.settings.metadata_in_headers, **metadata},
+                **self.settings.for_a_new_object(),
+                **self._checksum_of(checksum),
+                **condition,
+            )
         return write_answer(answer)
 
     def create(self, key: str, metadata: Mapping[str, str]) -> tuple[str, bool]:
@@ -261,19 +269,20 @@ class Bucket:
         checksum: str | None = None,
     ) -> Answer:
         """Store one part."""
-        answer = self._sender.send(
-            f"store part {number} of {self.url(key)}",
-            "upload_part",
-            "body",
-            Key=key,
-            UploadId=upload_id,
-            PartNumber=number,
-            Body=body,
-            ContentLength=len(body),
-            ContentMD5=content_md5(md5),
-            **self.settings.for_the_bytes(),
-            **self._checksum_of(checksum),
-        )
+        with self._paced(body):
+            answer = self._sender.send(
+                f"store part {number} of {self.url(key)}",
+                "upload_part",
+                "body",
+                Key=key,
+                UploadId=upload_id,
+                PartNumber=number,
+                Body=body,
+                ContentLength=len(body),
+                ContentMD5=content_md5(md5),
+                **self.settings.for_the_bytes(),
+                **self._checksum_of(checksum),
+            )
         return write_answer(answer)
 
     def complete(
@@ -340,7 +349,12 @@ class Bucket:
         what = f"list the parts of {self.url(key)}"
         for page in self._sender.pages(what, "list_parts", Key=key, UploadId=upload_id):
             for part in page.get("Parts", []):
-                yield ListedPart(part["PartNumber"], part["Size"], part["ETag"].strip('"'))
+                yield ListedPart(
+                    part["PartNumber"],
+                    part["Size"],
+                    part["ETag"].strip('"'),
+                    part.get("LastModified"),
+                )
 
     def list_uploads(self, prefix: str = "") -> Iterator[UnfinishedUpload]:
         """The unfinished uploads whose key begins with `prefix`."""
@@ -375,6 +389,13 @@ class Bucket:
         for each in (page, *page.get("Uploads", [])):
             each.update({n: unquote_plus(each[n]) for n in ("Key", "NextKeyMarker") if n in each})
         return page
+
+    @contextmanager
+    def _paced(self, transfer: PartBody | Landing) -> Iterator[None]:
+        """Send or receive `transfer` inside the block, no faster than the limit allows."""
+        transfer.limit = self.limit
+        with self.limit.turn(transfer.check):
+            yield
 
     def _of_version(self, version_id: str | None) -> dict[str, Any]:
         version = {"VersionId": version_id} if version_id else {}

@@ -13,15 +13,17 @@ import re
 import threading
 import weakref
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlsplit
 
 from .._version import __version__
-from ..errors import UsageError
+from ..errors import CredentialsError, UsageError
 from ..model.options import Connection, Credentials
+from ..runtime.rate import RateLimit
 from .bodies import PartBody
 from .credentials import read_keyfile
 
@@ -35,6 +37,7 @@ __all__ = [
     "REFUSAL_TEXT",
     "TIMEOUTS_S",
     "Clients",
+    "FoundCredentials",
     "TimeoutProfile",
     "first_line",
     "library_versions",
@@ -44,15 +47,17 @@ REFUSAL_TEXT = "FirstLine"
 """Under this name the `Error` of a botocore ClientError has the first line of a body in which
 there was no S3 error."""
 
-TimeoutProfile = Literal["question", "body", "commit", "question-after-body"]
-"""What a request needs its time for: a short `question`, the `body` of a part, the `commit`, or a
-question right after these, over the connection that they have left open."""
+TimeoutProfile = Literal["question", "body", "commit", "question-after-body", "hint"]
+"""What a request needs its time for: a short `question`, the `body` of a part, the `commit`, a
+question right after these, over the connection that they have left open, or a `hint` while
+somebody types."""
 
 TIMEOUTS_S: dict[TimeoutProfile, tuple[float, float]] = {
     "question": (10, 20),
     "body": (60, 120),
     "commit": (60, 900),
     "question-after-body": (60, 20),
+    "hint": (1, 2),
 }
 """Seconds to connect, and to wait for an answer.
 
@@ -75,6 +80,29 @@ _TAG = re.compile(r"<[^>]*>")
 _TITLE = re.compile(r"<title[^>]*>(.*?)</title", re.IGNORECASE | re.DOTALL)
 
 
+@dataclass(frozen=True)
+class FoundCredentials:
+    """Where the credentials come from, for people, and when they are renewed, if they are."""
+
+    source: str
+    access_key: str
+    expires_at: datetime | None = None
+
+
+_SOURCES = {
+    "env": "the environment",
+    "shared-credentials-file": "the shared credentials file",
+    "config-file": "the AWS configuration file",
+    "iam-role": "the instance's role",
+    "container-role": "the container's role",
+    "assume-role": "an assumed role",
+    "assume-role-with-web-identity": "an assumed role (web identity)",
+    "sso": "single sign-on",
+    "custom-process": "credential_process",
+}
+"""botocore's names of its providers, in words."""
+
+
 class Clients:
     """The clients of one connection, each with up to `connections` open. Thread-safe.
 
@@ -83,12 +111,14 @@ class Clients:
 
     `accepted`: the service has accepted a request with these credentials. If it rejects them
     later, waiting may help, as while a key file is being replaced.
+    `limit`: the rate that all transfers of these clients together keep to.
     """
 
     def __init__(
         self, connection: Connection, connections: int, *, given: S3Client | None = None
     ) -> None:
         self.accepted = False
+        self.limit = RateLimit(connection.limit_bytes_per_s)
         self._given = given
         self._connection = connection
         self._connections = connections
@@ -121,6 +151,25 @@ class Clients:
         """Where requests go, for messages; never makes a client."""
         client = self._given or next(iter(self._clients.values()), None)
         return client.meta.endpoint_url if client else "S3"
+
+    def find_credentials(self) -> FoundCredentials:
+        """What requests are signed with. CredentialsError, or botocore's own, if there are none."""
+        own = self._own_credentials()
+        if own is not None:
+            how = self._connection
+            source = f"the keyfile {how.keyfile}" if how.keyfile else "the program's own settings"
+            return FoundCredentials(source, own.access_key)
+        self.get("question")
+        found = self._session.get_credentials()
+        if found is None:
+            raise CredentialsError(
+                "no credentials are found",
+                hint="give them by --keyfile, by --profile, or where boto3 looks for them",
+            )
+        access_key = found.get_frozen_credentials().access_key
+        expires_at = getattr(found, "_expiry_time", None)
+        source = _SOURCES.get(found.method, found.method)
+        return FoundCredentials(source, access_key, expires_at)
 
     def proxy_name(self, endpoint_url: str) -> str | None:
         """The proxy that requests to this address go through, and where it was configured.

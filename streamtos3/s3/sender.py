@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import CredentialsError, StreamToS3Error, TransientError
 from ..model.endpoints import check_access_point, endpoint_warning
 from ..model.options import Connection
-from .clients import Clients, TimeoutProfile
+from .clients import Clients, FoundCredentials, TimeoutProfile
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
@@ -54,6 +54,20 @@ class Sender:
     def region(self) -> str | None:
         """The region that requests are signed for."""
         return self._clients.get("question").meta.region_name
+
+    def find_credentials(self) -> FoundCredentials:
+        """What requests are signed with. CredentialsError where there is nothing."""
+        try:
+            return self._clients.find_credentials()
+        except StreamToS3Error:
+            raise
+        except Exception as error:
+            from .error_mapping import translate
+
+            endpoint = self._connection.endpoint_url or self._clients.endpoint_name()
+            raise translate(
+                error, "find credentials", endpoint=endpoint, accepted_before=False
+            ) from error
 
     def send(
         self, action: str, operation: str, profile: TimeoutProfile = "question", **parameters: Any

@@ -249,6 +249,13 @@ class Sink:
                 leave_behind(error, left_behind)
             raise error
 
+    def responds(self, timeout_s: float) -> bool:
+        """Whether nobody keeps the state to himself for so long: False means a deadlock."""
+        if not self._changed.acquire(timeout=timeout_s):
+            return False
+        self._changed.release()
+        return True
+
     def figures(self) -> SinkFigures:
         """What was done so far, and what is still held; never waits for a disk or a service."""
         return replace(

@@ -85,15 +85,23 @@ class MultipartUpload:
         self._created_at = self._bucket.server_time
 
     def store_part(
-        self, number: int, offset_bytes: int, data: memoryview, check: Callable[[], None]
+        self,
+        number: int,
+        offset_bytes: int,
+        data: memoryview,
+        check: Callable[[], None],
+        md5: bytes | None = None,
     ) -> StoredPart:
         """Send one part until its ETag is the MD5 of `data`; `check` is called while sending.
 
-        A part that the resumed upload holds already is not sent.
+        `md5` is that MD5, where it has been computed. A part that the resumed upload holds already
+        is not sent.
         """
-        md5 = part_md5(data)
+        md5 = part_md5(data) if md5 is None else md5
         checksum = self._compute(data) if self._compute else None
-        if self._resumed is not None and self._resumed.holds(number, len(data), md5.hex()):
+        resumed = self._resumed
+        kept = resumed.find_part(number, len(data), md5.hex()) if resumed else None
+        if kept is not None:
             return StoredPart(
                 number=number,
                 offset_bytes=offset_bytes,
@@ -103,6 +111,7 @@ class MultipartUpload:
                 tries=0,
                 resumed=True,
                 checksum=checksum,
+                stored_at=kept.stored_at,
             )
         sent = self._send_part(number, partial(PartBody, data, check), md5, checksum)
         answer, is_proved = sent.value
@@ -116,6 +125,7 @@ class MultipartUpload:
             etag_is_md5=is_proved,
             # Not sent, but perhaps answered: AWS computes one of its own for every object.
             checksum=checksum if is_proved or checksum else free_checksum_of(data),
+            stored_at=datetime.now(timezone.utc),
         )
 
     def _send_part(

@@ -8,12 +8,14 @@ nothing of where the stream comes from, of the command line, or of other uploads
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from datetime import datetime
+from functools import partial
 from typing import TYPE_CHECKING, BinaryIO
 
 from ..integrity.checksums import CHECKSUMS
+from ..integrity.md5 import md5s
 from ..model.events import Event, PartStored
 from ..model.names import check_destination_name
 from ..model.options import Options
@@ -27,6 +29,7 @@ from ..sources.command import command_report_of
 from ..sources.open import as_source
 from .multipart import MultipartUpload
 from .object_upload import ObjectUpload, OneOfMany
+from .part_batches import PartBatches
 from .part_reader import Part, Reader
 
 if TYPE_CHECKING:
@@ -104,6 +107,7 @@ class _StreamFeed:
 
     def __init__(self, source: Source, context: OperationContext) -> None:
         options = context.options
+        self.name = source.name
         self.length_bytes = source.length_bytes
         self._source = source
         self._scope = context.scope
@@ -112,7 +116,10 @@ class _StreamFeed:
         memory_bytes = options.memory_bytes
         if memory_bytes is None:
             memory_bytes = default_memory_bytes()
-        self._pool = BufferPool(memory_bytes, options.jobs + 1, self._scope)
+        limit = context.bucket.limit
+        self._pool = BufferPool(
+            memory_bytes, options.jobs + 1, self._scope, lambda: limit.is_reached
+        )
         context.on_throttled = self._pool.hold_back
         self._reader = Reader(source, self._pool, options, self._scope)
 
@@ -126,17 +133,39 @@ class _StreamFeed:
         if second is None:
             return first
         multipart = upload.begin()
-        self._dispatch(upload, multipart, first)
+        start = partial(self._start_batch, upload, multipart)
+        batches = PartBatches(self._pool, self._scope, start)
+        batches.add(first)
         for part in self._reader.rest(second):
-            self._dispatch(upload, multipart, part)
+            batches.add(part)
+        batches.end()
         return None
 
-    def _dispatch(self, upload: ObjectUpload, multipart: MultipartUpload, part: Part) -> None:
-        self._workers.submit(lambda: self._store_part(upload, multipart, part))
+    def _start_batch(
+        self, upload: ObjectUpload, multipart: MultipartUpload, parts: Sequence[Part]
+    ) -> None:
+        self._workers.submit(partial(self._store_batch, upload, multipart, parts))
 
-    def _store_part(self, upload: ObjectUpload, multipart: MultipartUpload, part: Part) -> None:
-        """In a worker: hash, send and compare one part, then release its buffer."""
-        stored = multipart.store_part(part.number, part.offset_bytes, part.data, self._scope.check)
+    def _store_batch(
+        self, upload: ObjectUpload, multipart: MultipartUpload, parts: Sequence[Part]
+    ) -> None:
+        """In a worker: hash the parts of a batch together, and have each stored by a worker."""
+        digests = md5s([part.data for part in parts])
+        tasks = [
+            partial(self._store_part, upload, multipart, part, md5)
+            for part, md5 in zip(parts, digests, strict=True)
+        ]
+        for task in tasks[1:]:
+            self._workers.submit(task)
+        tasks[0]()
+
+    def _store_part(
+        self, upload: ObjectUpload, multipart: MultipartUpload, part: Part, md5: bytes
+    ) -> None:
+        """In a worker: send and compare one part, then release its buffer."""
+        stored = multipart.store_part(
+            part.number, part.offset_bytes, part.data, self._scope.check, md5
+        )
         self._pool.release(part.buffer)
         upload.note(stored)
         self._emit(PartStored(stored, in_flight=self._workers.unfinished - 1))

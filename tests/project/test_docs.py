@@ -6,10 +6,12 @@ import dataclasses
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import click
 import pytest
@@ -18,10 +20,19 @@ from click.testing import CliRunner
 import streamtos3
 from streamtos3 import errors
 from streamtos3.cli import program
+from streamtos3.cli.failures import error_json
 from streamtos3.model.parts import plan_parts
 from streamtos3.publish.manifest import Entry, Specification
-from streamtos3.results import CommandReport, Proof, ReadReport, Receipt, StoredPart
+from streamtos3.results import (
+    CommandReport,
+    Proof,
+    ReadReport,
+    Receipt,
+    RetriedRequest,
+    StoredPart,
+)
 from streamtos3.units import MIB, format_size
+from streamtos3.uploader.examination import Finding
 from tests.project.commands_page import COMMANDS, commands, page
 from tests.rig.seaweed import SeaweedFS
 from tests.rig.support import payload
@@ -107,7 +118,7 @@ def test_an_option_that_a_command_lacks_is_not_promised_by_its_groups() -> None:
     """`sink` has no --progress, so its group is said to be taken without it."""
     said = section(COMMANDS.read_text(encoding="utf-8"), "Commands")
     of_sink = said.partition("** =streamtos3 sink=")[2].partition("\n** ")[0]
-    assert "=--progress=" in of_sink.partition("but not")[2]
+    assert "(without =--tee=, =--progress=)" in " ".join(of_sink.partition("[Output]")[2].split())
 
 
 def test_the_readme_is_short() -> None:
@@ -150,17 +161,18 @@ def test_the_exit_statuses_documented_are_those_of_the_error_classes() -> None:
 
 def test_the_fields_of_the_receipt_documented_are_those_of_its_classes() -> None:
     documented = set(terms(section(doc("formats"), "Receipt")))
-    nested: list[tuple[str, type[Receipt | StoredPart | Proof | CommandReport]]] = [
+    nested: list[tuple[str, type[Any]]] = [
         ("", Receipt),
         ("parts[].", StoredPart),
         ("proof.", Proof),
         ("command.", CommandReport),
+        ("retried[].", RetriedRequest),
     ]
     fields = {
         prefix + field.name
         for prefix, kind in nested
         for field in dataclasses.fields(kind)
-        if prefix or field.name not in ("parts", "proof", "command")
+        if prefix or field.name not in ("parts", "proof", "command", "retried")
     }
     assert documented == fields
 
@@ -168,6 +180,21 @@ def test_the_fields_of_the_receipt_documented_are_those_of_its_classes() -> None
 def test_the_fields_of_the_report_documented_are_those_of_its_class() -> None:
     documented = terms(section(doc("formats"), "Report"))
     assert sorted(documented) == sorted(field.name for field in dataclasses.fields(ReadReport))
+
+
+def test_the_fields_of_the_findings_documented_are_those_of_their_class() -> None:
+    fields = [f"findings[].{field.name}" for field in dataclasses.fields(Finding)]
+    assert sorted(terms(section(doc("formats"), "Findings"))) == sorted(
+        ["url", "status", "findings", *fields]
+    )
+
+
+def test_the_fields_of_the_error_documented_are_those_that_are_printed() -> None:
+    error = errors.StoreError("cannot")
+    errors.leave_behind(error, "something", ["id"])
+    told = error_json(error)
+    fields = {*told, *(f"left_behind.{name}" for name in told["left_behind"])}
+    assert set(terms(section(doc("formats"), "Error"))) == fields
 
 
 def test_the_fields_of_the_specification_documented_are_those_of_its_classes() -> None:
@@ -307,3 +334,41 @@ def test_the_examples_of_the_library_run(
     )
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.splitlines()[-1].startswith(printed)
+
+
+EVIDENCE = ROOT / "docs" / "evidence.org"
+
+
+def _masked_findings(line: str) -> str:
+    """`line` without the keys, times and hosts that differ from run to run."""
+    line = re.sub(r"SHA256:[\w+/]{43}", "KEY", line)
+    line = re.sub(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{3} UTC", "TIME", line)
+    return _masked(re.sub(r"[\d,]+ bytes|(?<=the clock of )\S+", "N", line))
+
+
+@pytest.mark.skipif(shutil.which("ssh-keygen") is None, reason="ssh-keygen is missing")
+def test_the_sessions_about_evidence_print_what_the_page_shows(
+    shell: dict[str, str], bucket: str, tmp_path: Path
+) -> None:
+    blocks = re.findall(
+        r"^#\+begin_example\n(.*?)^#\+end_example", EVIDENCE.read_text(), re.MULTILINE | re.DOTALL
+    )
+    shown = "".join(blocks).splitlines()
+    directory = tmp_path / "session"
+    directory.mkdir()
+    (directory / "sda.img").write_bytes(payload(11 * MIB))
+    printed = []
+    for command in [line.removeprefix("$ ") for line in shown if line.startswith("$ ")]:
+        printed.append(f"$ {command}")
+        done = subprocess.run(
+            ["bash", "-c", command.replace("s3://demo/", f"s3://{bucket}/")],
+            cwd=directory,
+            env=shell,
+            capture_output=True,
+            text=True,
+        )
+        text = done.stdout + done.stderr
+        printed += text.replace(f"s3://{bucket}/", "s3://demo/").splitlines()
+    assert [_masked_findings(line) for line in printed] == [
+        _masked_findings(line) for line in shown
+    ]

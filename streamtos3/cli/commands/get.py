@@ -28,7 +28,7 @@ from ..arguments import arguments
 from ..console import is_terminal, say
 from ..options.addresses import address_of
 from ..options.cluster import ClusterArgs, cluster_from, cluster_options
-from ..options.common import option
+from ..options.common import argument, option
 from ..options.destination import DestinationCommand
 from ..reporting import print_receipt
 from ..running import running
@@ -65,9 +65,13 @@ class _Wanted:
     options: Options
 
 
-@click.command(cls=DestinationCommand)
-@click.argument("url", metavar="s3://BUCKET/KEY")
-@click.argument("outfile", required=False, metavar="[OUTFILE]")
+@click.command(
+    cls=DestinationCommand,
+    first="overwrite byte_range receipt version_id destination endpoint_url"
+    " keyfile limit_rate as_json quiet",
+)
+@argument("url", metavar="s3://BUCKET/KEY")
+@argument("outfile", required=False, metavar="[OUTFILE]")
 @option("--overwrite", is_flag=True, help="Replace an OUTFILE that exists.")
 @option(
     "--range",

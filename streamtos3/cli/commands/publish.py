@@ -22,12 +22,14 @@ from ..options.common import (
     OutputArgs,
     PartArgs,
     RetryArgs,
+    argument,
     command_line,
     connection_from,
     connection_options,
     option,
     output_options,
     part_options,
+    rate_option,
     retries_from,
     retry_options,
     together,
@@ -99,6 +101,7 @@ _publish_options = together(
     ),
     option("--overwrite", is_flag=True, help="Replace objects that exist."),
     connection_options,
+    rate_option,
     retry_options,
     output_options,
 )
@@ -144,8 +147,9 @@ class _PublishCommand(DestinationCommand):
 
 @click.command(
     cls=_PublishCommand,
+    first="archive compress manifest files overwrite resume endpoint_url keyfile limit_rate quiet",
 )
-@click.argument("words", nargs=-1, metavar="DIR s3://BUCKET/PREFIX/")
+@argument("words", nargs=-1, metavar="DIR s3://BUCKET/PREFIX/")
 @destination_options
 @_publish_options
 @cluster_options

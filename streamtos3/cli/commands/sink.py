@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING
 import click
 
 from ...errors import UsageError
+from ...model.events import Event, Retrying, Warned
 from ...model.options import Connection, Options
+from ...receiver.activity import Activity
 from ...results import Receipt, SinkFigures
 from ...sink.rotation import SinkOptions
 from ...sources.compressed import COMPRESSION_SUFFIXES
@@ -25,6 +27,7 @@ from ..options.common import (
     OutputArgs,
     PartArgs,
     RetryArgs,
+    argument,
     command_line,
     connection_options,
     digest_option,
@@ -32,6 +35,7 @@ from ..options.common import (
     option,
     part_options,
     quiet_options,
+    rate_option,
     retries_from,
     wait_options,
 )
@@ -58,6 +62,7 @@ from ..options.sink import (
 )
 from ..options.types import duration
 from ..reporting import Reporter, report
+from ..service import ServiceNotifier
 
 if TYPE_CHECKING:
     from ...sink.sink import Sink
@@ -87,8 +92,12 @@ class SinkArgs:
     output: OutputArgs
 
 
-@click.command(cls=DestinationCommand)
-@click.argument("place", required=False, metavar="s3://BUCKET/PREFIX")
+@click.command(
+    cls=DestinationCommand,
+    first="listen token_file spool spool_limit flush_interval partition"
+    " compress endpoint_url keyfile quiet",
+)
+@argument("place", required=False, metavar="s3://BUCKET/PREFIX")
 @destination_options
 @cut_options
 @name_options
@@ -105,6 +114,7 @@ class SinkArgs:
 @part_options
 @digest_option
 @connection_options
+@rate_option
 @wait_options
 @option(
     "--retry-for",
@@ -186,20 +196,33 @@ def _run(
 
     quiet = args.output.quiet
     lines = partial(_from_lines, args.cut.max_record)
-    fill = lines() if listening is None else _from_http(listening, quiet)
+    notifier = ServiceNotifier()
+    activity = Activity()
+    fill = lines() if listening is None else _from_http(listening, quiet, notifier, activity)
     reporter = Reporter(replace(args.output, progress=False))
     spool = Spool(args.spool.spool, args.spool.spool_limit) if args.spool.spool else None
 
+    def on_event(event: Event) -> None:
+        reporter(event)
+        if isinstance(event, Retrying):
+            activity.failed(event.reason)
+        elif isinstance(event, Warned):
+            activity.failed(event.message)
+
     def on_stored(receipt: Receipt) -> None:
+        url = f"s3://{receipt.bucket}/{receipt.key}"
+        activity.stored(url, receipt.size_bytes, receipt.proof.object or "nothing")
         report(receipt, args.output)
 
     with (
-        Sink(sink_options, options, spool=spool, on_stored=on_stored, on_event=reporter) as running,
-        on_signals(SinkInterrupts(running, quiet=quiet)),
+        Sink(sink_options, options, spool=spool, on_stored=on_stored, on_event=on_event) as running,
+        on_signals(SinkInterrupts(running, quiet=quiet, on_stopping=notifier.stopping)),
     ):
         running.check()
         running.recover_spool()
-        with running.ticking():
+        if listening is None:
+            notifier.ready("reading standard input")
+        with running.ticking(), notifier.watched(running.responds):
             fill(running)
         if not quiet:
             _say_total(running.figures())
@@ -214,11 +237,18 @@ def _from_lines(max_record_bytes: int) -> Callable[[Sink], None]:
     return lambda running: store_lines(source, running, max_record_bytes)
 
 
-def _from_http(listening: Listening, quiet: bool) -> Callable[[Sink], None]:
+def _from_http(
+    listening: Listening, quiet: bool, notifier: ServiceNotifier, activity: Activity
+) -> Callable[[Sink], None]:
     """Bind the address at once: that it is in use is reported before anything is uploaded."""
     from ...receiver.server import bind, serve
 
     bound = bind(listening.address)
+
+    def on_listening(url: str) -> None:
+        notifier.ready(f"listening on {url}")
+        if not quiet:
+            say(f"listening on {url}")
 
     def fill(running: Sink) -> None:
         try:
@@ -229,8 +259,9 @@ def _from_http(listening: Listening, quiet: bool) -> Callable[[Sink], None]:
                 token=listening.token,
                 tls=listening.tls,
                 limits=listening.limits,
-                on_listening=lambda url: None if quiet else say(f"listening on {url}"),
+                on_listening=on_listening,
                 bound=bound,
+                activity=activity,
             )
         finally:
             running.finish()

@@ -18,11 +18,13 @@ from ...errors import AbsentError, StoreError, UsageError
 from ...units import format_duration, format_size
 from ..arguments import arguments
 from ..console import escaped, is_terminal, print_list, say, write_line
+from ..help import Group
 from ..options.addresses import prefix_of
 from ..options.common import (
     ConnectionArgs,
     OutputArgs,
     RetryArgs,
+    argument,
     connection_from,
     connection_options,
     option,
@@ -44,7 +46,7 @@ _CLOCKS_DIFFER_S = 60.0
 _CONNECTIONS = 8
 
 
-@click.group(no_args_is_help=False)
+@click.group(cls=Group, no_args_is_help=False)
 def uploads() -> None:
     """Show and remove unfinished multipart uploads: their parts are invisible, and billed.
 
@@ -84,9 +86,12 @@ _debug = option("-d", "--debug", is_flag=True, help="Add botocore's log and trac
 
 
 @uploads.command(
-    "list", cls=DestinationCommand, short_help="List unfinished uploads, oldest first."
+    "list",
+    cls=DestinationCommand,
+    short_help="List unfinished uploads, oldest first.",
+    first="as_json destination endpoint_url profile keyfile quiet",
 )
-@click.argument("place", required=False, metavar="s3://BUCKET/[PREFIX]")
+@argument("place", required=False, metavar="s3://BUCKET/[PREFIX]")
 @option("--json", "as_json", is_flag=True, help="Print one JSON object a line.")
 @destination_options
 @connection_options
@@ -110,9 +115,12 @@ def _list(args: ListArgs) -> None:
 
 
 @uploads.command(
-    "abort", cls=DestinationCommand, short_help="Abort unfinished uploads that are old enough."
+    "abort",
+    cls=DestinationCommand,
+    short_help="Abort unfinished uploads that are old enough.",
+    first="older_than upload_id yes dry_run destination endpoint_url profile keyfile quiet",
 )
-@click.argument("place", required=False, metavar="s3://BUCKET/[PREFIX]")
+@argument("place", required=False, metavar="s3://BUCKET/[PREFIX]")
 @option(
     "--older-than",
     type=duration,

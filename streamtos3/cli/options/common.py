@@ -18,7 +18,7 @@ import click
 from ...errors import UsageError
 from ...model.options import Addressing, Connection, Retries
 from ..console import redacted
-from .types import Choice, duration, size
+from .types import Choice, duration, rate, size
 
 __all__ = [
     "DESTINATION_META",
@@ -28,6 +28,7 @@ __all__ = [
     "OutputArgs",
     "PartArgs",
     "RetryArgs",
+    "argument",
     "command_line",
     "connection_from",
     "connection_options",
@@ -38,6 +39,7 @@ __all__ = [
     "pairs",
     "part_options",
     "quiet_options",
+    "rate_option",
     "retries_from",
     "retry_options",
     "together",
@@ -61,7 +63,28 @@ def option(*names: str, **attributes: Any) -> Callable[[F], F]:
     plain = long_name.removeprefix("--").replace("-", "_")
     OPTION_NAMES[plain] = next((name for name in names if name[0] != "-"), plain)
     variable = "STREAMTOS3_" + plain.upper()
+    if attributes.get("metavar") in ("FILE", "DIR"):
+        kind = str(attributes["metavar"]).lower()
+        attributes["shell_complete"] = lambda _, __, word: [_path_item(word, kind)]
     return click.option(*names, envvar=variable, **attributes)
+
+
+def argument(*names: str, **attributes: Any) -> Callable[[F], F]:
+    """`click.argument` that completes to a bucket, a key or a file."""
+
+    def complete(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[Any]:
+        from ..completion import complete_word
+
+        return list(complete_word(ctx, param, incomplete))
+
+    return click.argument(*names, shell_complete=complete, **attributes)
+
+
+def _path_item(word: str, kind: str) -> Any:
+    """For the shell: complete `word` to a file, or to a directory, itself."""
+    from click.shell_completion import CompletionItem
+
+    return CompletionItem(word, type=kind)
 
 
 def together(*decorators: Callable[[F], F]) -> Callable[[F], F]:
@@ -90,7 +113,7 @@ def pairs(name: str, words: Sequence[str]) -> dict[str, str]:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class ConnectionArgs:
-    """How the service is reached, as the command line says it."""
+    """How the service is reached, as the command line says it; `limit_rate` in bytes a second."""
 
     keyfile: str | None
     insecure_keyfile: bool
@@ -101,6 +124,7 @@ class ConnectionArgs:
     ca_bundle: str | None
     no_verify_ssl: bool
     proxy: str | None
+    limit_rate: int | None = None
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -163,6 +187,12 @@ connection_options = together(
         "--no-verify-ssl", is_flag=True, help="Accept any certificate. Warns each time it is used."
     ),
     option("--proxy", metavar="URL", help="HTTP proxy, http://[USER:PASSWORD@]HOST:PORT."),
+)
+
+rate_option = option(
+    "--limit-rate",
+    type=rate,
+    help="Send and receive no more than this a second, by all connections together: 20MiB.",
 )
 
 wait_options = together(
@@ -267,6 +297,7 @@ def connection_from(args: ConnectionArgs) -> Connection:
         ca_bundle=args.ca_bundle,
         verify_tls=not args.no_verify_ssl,
         proxy=args.proxy,
+        limit_bytes_per_s=args.limit_rate,
         proxy_origin=_origin_of("proxy"),
     )
 

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ...units import parse_duration, parse_size
+from ...units import parse_duration, parse_rate, parse_size
 
-__all__ = ["Choice", "Text", "duration", "size", "statuses"]
+__all__ = ["Choice", "Text", "duration", "rate", "size", "statuses"]
 
 if TYPE_CHECKING:
     _Choice = click.Choice[str]
@@ -21,6 +21,14 @@ def size(value: str | int) -> int:
     """A size with or without a unit, as click converts it; the name is what `--help` shows."""
     try:
         return value if isinstance(value, int) else parse_size(value)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from error
+
+
+def rate(value: str | int) -> int:
+    """Bytes a second, likewise."""
+    try:
+        return value if isinstance(value, int) else parse_rate(value)
     except ValueError as error:
         raise click.BadParameter(str(error)) from error
 

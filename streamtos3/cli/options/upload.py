@@ -22,6 +22,7 @@ from .common import (
     option,
     output_options,
     part_options,
+    rate_option,
     retries_from,
     retry_options,
     together,
@@ -53,6 +54,12 @@ upload_options = together(
     digest_option,
     option("--tee", is_flag=True, help="Copy what is read to standard output as well."),
     option("--receipt-object", is_flag=True, help="Also store the receipt, as KEY.receipt.json."),
+    option(
+        "--sign-key",
+        metavar="FILE",
+        help="Sign the receipt with this OpenSSH key, into FILE.sig and KEY.receipt.json.sig. For a"
+        " public key the agent holds the private half.",
+    ),
     option("--log", metavar="FILE", help="Append a readable acquisition log to FILE."),
     option(
         "--on-interrupt",
@@ -63,6 +70,7 @@ upload_options = together(
         " the input and store it all.",
     ),
     connection_options,
+    rate_option,
     retry_options,
     option("--json", "as_json", is_flag=True, help="Print the receipt to standard output."),
     option("--receipt", metavar="FILE", help="Write the receipt to FILE once all is proved."),
@@ -84,6 +92,7 @@ class UploadArgs:
     tee: bool
     receipt: str | None
     receipt_object: bool
+    sign_key: str | None
     log: str | None
     on_interrupt: Literal["abort", "finish"]
 
