@@ -62,7 +62,8 @@ def running_on(
     """One operation on the cluster, which has a worker when the block begins.
 
     `options` are the client's: on this machine `jobs`, `memory_bytes` and the limit of the rate are
-    shared out to its processes, elsewhere each process has them all. What still runs when the block ends is stopped.
+    shared out to its processes, elsewhere each process has them all. What still runs when the
+    block ends is stopped.
     """
     openly, secrets = secrets_to_send(how.address, options, sends=how.sends_credentials)
     with open_cluster(how.address, scope) as cluster:
