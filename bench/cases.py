@@ -136,6 +136,17 @@ def _copies(copiers: Sequence[Copier], files: Files, *, again: bool = False) -> 
     }
 
 
+def _hashes(scale: Scale) -> dict[str, Run]:
+    size_bytes = scale.size_mib * MIB
+    return {
+        "streamtos3 etag": lambda ground: ground.call(
+            [*STREAMTOS3, "etag", str(ground.file(size_bytes))]
+        ),
+        "streamtos3 verify FILE": lambda ground: ground.verify(size_bytes),
+        "openssl md5": lambda ground: ground.call(["openssl", "md5", str(ground.file(size_bytes))]),
+    }
+
+
 CASES: dict[int, Case] = {
     1: Case(
         "near: over TLS, unlimited",
@@ -193,20 +204,26 @@ CASES: dict[int, Case] = {
         rounds_factor=0.2,
     ),
     12: Case(
+        "hashing: a file that is in memory",
+        _NEAR,
+        lambda scale: scale.size_mib,
+        _hashes,
+    ),
+    13: Case(
         "Dask: one file by one process and by two",
         _NEAR,
         lambda scale: scale.one_file.size_bytes / MIB,
         lambda scale: _copies(FILE_PUTTERS, scale.one_file),
         rounds_factor=0.6,
     ),
-    13: Case(
+    14: Case(
         "Dask: small files by one process and by two",
         _NEAR,
         lambda scale: 0,
         lambda scale: _copies(DASK_COPIERS, scale.small_files),
         rounds_factor=0.6,
     ),
-    14: Case(
+    15: Case(
         "Dask: one file by 1 to 8 workers of 20 MiB/s, their start included",
         _LIMITED,
         lambda scale: scale.one_file.size_bytes / MIB,

@@ -7,6 +7,7 @@ that a scheduler that hangs never keeps the program from ending.
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import os
 import shutil
@@ -341,5 +342,6 @@ def _quiet() -> Iterator[None]:
             warnings.simplefilter("ignore")  # other versions on workers: we compare our own
             yield
     finally:
+        gc.collect()  # or what nobody waited for is told later, with a traceback
         for each, before in zip(loggers, levels, strict=True):
             each.setLevel(before)
