@@ -16,6 +16,7 @@ import tempfile
 import uuid
 import warnings
 from collections.abc import Callable, Collection, Iterator
+from concurrent.futures import CancelledError
 from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from multiprocessing import resource_tracker
@@ -115,9 +116,7 @@ class Cluster:
 
             try:
                 (value,) = await self._client.gather([future], asynchronous=True)
-            except asyncio.CancelledError as error:
-                if not hasattr(error, "reason"):  # it was us who gave up; Dask's own has one
-                    raise
+            except CancelledError:  # not asyncio's: that comes when we give up
                 value = RetriesUsedUpError(
                     f"the connection to the Dask scheduler {self.address} was lost"
                 )
