@@ -17,7 +17,7 @@ from ..integrity.digests import PartDigests, StreamDigests, composite_etag
 from ..integrity.etag import is_md5
 from ..model.events import Event, RangeRead, ReadStarted
 from ..model.names import check_object_name
-from ..model.options import Options
+from ..model.options import READ_BACK_UNASKED_BYTES, Options
 from ..results import ReadReport, Receipt
 from ..runtime.cancel import CancelScope
 from ..s3.clients import Clients
@@ -52,7 +52,8 @@ def verify_object(
     """Compare the object `key` with a local stream, with a receipt, or with its own ETag.
 
     source: as for `upload`; its ETag is computed with the object's part sizes. No download.
-    receipt: its size, ETag and version id are compared; no download.
+    receipt: its size, ETag and version id are compared; no download, unless these prove nothing
+        and the object has at most `READ_BACK_UNASKED_BYTES`.
     readback: read the object too, and compare the bytes. The default where there is neither
         source nor receipt; then the ETag is recomputed.
 
@@ -100,6 +101,7 @@ class _Verification:
             self._info = self._context.find(self._key, self._version_id)
             if receipt is not None:
                 self._compare_receipt(receipt)
+                readback = readback or self._is_read_back_unasked()
             if source is not None:
                 self._compare_source(source, receipt, readback=readback)
             if readback:
@@ -112,18 +114,27 @@ class _Verification:
             raise self._unproved_error(report, readback=readback)
         return report
 
+    def _is_read_back_unasked(self) -> bool:
+        return self._proof is None and self._info.size_bytes <= READ_BACK_UNASKED_BYTES
+
     def _ask(self, numbers: Sequence[int]) -> Sequence[tuple[int, int] | None]:
         return self._context.ask_parts(self._key, self._version_id, numbers)
 
     def _compare_receipt(self, receipt: Receipt) -> None:
-        """Compare HEAD with the receipt. The ETag of an object that was proved then proves it."""
+        """Compare HEAD with the receipt. The ETag of an object that was proved then proves it.
+
+        So does one that is the MD5 of the whole, where the receipt has that.
+        """
         info = self._info
         etag = receipt.etag_found or receipt.etag_expected
+        is_whole_md5 = info.etag is not None and info.etag == receipt.digests.get("md5")
         self._compare("size", info.size_bytes, receipt.size_bytes)
-        self._compare("etag", info.etag, etag)
+        self._compare("etag", info.etag, info.etag if is_whole_md5 else etag)
         if receipt.version_id is not None:
             self._compare("version id", info.version_id, receipt.version_id)
-        if receipt.proof.object is not None:
+        if is_whole_md5:
+            self._proof = "whole-md5-etag"
+        elif receipt.proof.object is not None:
             self._proof = "receipt-etag"
 
     def _compare(self, name: str, found: object, expected: object) -> None:

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import Any
 
-__all__ = ["Landing", "PartBody"]
+from ..errors import TransientError
+
+__all__ = ["Landing", "ObjectStream", "PartBody"]
 
 _READ_BYTES = 1 << 18  # the longest wait before a stopped download is noticed
 
@@ -59,7 +63,7 @@ class Landing:
 
     def __init__(self, room: memoryview, check: Callable[[], None]) -> None:
         self._room = room
-        self._check = check
+        self.check = check
         self.filled_bytes = 0
 
     @property
@@ -80,7 +84,7 @@ class Landing:
     def fill(self, readinto: Callable[[memoryview], int]) -> None:
         """Read until the room is full, or nothing more comes."""
         while not self.is_full:
-            self._check()
+            self.check()
             count = readinto(self._room[self.filled_bytes : self.filled_bytes + _READ_BYTES])
             if not count:
                 return
@@ -89,3 +93,46 @@ class Landing:
     def clear(self) -> None:
         """Forget what has arrived: it was damaged."""
         self.filled_bytes = 0
+
+
+class ObjectStream:
+    """The body of an answer that is a whole object, read once and in order.
+
+    `mapped_errors` makes errors of our own of what leaves botocore.
+    """
+
+    def __init__(
+        self, what: str, body: Any, mapped_errors: Callable[[str], AbstractContextManager[None]]
+    ) -> None:
+        self._what = what
+        self._body = body
+        self._mapped_errors = mapped_errors
+        self.position_bytes = 0
+
+    def fill(self, offset_bytes: int, landing: Landing) -> None:
+        """Fill `landing` with what it lacks of the bytes from `offset_bytes` on.
+
+        What stands before them is thrown away; `position_bytes` must not be beyond them. Raises
+        TransientError where the stream ends before.
+        """
+        with self._mapped_errors(self._what):
+            skip_bytes = offset_bytes + landing.filled_bytes - self.position_bytes
+            waste = memoryview(bytearray(min(skip_bytes, _READ_BYTES)))
+            while skip_bytes:
+                landing.check()
+                count = self._readinto(waste[:skip_bytes])
+                if not count:
+                    break
+                skip_bytes -= count
+            landing.fill(self._readinto)
+        if not landing.is_full:
+            raise TransientError(f"cannot {self._what}: the answer was cut short")
+
+    def close(self) -> None:
+        """Give the connection back, or end it."""
+        self._body.close()
+
+    def _readinto(self, room: memoryview) -> int:
+        count: int = self._body.readinto(room)
+        self.position_bytes += count
+        return count

@@ -14,8 +14,10 @@ from urllib.parse import unquote_plus
 from ..errors import (
     AbsentError,
     RefusedError,
+    StoreError,
     TransientError,
     UnreachableError,
+    UnsupportedError,
 )
 from ..integrity.checksums import Checksum
 from ..integrity.digests import content_md5
@@ -24,7 +26,7 @@ from ..model.options import Connection
 from ..model.parts import ListedPart
 from ..model.unfinished_upload import UnfinishedUpload
 from ..results import StoredPart
-from .bodies import Landing, PartBody
+from .bodies import Landing, ObjectStream, PartBody
 from .clients import Clients, TimeoutProfile
 from .responses import (
     Answer,
@@ -46,6 +48,9 @@ __all__ = [
 ]
 
 NO_SIZE = "no size"
+# At least one of these is in every list of uploads. Some servers do not know the question, and list
+# the bucket's objects instead, which botocore takes for a list without uploads.
+_NAMES_IN_A_LIST = ("Bucket", "KeyMarker", "UploadIdMarker", "Uploads")
 
 
 class Bucket:
@@ -178,7 +183,8 @@ class Bucket:
         """Read the object from `offset_bytes` on into `landing`, until that is full.
 
         Continues where an earlier call on the same landing was cut off. ConditionError where the
-        object is not, or not any more, the one with this `etag` and version.
+        object is not, or not any more, the one with this `etag` and version; RangeIgnoredError
+        where the service sends the whole object instead.
         """
         first, end = offset_bytes + landing.filled_bytes, offset_bytes + landing.size_bytes
         what = f"read {self.url(key)}"
@@ -193,7 +199,7 @@ class Bucket:
         )
         body = answer["Body"]
         try:
-            check_range(what, answer, first, etag, version_id)
+            check_range(what, answer, range(first, end), etag, version_id)
             with self._sender.mapped_errors(what):
                 landing.fill(body.readinto)
         finally:
@@ -201,6 +207,26 @@ class Bucket:
         if not landing.is_full:
             missing_bytes = landing.size_bytes - landing.filled_bytes
             raise TransientError(f"cannot {what}: the answer was cut {missing_bytes} bytes short")
+
+    def open_whole(
+        self, key: str, *, etag: str | None, version_id: str | None = None
+    ) -> ObjectStream:
+        """The whole object as one stream, where ranges are not to be had. Raises as `get_range`."""
+        what = f"read {self.url(key)}"
+        answer = self._sender.send(
+            what,
+            "get_object",
+            "body",
+            Key=key,
+            **({"IfMatch": f'"{etag}"'} if etag else {}),
+            **self._of_version(version_id),
+        )
+        try:
+            check_range(what, answer, range(answer.get("ContentLength", 0)), etag, version_id)
+        except StoreError:
+            answer["Body"].close()
+            raise
+        return ObjectStream(what, answer["Body"], self._sender.mapped_errors)
 
     def put_object(
         self,
@@ -327,7 +353,12 @@ class Bucket:
         what = f"list the unfinished uploads of {self.url(prefix)}"
         markers: dict[str, str] = {}
         while True:
-            page = self._uploads_page(what, Prefix=prefix, **markers)
+            try:
+                page = self._uploads_page(what, Prefix=prefix, **markers)
+            except AbsentError as error:
+                if error.code == "NoSuchUpload":  # rclone's word for none
+                    return
+                raise
             for upload in page.get("Uploads", []):
                 yield UnfinishedUpload(upload["Key"], upload["UploadId"], upload["Initiated"])
             if not page.get("IsTruncated"):
@@ -346,7 +377,10 @@ class Bucket:
         """
         operation = "list_multipart_uploads"
         try:
-            return self._sender.send(what, operation, **parameters)
+            page = self._sender.send(what, operation, **parameters)
+            if not any(name in page for name in _NAMES_IN_A_LIST):
+                raise UnsupportedError(f"cannot {what}: the answer is no list of uploads")
+            return page
         except TransientError as error:
             # What botocore makes of a success that it cannot read.
             if error.code != "500" and type(error.__cause__).__name__ != "ResponseParserError":

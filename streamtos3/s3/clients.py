@@ -69,6 +69,10 @@ _REUSES_CONNECTION: Mapping[TimeoutProfile, str] = {
 _FIRST_WITH_REQUEST_TIMEOUTS = (1, 44)
 
 
+_RESULT = re.compile(rb"(</?)CompleteMultipartUploadResult\b")
+_CODE_IN_RESULT = re.compile(
+    rb"<CompleteMultipartUploadResult\b[^>]*>\s*(<(\w+)>[^<]*</\2>\s*)*<Code>"
+)
 _LONGEST_REFUSAL = 10_000
 _TAG = re.compile(r"<[^>]*>")
 _TITLE = re.compile(r"<title[^>]*>(.*?)</title", re.IGNORECASE | re.DOTALL)
@@ -279,6 +283,7 @@ def _register_hooks(client: S3Client, profile: TimeoutProfile) -> None:
     events.register("before-sign.s3", _signing)
     events.register("before-send.s3", _sending)
     events.register("response-received.s3", _keep_refusal)
+    events.register("before-parse.s3.CompleteMultipartUpload", _find_error_in_success)
     for other, operation in _REUSES_CONNECTION.items():
         if profile == _serving_client(other):
             events.register(f"before-call.s3.{operation}", partial(_wait, TIMEOUTS_S[other][1]))
@@ -312,6 +317,17 @@ def _signing(request: Any, **_: Any) -> None:
 def _sending(request: Any, **_: Any) -> None:
     if isinstance(request.body, PartBody):
         request.body.sending = True
+
+
+def _find_error_in_success(response_dict: dict[str, Any], **_: Any) -> None:
+    """Make an error of a 200 whose result is a code and a message, as Alluxio's is.
+
+    botocore knows only those that say Error, and takes this one for a success without an ETag.
+    """
+    body = response_dict.get("body") or b""
+    if response_dict["status_code"] == 200 and _CODE_IN_RESULT.search(body):
+        response_dict["status_code"] = 500
+        response_dict["body"] = _RESULT.sub(rb"\1Error", body)
 
 
 def _keep_refusal(

@@ -25,6 +25,7 @@ from ..errors import (
     StreamToS3Error,
     TransientError,
     UnreachableError,
+    UnsupportedError,
     UsageError,
 )
 from .clients import REFUSAL_TEXT
@@ -342,8 +343,8 @@ def _from_answer(
         return UnreachableError(
             message, **{**common, "hint": f"this port speaks TLS: write {secure}"}
         )
-    if code in _UNSUPPORTED_CODES or status == 501:
-        return RefusedError(message, **common)
+    if code in _UNSUPPORTED_CODES or status in (405, 501):
+        return UnsupportedError(message, **common)
     if code in _DAMAGED_CODES or (code == "SignatureDoesNotMatch" and accepted_before):
         return TransientError(message, damaged=True, **common)
     if code in _CREDENTIALS_CODES or code in _EXPIRED_CODES:

@@ -13,6 +13,7 @@ from contextlib import closing
 from datetime import datetime
 from typing import TYPE_CHECKING, BinaryIO
 
+from ..errors import UnprovedError
 from ..integrity.checksums import CHECKSUMS
 from ..model.events import Event, PartStored
 from ..model.names import check_destination_name
@@ -25,6 +26,7 @@ from ..s3.context import OperationContext
 from ..sources.base import Source
 from ..sources.command import command_report_of
 from ..sources.open import as_source
+from .confirm import is_read_back_unasked
 from .multipart import MultipartUpload
 from .object_upload import ObjectUpload
 from .part_reader import Part, Reader
@@ -71,13 +73,19 @@ def upload(
     ) as context:
         stream = as_source(source)
         try:
-            with closing(_StreamFeed(stream, context)) as feed:
-                receipt = ObjectUpload(feed, context, key).run()
-            if options.verify != "readback":
+            unproved: UnprovedError | None = None
+            try:
+                with closing(_StreamFeed(stream, context)) as feed:
+                    receipt = ObjectUpload(feed, context, key).run()
+            except UnprovedError as error:
+                if not is_read_back_unasked(error.receipt, options):
+                    raise
+                unproved, receipt = error, error.receipt
+            if unproved is None and options.verify != "readback":
                 return receipt
             from .readback import prove_by_reading_back  # the way back costs start-up
 
-            return prove_by_reading_back(receipt, options, client, context.scope)
+            return prove_by_reading_back(receipt, options, client, context.scope, unproved)
         finally:
             stream.close()
 

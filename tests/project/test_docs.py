@@ -22,6 +22,7 @@ from streamtos3.model.parts import plan_parts
 from streamtos3.publish.manifest import Entry, Specification
 from streamtos3.results import CommandReport, Proof, ReadReport, Receipt, StoredPart
 from streamtos3.units import MIB, format_size
+from tests.project import servers_table
 from tests.project.commands_page import COMMANDS, commands, page
 from tests.rig.seaweed import SeaweedFS
 from tests.rig.support import payload
@@ -307,3 +308,10 @@ def test_the_examples_of_the_library_run(
     )
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.splitlines()[-1].startswith(printed)
+
+
+def test_the_table_of_endpoints_is_what_was_found() -> None:
+    """`make test-servers` writes both."""
+    readme = README.read_text(encoding="utf-8")
+    first, end = servers_table.table_in(readme)
+    assert readme[first:end] == servers_table.table()

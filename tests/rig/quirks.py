@@ -75,6 +75,7 @@ class Quirks:
     keeps_resent_parts: bool = False  # SeaweedFS: old and new are listed, either can be completed
     drops_metadata: bool = False  # GCS
     capitalises_metadata: bool = False  # rclone
+    ignores_range: bool = False  # Alluxio, some proxies: 200 with everything
     head_forbidden: bool = False  # no right to s3:GetObject
     makes_missing_buckets: bool = False  # SeaweedFS, on create and PutObject
     clock_offset_s: float = 0

@@ -17,12 +17,15 @@ from ..console import print_data, say
 from ..options.addresses import publication_address_from
 from ..options.common import (
     ConnectionArgs,
+    DigestArgs,
     OutputArgs,
     PartArgs,
     RetryArgs,
     command_line,
     connection_from,
     connection_options,
+    digest_option,
+    digests_from,
     option,
     output_options,
     part_options,
@@ -94,6 +97,7 @@ _publish_options = together(
         " their parts if this run fails.",
     ),
     option("--overwrite", is_flag=True, help="Replace objects that exist."),
+    digest_option,
     connection_options,
     retry_options,
     output_options,
@@ -118,6 +122,7 @@ class PublishArgs:
     overwrite: bool
     named: NamedArgs
     parts: PartArgs
+    digests: DigestArgs
     object: ObjectArgs
     connection: ConnectionArgs
     retries: RetryArgs
@@ -194,6 +199,7 @@ def _options(args: PublishArgs) -> Options:
         equal_parts=args.equal_parts,
         overwrite=args.overwrite,
         resume=args.resume,
+        digests=digests_from(args.digests),
         verify=args.object.verify,
         checksum=args.object.checksum,
         settings=replace(settings, content_type=args.object.content_type),

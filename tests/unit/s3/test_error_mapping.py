@@ -33,6 +33,7 @@ from streamtos3.errors import (
     StreamToS3Error,
     TransientError,
     UnreachableError,
+    UnsupportedError,
     UsageError,
 )
 from streamtos3.s3.error_mapping import CLASS_MEANINGS, translate
@@ -113,7 +114,10 @@ CODES: list[tuple[str, int, type[StoreError]]] = [
     ("EntityTooLarge", 400, RefusedError),
     ("KeyTooLongError", 400, RefusedError),
     ("MalformedXML", 400, RefusedError),
-    ("NotImplemented", 501, RefusedError),
+    ("NotImplemented", 501, UnsupportedError),
+    ("NotImplemented", 500, UnsupportedError),
+    ("SomethingNew", 501, UnsupportedError),
+    ("405", 405, UnsupportedError),
     ("PermanentRedirect", 301, RefusedError),
     ("AuthorizationHeaderMalformed", 400, RefusedError),
     ("InvalidRange", 416, RefusedError),
