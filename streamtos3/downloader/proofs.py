@@ -117,7 +117,7 @@ class EtagProof:
         self, url: str, info: ObjectInfo, sizes: Sequence[int], *, whole_parts: bool
     ) -> None:
         self._url = url
-        self._etag = info.etag or ""
+        self._etag = (info.etag or "").lower()
         self._whole_parts = whole_parts
         self._in_order = PartDigests(sizes)
         self._md5s = {number: part_md5(b"") for number, size in enumerate(sizes, 1) if not size}

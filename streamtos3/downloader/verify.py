@@ -127,7 +127,7 @@ class _Verification:
         """
         info = self._info
         etag = receipt.etag_found or receipt.etag_expected
-        is_whole_md5 = info.etag is not None and info.etag == receipt.digests.get("md5")
+        is_whole_md5 = info.etag is not None and info.etag.lower() == receipt.digests.get("md5")
         self._compare("size", info.size_bytes, receipt.size_bytes)
         self._compare("etag", info.etag, info.etag if is_whole_md5 else etag)
         if receipt.version_id is not None:
@@ -189,7 +189,7 @@ class _Verification:
     def _compare_etag(self, name: str, md5s: Sequence[bytes], sizes: Sequence[int]) -> None:
         plain = is_md5(self._info.etag)
         found = md5s[0].hex() if plain else composite_etag(md5s)
-        if found == self._info.etag:
+        if found == (self._info.etag or "").lower():
             self._compared.append("etag")
             self._proof = "md5-etag" if plain else "composite-etag"
         elif ask_exact_layout(self._info, self._ask) in (None, tuple(sizes)):

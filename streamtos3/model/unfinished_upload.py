@@ -45,6 +45,6 @@ class UnfinishedUpload:
     def holds(self, number: int, size_bytes: int, md5_hex: str) -> bool:
         """Whether this very part is `listed`."""
         return any(
-            (part.number, part.size_bytes, part.etag) == (number, size_bytes, md5_hex)
+            (part.number, part.size_bytes, part.etag.lower()) == (number, size_bytes, md5_hex)
             for part in self.listed
         )

@@ -7,7 +7,7 @@ answer means for an upload or download is decided by the callers.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote_plus
 
@@ -51,6 +51,10 @@ NO_SIZE = "no size"
 # At least one of these is in every list of uploads. Some servers do not know the question, and list
 # the bucket's objects instead, which botocore takes for a list without uploads.
 _NAMES_IN_A_LIST = ("Bucket", "KeyMarker", "UploadIdMarker", "Uploads")
+
+
+def _now() -> datetime:
+    return datetime.now(timezone.utc)
 
 
 class Bucket:
@@ -130,7 +134,12 @@ class Bucket:
         profile: TimeoutProfile = "question-after-body" if at_once else "question"
         answer = self._sender.send(what, "head_object", profile, Key=key, **extra)
         if "ContentLength" not in answer:
-            raise TransientError(f"cannot {what}: the answer names no size", code=NO_SIZE)
+            raise TransientError(
+                f"cannot {what}: the answer names no size",
+                hint="a proxy on the way may compress answers, or the service does not tell",
+                code=NO_SIZE,
+                refused=True,
+            )
         if is_cut(answer):
             raise TransientError(f"cannot {what}: the answer was cut short", damaged=True)
         return object_info(answer, self.settings)
@@ -346,7 +355,9 @@ class Bucket:
         what = f"list the parts of {self.url(key)}"
         for page in self._sender.pages(what, "list_parts", Key=key, UploadId=upload_id):
             for part in page.get("Parts", []):
-                yield ListedPart(part["PartNumber"], part["Size"], part["ETag"].strip('"'))
+                if "PartNumber" in part:
+                    etag = part.get("ETag", "").strip('"')
+                    yield ListedPart(part["PartNumber"], part.get("Size", 0), etag)
 
     def list_uploads(self, prefix: str = "") -> Iterator[UnfinishedUpload]:
         """The unfinished uploads whose key begins with `prefix`."""
@@ -360,7 +371,10 @@ class Bucket:
                     return
                 raise
             for upload in page.get("Uploads", []):
-                yield UnfinishedUpload(upload["Key"], upload["UploadId"], upload["Initiated"])
+                if "Key" in upload and "UploadId" in upload:
+                    # Of one that is not dated it is not known that it is old.
+                    begun = upload.get("Initiated") or self.server_time or _now()
+                    yield UnfinishedUpload(upload["Key"], upload["UploadId"], begun)
             if not page.get("IsTruncated"):
                 return
             # Some servers name one of the two (directory buckets the key, SeaweedFS the id).

@@ -200,7 +200,9 @@ def translate(
     if meaning == "damaged":
         return TransientError(f"cannot {what}: {reason}", damaged=True)
     if meaning == "usage":
-        return UsageError(f"cannot {what}: {reason}")
+        is_address = reason.startswith("Custom endpoint")
+        hint = "write it as https://HOST[:PORT][/PATH]" if is_address else None
+        return UsageError(f"cannot {what}: {reason}", hint=hint)
     if isinstance(error, EOFError):  # botocore's prompt, which met the null device
         return CredentialsError(
             f"cannot {what}: an MFA code is needed, and there is no terminal to ask on",
@@ -223,7 +225,7 @@ def translate(
     if isinstance(error, botocore_errors.BotoCoreError):
         return TransientError(f"cannot {what}: {reason}")
     if isinstance(error, ValueError) and "endpoint" in str(error).lower():
-        return UsageError(f"cannot {what}: {error}")
+        return UsageError(f"cannot {what}: {error}", hint="write it as https://HOST[:PORT][/PATH]")
     return error
 
 
@@ -378,9 +380,12 @@ def _from_stranger(response: Mapping[str, Any], what: str) -> TransientError:
     """A proxy's or a sign-in page's, which passes; or the service lacks what it was asked for."""
     status = _status_of(response)
     says = response.get("Error", {}).get(REFUSAL_TEXT)
+    hint = "the service does not know this request, or a proxy on the way answers in its place"
+    if status == 413:
+        hint = "parts are too large for the service, or for a proxy before it: a smaller -c"
     return TransientError(
         f"cannot {what}: HTTP {status} without an S3 error code" + (f": {says}" if says else ""),
-        hint="the service does not know this request, or a proxy on the way answers in its place",
+        hint=hint,
         http_status=status,
         refused=400 <= status < 500,
     )

@@ -171,7 +171,10 @@ def check_range(
         raise ConditionError(f"cannot {action}: the answer is of version {found}, not {version_id}")
     if "ContentRange" not in answer:
         if wanted.start or answer.get("ContentLength", len(wanted)) != len(wanted):
-            raise RangeIgnoredError(f"cannot {action} from byte {wanted.start}: Range was ignored")
+            raise RangeIgnoredError(
+                f"cannot {action} from byte {wanted.start}: the answer is the whole object",
+                hint="this service, or a proxy before it, ignores Range",
+            )
         return
     begins = str(answer["ContentRange"]).removeprefix("bytes ").partition("-")[0]
     if begins != str(wanted.start):

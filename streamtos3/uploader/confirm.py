@@ -145,8 +145,8 @@ class Inspection:
             return info.token == self._token
         if info.size_bytes != expected.size_bytes or contradicts(info, expected):
             return False
-        known = info.etag is not None and info.etag in (expected.etag, expected.whole_md5)
-        return True if known else None
+        etag = (info.etag or "").lower()
+        return True if etag and etag in (expected.etag, expected.whole_md5) else None
 
     def _compare(self, info: ObjectInfo, expected: Expected) -> TransientError | None:
         """The error for an object that is not the one just stored, None where it is."""
