@@ -342,7 +342,7 @@ def _keep_refusal(
 
 
 def first_line(body: object) -> str | None:
-    """The first line of text in an answer's body, at most 200 characters; None where there is none.
+    """The first line of text in an answer's body, at most 200 characters; None where that is none.
 
     Of a page of HTML its title, or what is left without the tags.
     """
@@ -350,7 +350,8 @@ def first_line(body: object) -> str | None:
     title = _TITLE.search(text)
     plain = " ".join(title[1].split()) if title else _TAG.sub("\n", text)
     lines = (" ".join(line.split()) for line in plain.splitlines())
-    return next((line[:200] for line in lines if line), None)
+    first = next((line for line in lines if line), None)
+    return None if first is None or "\ufffd" in first else first[:200]
 
 
 def _name_of_proxy(url: str, origin: str | None) -> str:

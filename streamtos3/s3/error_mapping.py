@@ -90,6 +90,8 @@ _HINTS = {
     "AccessDenied": "docs/operations.org, IAM policy, lists the permissions that are needed",
     "InvalidAccessKeyId": "the service does not know this access key",
     "SignatureDoesNotMatch": "the secret key is wrong, or a proxy changes the requests",
+    "AuthorizationHeaderMalformed": "name the bucket's region by --region",
+    "PermanentRedirect": "the bucket is elsewhere: check --region and --endpoint-url",
     "NoSuchBucket": "streamtos3 never creates a bucket; create it, or correct its name",
     "RequestTimeTooSkewed": "this machine's clock differs from the service's; set it right",
     "ExpiredToken": "get new credentials",

@@ -165,6 +165,20 @@ def test_the_message_says_what_was_attempted_and_what_the_service_said() -> None
     assert "docs/operations.org, IAM policy" in str(error.hint)
 
 
+@pytest.mark.parametrize(
+    ("code", "status", "hint"),
+    [
+        ("AuthorizationHeaderMalformed", 400, "--region"),
+        ("PermanentRedirect", 301, "--region and --endpoint-url"),
+        ("SignatureDoesNotMatch", 403, "the secret key is wrong"),
+    ],
+)
+def test_the_hint_names_the_next_step(code: str, status: int, hint: str) -> None:
+    error = meaning_of(answer(code, status))
+    assert isinstance(error, StoreError)
+    assert hint in (error.hint or "")
+
+
 @pytest.mark.parametrize("code", [None, "", "503"])
 def test_an_answer_without_a_code_shows_its_status_once(code: str | None) -> None:
     error = meaning_of(answer(code, 503, Message=None))
