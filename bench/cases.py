@@ -1,4 +1,4 @@
-"""The seven cases: what is run, on what stream, over what link.
+"""The cases: what is run, on what stream, over what link.
 
 Rounds are interleaved: every program runs once before any runs again, so that a machine that
 grows slower or faster meanwhile does so for all.
@@ -9,13 +9,25 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from .ground import Ground, Link, Place
+from .ground import Files, Ground, Link, Place
 from .measure import Figures, ProgramFailed
-from .programs import FLOOR, GETTERS, PUTTERS, STREAMTOS3, Program
+from .programs import (
+    COPIERS,
+    FLOOR,
+    GETTERS,
+    LIMITED,
+    LIMITED_GETTERS,
+    PUTTERS,
+    RECOPIERS,
+    STREAMTOS3,
+    Copier,
+    Program,
+)
 
-__all__ = ["CASES", "Case", "Outcome", "Scale", "prove_programs", "run_case"]
+__all__ = ["CASES", "START", "Case", "Outcome", "Scale", "prove_programs", "run_case"]
 
 MIB = 1 << 20
+START = "streamtos3 of 10 bytes, limited"
 _NEAR = Link()
 _FAR = Link(latency_ms=30, mib_per_s=20)
 _OURS = PUTTERS[0]
@@ -34,6 +46,9 @@ class Scale:
     rounds: int = 5
     growth_mib: Sequence[int] = (256, 1024, 4096, 16384)
     slow_mib: int = 104
+    limited_mib: int = 600
+    small_files: Files = Files(5000, 8 << 10)
+    larger_files: Files = Files(200, 4 * MIB)
 
 
 @dataclass
@@ -93,6 +108,29 @@ def _gets(scale: Scale) -> dict[str, Run]:
     }
 
 
+def _limited(scale: Scale) -> dict[str, Run]:
+    gets: dict[str, Run] = {
+        program.name: lambda ground, program=program: ground.get(  # type: ignore[misc]
+            program, scale.limited_mib * MIB
+        )
+        for program in LIMITED_GETTERS
+    }
+
+    def start(ground: Ground) -> Figures:
+        return ground.put(_OURS, 10)
+
+    return {START: start, **_puts(LIMITED, scale.limited_mib), **gets}
+
+
+def _copies(copiers: Sequence[Copier], files: Files, *, again: bool = False) -> dict[str, Run]:
+    return {
+        copier.name: lambda ground, copier=copier: ground.copy(  # type: ignore[misc]
+            copier, files, again=again
+        )
+        for copier in copiers
+    }
+
+
 CASES: dict[int, Case] = {
     1: Case(
         "near: over TLS, unlimited",
@@ -122,6 +160,32 @@ CASES: dict[int, Case] = {
         _NEAR,
         lambda scale: scale.size_mib,
         lambda scale: _puts(FLOOR, scale.size_mib),
+    ),
+    8: Case(
+        "small files: 5,000 of 8 KiB",
+        _NEAR,
+        lambda scale: 0,
+        lambda scale: _copies(COPIERS, scale.small_files),
+    ),
+    9: Case(
+        "larger files: 200 of 4 MiB",
+        _NEAR,
+        lambda scale: 0,
+        lambda scale: _copies(COPIERS, scale.larger_files),
+    ),
+    10: Case(
+        "second run: 5,000 files of 8 KiB that are there",
+        _NEAR,
+        lambda scale: 0,
+        lambda scale: _copies(RECOPIERS, scale.small_files, again=True),
+        rounds_factor=0.6,
+    ),
+    11: Case(
+        "limited: to 20 MiB/s by the programs themselves",
+        _NEAR,
+        lambda scale: scale.limited_mib,
+        _limited,
+        rounds_factor=0.2,
     ),
 }
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import http.client
 import os
+import re
 import ssl
 import subprocess
 import sys
@@ -13,14 +14,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
+from random import Random
 from urllib.parse import urlsplit
 
 from .certificate import make_certificate
 from .measure import Figures, ProgramFailed, drain, feed
-from .programs import BUCKET, Program, environment_of
+from .programs import BUCKET, Copier, Program, environment_of
 from .service import BLOCK, composite_etag
 
-__all__ = ["Ground", "Link", "Place"]
+__all__ = ["Files", "Ground", "Link", "Place"]
 
 MIB = 1 << 20
 # Service and clients would else agree on a cipher each after its own taste, and OpenSSL's costs
@@ -47,6 +49,14 @@ class Link:
 
 
 @dataclass(frozen=True)
+class Files:
+    """A directory of `count` files, all of the same size and all different."""
+
+    count: int
+    size_bytes: int
+
+
+@dataclass(frozen=True)
 class Place:
     """A temporary directory with a certificate and without anybody's configuration."""
 
@@ -62,6 +72,18 @@ class Place:
         (folder / "openssl.cnf").write_text(_OPENSSL_CONFIG)
         (folder / "config").write_text("[default]\ns3 =\n    addressing_style = path\n")
         return cls(folder, authority, certificate)
+
+    def files(self, files: Files) -> Path:
+        """The directory of these files, made when it is first asked for."""
+        directory = self.folder / f"{files.count}-of-{files.size_bytes}"
+        if not directory.exists():
+            directory.mkdir()
+            for number in range(files.count):
+                block = Random(number).randbytes(min(files.size_bytes, MIB))
+                with (directory / f"{number:06}.bin").open("wb") as file:
+                    for start in range(0, files.size_bytes, MIB):
+                        file.write(block[: files.size_bytes - start])
+        return directory
 
     @contextmanager
     def endpoint(self, link: Link) -> Iterator[Ground]:
@@ -93,6 +115,7 @@ class Ground:
     def __init__(self, url: str, place: Place) -> None:
         self.endpoint_cpu_s = 0.0
         self._url = url
+        self._place = place
         self._environment = environment_of(url, place.authority, place.folder)
         self._tls = ssl.create_default_context(cafile=str(place.authority))
         self._count = 0
@@ -115,8 +138,24 @@ class Ground:
         words = program.command(self._url, f"generated-{size_bytes}")
         return drain(words, self._environment, size_bytes)
 
+    def copy(self, copier: Copier, files: Files, *, again: bool = False) -> Figures:
+        """Run `copier` on a directory, or, `again`, a second time and measure that.
+
+        ProgramFailed unless all files have arrived.
+        """
+        self._count += 1
+        prefix = f"directory-{self._count}"
+        words = copier.command(self._url, str(self._place.files(files)), prefix)
+        figures = self.call(words)
+        if again:
+            figures = self.call(words)
+        stored = self._sizes(prefix)
+        if stored != [files.size_bytes] * files.count:
+            raise ProgramFailed(f"{len(stored)} objects of {sum(stored)} bytes are stored")
+        return figures
+
     def call(self, words: list[str]) -> Figures:
-        """Run a command that asks nothing of the endpoint."""
+        """Run a command without an input."""
         return feed(words, self._environment, 0)
 
     def _put(self, program: Program, size_bytes: int, mib_per_s: float) -> tuple[Figures, int, str]:
@@ -128,13 +167,21 @@ class Ground:
 
     def _head(self, key: str) -> tuple[int, str]:
         """Size and ETag of what is stored."""
+        answer, _ = self._ask("HEAD", f"/{BUCKET}/{key}")
+        return int(answer.get("Content-Length", 0)), answer.get("ETag", "").strip('"')
+
+    def _sizes(self, prefix: str) -> list[int]:
+        """The sizes of all objects below `prefix`."""
+        _, page = self._ask("GET", f"/{BUCKET}?prefix={prefix}/&max-keys=1000000")
+        return [int(size) for size in re.findall(rb"<Size>(\d+)</Size>", page)]
+
+    def _ask(self, method: str, target: str) -> tuple[http.client.HTTPMessage, bytes]:
         netloc = urlsplit(self._url).netloc
         connection = http.client.HTTPSConnection(netloc, context=self._tls, timeout=30)
         try:
-            connection.request("HEAD", f"/{BUCKET}/{key}")
+            connection.request(method, target)
             answer = connection.getresponse()
-            etag = answer.getheader("ETag", "").strip('"')
-            return int(answer.getheader("Content-Length", 0)), etag
+            return answer.headers, answer.read()
         finally:
             connection.close()
 

@@ -15,10 +15,16 @@ from pathlib import Path
 
 __all__ = [
     "BUCKET",
+    "COPIERS",
     "FLOOR",
     "GETTERS",
+    "LIMITED",
+    "LIMITED_GETTERS",
+    "LIMIT_MIB_PER_S",
     "PUTTERS",
+    "RECOPIERS",
     "STREAMTOS3",
+    "Copier",
     "Program",
     "environment_of",
     "streamtos3_by",
@@ -40,6 +46,14 @@ class Program:
     name: str
     command: Command
     stores: bool = True
+
+
+@dataclass(frozen=True)
+class Copier:
+    """A program that stores a directory: `command` takes endpoint URL, directory and prefix."""
+
+    name: str
+    command: Callable[[str, str, str], list[str]]
 
 
 def environment_of(endpoint_url: str, authority: Path, home: Path) -> dict[str, str]:
@@ -76,6 +90,23 @@ def _rclone(*verb: str) -> Command:
         return [str(_SCRIPTS / "rclone"), "--config=", *verb, f"{remote}:{BUCKET}/{key}"]
 
     return words
+
+
+def _rclone_copy(endpoint: str, directory: str, prefix: str) -> list[str]:
+    return _rclone("copy", directory)(endpoint, prefix)
+
+
+def _aws_recursive(endpoint: str, directory: str, prefix: str) -> list[str]:
+    # Quiet as the others are: a line for each file would cost it more than they pay.
+    words = _aws(directory, "{url}")(endpoint, prefix)
+    return [*words, "--recursive", "--only-show-errors"]
+
+
+def _publish(*options: str) -> Callable[[str, str, str], list[str]]:
+    words = [*STREAMTOS3, "publish", "-q", *options]
+    return lambda endpoint, directory, prefix: [
+        *(*words, "--endpoint-url", endpoint, directory, f"s3://{BUCKET}/{prefix}/")
+    ]
 
 
 def _s5cmd(verb: str) -> Command:
@@ -130,3 +161,26 @@ GETTERS = [
     Program("boto3", _library("boto3", "get")),
     Program("smart_open", _library("smart_open", "get")),
 ]
+
+LIMIT_MIB_PER_S = 20
+_LIMIT = ("--limit-rate", f"{LIMIT_MIB_PER_S}MiB")
+LIMITED = [
+    Program("streamtos3 --limit-rate", streamtos3_by(STREAMTOS3, *_LIMIT)),
+    Program("rclone rcat --bwlimit", _rclone("rcat", f"--bwlimit={LIMIT_MIB_PER_S}Mi")),
+]
+LIMITED_GETTERS = [
+    Program("streamtos3 get --limit-rate", streamtos3_by([*STREAMTOS3, "get"], *_LIMIT)),
+    Program("rclone cat --bwlimit", _rclone("cat", f"--bwlimit={LIMIT_MIB_PER_S}Mi")),
+]
+
+COPIERS = [
+    Copier("streamtos3 publish", _publish()),
+    Copier("aws s3 cp --recursive", _aws_recursive),
+    Copier("rclone copy", _rclone_copy),
+]
+
+RECOPIERS = [
+    Copier("streamtos3 publish --resume", _publish("--resume")),
+    Copier("rclone copy, again", _rclone_copy),
+]
+"""Where all is there already, stored by the same program."""

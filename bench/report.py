@@ -11,8 +11,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
 
-from .cases import Outcome
+from .cases import START, Outcome
 from .measure import Figures
+from .programs import LIMIT_MIB_PER_S, LIMITED, LIMITED_GETTERS
 
 __all__ = ["as_json", "save_plot", "table", "targets"]
 
@@ -183,12 +184,49 @@ def _judge_slow(outcome: Outcome) -> list[Target]:
     return [Target("slow producer: end of input to exit, seconds", seconds, 8 / 20 + 3 * 0.03)]
 
 
+def _judge_limited(outcome: Outcome) -> list[Target]:
+    """How far a run, less one of 10 bytes, is from the time that the limit prescribes."""
+    if START not in outcome.runs:
+        return []
+    start_s = median(map(_wall, outcome.runs[START]))
+    due_s = outcome.size_mib / LIMIT_MIB_PER_S
+    ours = (programs[0].name for programs in (LIMITED, LIMITED_GETTERS))
+    return [
+        Target(
+            f"limited: {name}, off its rate",
+            abs((median(map(_wall, runs)) - start_s) / due_s - 1),
+            0.05,
+        )
+        for name in ours
+        if (runs := outcome.runs.get(name))
+    ]
+
+
+def _judge_files(outcome: Outcome) -> list[Target]:
+    ours = "streamtos3 publish"
+    return [
+        target
+        for other, limit in (("aws s3 cp --recursive", 1.0), ("rclone copy", 2.5))
+        for what, column in (("wall", _wall), ("CPU", _cpu))
+        for target in _beside(outcome, what, column, ours, (other,), limit)
+    ]
+
+
+def _judge_second_run(outcome: Outcome) -> list[Target]:
+    names = "streamtos3 publish --resume", ("rclone copy, again",)
+    return _beside(outcome, "wall", _wall, *names, 1.5)
+
+
 _JUDGES: Mapping[int, Callable[[Outcome], list[Target]]] = {
     1: _judge_near,
     2: _judge_far,
     3: _judge_start,
     4: _judge_growth,
     5: _judge_slow,
+    8: _judge_files,
+    9: _judge_files,
+    10: _judge_second_run,
+    11: _judge_limited,
 }
 
 

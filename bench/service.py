@@ -32,6 +32,7 @@ MIB = 1 << 20
 BLOCK = Random(5).randbytes(MIB)
 """What generated objects and the producer's streams repeat."""
 GENERATED_PART_BYTES = 8 * MIB
+_NO_FOLDER = quote("/", safe="")  # for keys without a slash; no name of a folder is this one
 _LONG_AGO = "2026-11-06T11:00:00.000Z"
 
 
@@ -132,7 +133,7 @@ class Service:
         if self._hashes and declared and bytes.fromhex(etag) != _from_base64(declared):
             self._refuse(400, "BadDigest")
         elif "/" not in request.path:
-            self._list(request.path)
+            self._list(request.path, request.query)
         elif request.method == "POST" and "uploads" in request.query:
             self._create(request)
         elif request.method == "POST" and "uploadId" in request.query:
@@ -142,7 +143,12 @@ class Service:
             Stored(size_bytes, etag).save(part)
             self._answer(200, b"", {"ETag": f'"{etag}"'})
         elif request.method == "PUT":
-            Stored(size_bytes, etag, request.metadata).save(self._object(request.path))
+            path = self._object(request.path)
+            if "if-none-match" in request.headers and path.exists():
+                self._refuse(412, "PreconditionFailed")
+                return
+            path.parent.mkdir(exist_ok=True)
+            Stored(size_bytes, etag, request.metadata).save(path)
             self._answer(200, b"", {"ETag": f'"{etag}"'})
         elif request.method in ("GET", "HEAD"):
             self._get(request)
@@ -206,20 +212,43 @@ class Service:
         etag = composite_etag([bytes.fromhex(part.etag) for part in parts])
         metadata = Stored.load(upload / "metadata").metadata
         size_bytes = sum(part.size_bytes for part in parts)
-        Stored(size_bytes, etag, metadata).save(self._object(request.path))
+        path = self._object(request.path)
+        path.parent.mkdir(exist_ok=True)
+        Stored(size_bytes, etag, metadata).save(path)
         shutil.rmtree(upload)
         self._answer(200, _xml("CompleteMultipartUploadResult", f"<ETag>&quot;{etag}&quot;</ETag>"))
 
-    def _list(self, bucket: str) -> None:
-        """The objects of the bucket: rclone reads nothing that it has not seen in a list."""
-        rows = ""
-        for path in (self._root / "objects").iterdir():
-            found, _, key = unquote(path.name).partition("/")
-            if found == bucket and not path.name.startswith("."):
-                size_bytes = Stored.load(path).size_bytes
-                fields = f"<Key>{key}</Key><Size>{size_bytes}</Size>"
-                rows += f"<Contents>{fields}<LastModified>{_LONG_AGO}</LastModified></Contents>"
-        self._answer(200, _xml("ListBucketResult", f"<IsTruncated>false</IsTruncated>{rows}"))
+    def _list(self, bucket: str, query: dict[str, str]) -> None:
+        """A page of the bucket's objects: rclone reads nothing that it has not seen in a list."""
+        after = query.get("continuation-token") or query.get("marker") or ""
+        most = int(query.get("max-keys", 1000))
+        rest = [key for key in self._keys(bucket, query.get("prefix", "")) if key > after]
+        page, rows = rest[:most], ""
+        for key in page:
+            stored = Stored.load(self._object(f"{bucket}/{key}"))
+            fields = f"<Key>{quote(key)}</Key><Size>{stored.size_bytes}</Size>"
+            fields += (
+                f"<ETag>&quot;{stored.etag}&quot;</ETag><LastModified>{_LONG_AGO}</LastModified>"
+            )
+            rows += f"<Contents>{fields}</Contents>"
+        is_cut = len(page) < len(rest)
+        head = f"<EncodingType>url</EncodingType><IsTruncated>{str(is_cut).lower()}</IsTruncated>"
+        if is_cut:
+            head += f"<NextMarker>{quote(page[-1])}</NextMarker>"
+            head += f"<NextContinuationToken>{page[-1]}</NextContinuationToken>"
+        self._answer(200, _xml("ListBucketResult", head + rows))
+
+    def _keys(self, bucket: str, prefix: str) -> list[str]:
+        """All keys that begin with `prefix`, sorted."""
+        above, has_slash, _ = prefix.partition("/")
+        objects = self._objects(bucket)
+        folders = [objects / quote(above, safe="")] if has_slash else list(objects.iterdir())
+        keys = []
+        for folder in folders:
+            start = "" if folder.name == _NO_FOLDER else unquote(folder.name) + "/"
+            names = os.listdir(folder) if folder.exists() else []
+            keys += [start + unquote(name) for name in names if not name.startswith(".")]
+        return sorted(key for key in keys if key.startswith(prefix))
 
     def _get(self, request: Request) -> None:
         stored = self._find(request.path)
@@ -255,6 +284,7 @@ class Service:
     def _find(self, path: str) -> Stored | None:
         generated = re.search(r"/generated-(\d+)$", path)
         if generated and not self._object(path).exists():
+            self._object(path).parent.mkdir(exist_ok=True)
             _generated(int(generated[1])).save(self._object(path))
         try:
             return Stored.load(self._object(path))
@@ -262,7 +292,17 @@ class Service:
             return None
 
     def _object(self, path: str) -> Path:
-        return self._root / "objects" / quote(path, safe="")
+        """A folder for each first name of a key, so that a listing reads no others."""
+        bucket, _, key = path.partition("/")
+        first, has_slash, rest = key.partition("/")
+        folder = quote(first, safe="") if has_slash else _NO_FOLDER
+        name = quote(rest if has_slash else key, safe="")
+        return self._objects(bucket) / folder / name
+
+    def _objects(self, bucket: str) -> Path:
+        folder = self._root / "objects" / quote(bucket, safe="")
+        folder.mkdir(exist_ok=True)
+        return folder
 
     def _upload(self, upload_id: str) -> Path:
         return self._root / "uploads" / quote(upload_id, safe="")

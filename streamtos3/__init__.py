@@ -1,8 +1,8 @@
 """streamtos3: stream standard input into S3, and prove that what was stored is what was read.
 
 The library is what the command line calls: `upload(source, bucket, key, options=Options(...))`
-returns a `Receipt` if and only if the whole input was stored and proved. `download` is the way
-back, `verify_object` compares.
+returns a `Receipt` if and only if the whole input was stored and proved. `download` reads an
+object back; `verify_object` compares it with local data, a receipt or its own ETag.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ _FORMER_NAMES = {"Latch": "CancelScope"}
 def __getattr__(name: str) -> object:
     """Load the public names when they are first used: `--help` needs none of them (PEP 562).
 
-    No module may have the name of a public function: importing it would put the module there.
+    No module may have the name of a public function: importing it would replace the function.
     """
     name = _FORMER_NAMES.get(name, name)
     if name not in _HOMES:

@@ -8,8 +8,8 @@ import signal
 if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
-# What is loaded makes 90,000 objects, and hardly any garbage. Looking for some after every 700 of
-# them took a tenth of the start-up, and once among all of them a twentieth.
+# Loading the program creates 90,000 objects and hardly any garbage. A collection after every 700
+# of them took a tenth of the start-up, a single one over all of them a twentieth.
 gc.set_threshold(150_000)
 
 from .cli import main  # noqa: E402 - what the lines above are for

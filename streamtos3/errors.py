@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import signal
 import threading
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, ClassVar
 
-if TYPE_CHECKING:  # named in annotations alone, and a tenth of the time that --help takes
+if TYPE_CHECKING:  # for annotations only: loading it takes a tenth of --help's time
     from .results import ReadReport, Receipt
 
 __all__ = [
@@ -55,7 +56,7 @@ class StreamToS3Error(Exception):
     """Base of all errors a caller may see.
 
     `message` says what was attempted and what came back, in one line; `hint` names the next
-    step; `left_behind` says what of this upload is in the bucket when it is not nothing.
+    step; `left_behind` says what this upload leaves in the bucket, None if nothing.
     """
 
     exit_status: ClassVar[int] = 1
@@ -70,7 +71,7 @@ class StreamToS3Error(Exception):
 
 
 class UsageError(StreamToS3Error):
-    """The command line, or the options given to the library, make no sense."""
+    """The command line, or an option given to the library, is invalid or contradicts another."""
 
     exit_status = 2
 
@@ -88,7 +89,7 @@ class SpoolError(StreamToS3Error):
 
 
 class SpoolFullError(SpoolError):
-    """The spool holds as much as it may until something of it has been uploaded."""
+    """The spool has reached its limit; there is room again once some of it has been uploaded."""
 
 
 class SpoolTooSmallError(SpoolError):
@@ -96,9 +97,9 @@ class SpoolTooSmallError(SpoolError):
 
 
 class InvalidEventError(SourceError):
-    """What was sent to a sink is not a valid CloudEvent; nothing of that request is stored.
+    """A request to a sink is not a valid CloudEvent; nothing of it is stored.
 
-    `http_status` is what its sender is answered. The message is cut, as it may quote at length.
+    `http_status` is the status of the answer. The message is truncated: it may quote at length.
     """
 
     def __init__(self, message: str, *, http_status: int = 400) -> None:
@@ -106,7 +107,7 @@ class InvalidEventError(SourceError):
         self.http_status = http_status
 
     def at(self, index: int) -> InvalidEventError:
-        """The same of the event at `index` of a batch, from 0."""
+        """This error for the event at `index` of a batch, counted from 0."""
         return InvalidEventError(f"event {index}: {self.message}", http_status=self.http_status)
 
 
@@ -150,17 +151,17 @@ class ReportError(StreamToS3Error):
 
 
 class OutputError(StreamToS3Error):
-    """What was read from the store could not be written to where it was wanted."""
+    """What was read from the store could not be written to the output."""
 
     exit_status = 11
 
 
 class OutputClosedError(OutputError):
-    """The reader of the output went away, as `head` does; the command line ends as by SIGPIPE."""
+    """The reader of the output went away, as `head` does; the program exits as by SIGPIPE."""
 
 
 class StoreError(StreamToS3Error):
-    """Something the store said, or its silence.
+    """The service answered with an error, or did not answer.
 
     `code` is the S3 error code (None where there was no answer), `http_status` and
     `request_id` what the answer carried.
@@ -222,7 +223,7 @@ class ExistsError(StoreError):
 
 
 class RetriesUsedUpError(StoreError):
-    """What could have passed by waiting did not, for as long as the policy allowed."""
+    """A failure that may pass by waiting lasted longer than the retry policy allows."""
 
     exit_status = 8
 
@@ -235,7 +236,7 @@ class UndecidedError(RetriesUsedUpError):
 
 
 class TransientError(StoreError):
-    """Worth another try. Only `retry` handles it; it never reaches a caller.
+    """A failure worth another try. `runtime.retry` handles it; a caller never sees one.
 
     `throttled`: the service asks for less. `damaged`: the bytes did not arrive as sent.
     `refused`: a refusal that may be a stranger's on the way, and is final if it is repeated.
@@ -273,7 +274,7 @@ class TransientError(StoreError):
 
 
 class Interrupted(BaseException):
-    """A signal ended the work. Not an `Exception`, so that nothing swallows it on its way."""
+    """A signal ended the work. Not an `Exception`, so that no `except Exception` swallows it."""
 
     def __init__(self, signum: int) -> None:
         name = signal.Signals(signum).name
@@ -285,25 +286,28 @@ class Interrupted(BaseException):
         self.exit_status = 128 + signum
 
 
-def leave_behind(error: BaseException, what: str) -> None:
+def leave_behind(error: BaseException, what: str, upload_ids: Iterable[str] = ()) -> None:
     """Note on `error` that `what` is left in the bucket; what was noted before stays.
+
+    `upload_ids`: those of unfinished uploads among it, for programs; `error.upload_ids` has all.
 
     One error may end many uploads at the same time, each of which may leave something.
     """
     with _leaving:
         before = vars(error).get("left_behind")
-        # Not an attribute of all classes: an unexpected error has to say it, too.
+        # By `vars`, because an unexpected error may be of any class and must carry it too.
         vars(error)["left_behind"] = f"{before}; {what}" if before else what
+        vars(error)["upload_ids"] = (*vars(error).get("upload_ids", ()), *upload_ids)
 
 
 def leave_behind_of(later: BaseException, first: BaseException) -> None:
-    """Note on `first`, the error that is told, what the upload that failed by `later` has left.
+    """Note on `first`, the error that is reported, what the upload that failed with `later` left.
 
-    Where the store goes away each of many uploads fails by itself, and one error is told.
+    When the service becomes unreachable each of many uploads fails, and one error is reported.
     """
     left_behind = getattr(later, "left_behind", None)
     if later is not first and left_behind:
-        leave_behind(first, left_behind)
+        leave_behind(first, left_behind, getattr(later, "upload_ids", ()))
 
 
 def os_reason(error: BaseException) -> str:

@@ -1,4 +1,4 @@
-"""The receipt as JSON: its way into a file, complete or not at all, and its way back."""
+"""The receipt as JSON: written to a file completely or not at all, and read back."""
 
 from __future__ import annotations
 
@@ -37,13 +37,13 @@ def _json_value(value: object) -> str:
 
 
 def check_receipt_path(path: str) -> None:
-    """UsageError where a receipt could not be written to `path` later; touches nothing."""
+    """Raise UsageError if a receipt could not be written to `path` later. Changes nothing."""
     directory = os.path.dirname(os.path.realpath(path))
     if not path:
         raise UsageError("cannot write the receipt to a file without a name")
     if os.path.isdir(path):
         raise UsageError(f"cannot write the receipt to {path}: it is a directory")
-    # As root, the rename would put a plain file in the place of /dev/null.
+    # As root, the rename would replace /dev/null with a regular file.
     if os.path.exists(path) and not os.path.isfile(path):
         raise UsageError(
             f"cannot write the receipt to {path}: it is not a regular file",
@@ -58,10 +58,10 @@ def check_receipt_path(path: str) -> None:
 def write_receipt(receipt: Receipt, path: str) -> None:
     """Write `receipt` to `path`: temporary name, fsync, rename, fsync of the directory.
 
-    Raises ReportError when that fails; the temporary file is gone then.
+    Raises ReportError when that fails; the temporary file is removed then.
     """
     text = receipt_json(receipt, indent=2) + "\n"
-    target = os.path.realpath(path)  # what a link points to is replaced, and not the link
+    target = os.path.realpath(path)  # replaces what a link points to, not the link
     try:
         with NewFile(target) as file:
             with open(file.fd, "w", encoding="utf-8", closefd=False) as stream:
@@ -73,9 +73,9 @@ def write_receipt(receipt: Receipt, path: str) -> None:
 
 
 def read_receipt(path: str) -> Receipt:
-    """The receipt in the file at `path`. UsageError where there is none that can be trusted.
+    """The receipt in the file at `path`. UsageError if it is missing, malformed or inconsistent.
 
-    Fields that a later version of the program may have added are passed over.
+    Fields that a later version of the program may have added are ignored.
     """
     try:
         with open(path, encoding="utf-8") as file:
@@ -100,7 +100,7 @@ def _receipt(values: dict[str, Any]) -> Receipt:
     known = _known(Receipt, values)
     known["parts"] = tuple(StoredPart(**_known(StoredPart, each)) for each in values["parts"])
     known["proof"] = Proof(**_known(Proof, values["proof"]))
-    known["command"] = None  # what it says of a producer proves nothing
+    known["command"] = None  # what it says about a producer proves nothing
     for name in ("started_at", "first_byte_at", "ended_at"):
         text = values[name]
         known[name] = text and datetime.fromisoformat(text.replace("Z", "+00:00"))
@@ -113,7 +113,7 @@ def _known(kind: type[Any], values: dict[str, Any]) -> dict[str, Any]:
 
 
 def _check(receipt: Receipt) -> None:
-    """ValueError where what decides about bytes is not what this program writes."""
+    """Raise ValueError if parts, digests or ETag are not as this program writes them."""
     offset_bytes = 0
     for number, part in enumerate(receipt.parts, 1):
         if (part.number, part.offset_bytes) != (number, offset_bytes):

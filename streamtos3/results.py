@@ -1,4 +1,4 @@
-"""What an operation tells its caller: receipts, reports and figures, frozen."""
+"""What an operation returns: receipts, reports and figures, frozen."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["CommandReport", "Proof", "ReadReport", "Receipt", "SinkFigures", "St
 class StoredPart:
     """One part whose ETag was compared. `md5` and `etag` are hex, without quotes.
 
-    `etag_is_md5` is False where the service encrypts and its ETag is therefore no MD5.
+    `etag_is_md5` is False if the service encrypts and its ETag is therefore not an MD5.
     `resumed`: stored by an earlier run and not sent again. `checksum`: S3's additional
     checksum in base64, where one was asked for. `worker` and `sha256` (hex): which process of a
     cluster stored it, and what it read; None for one machine.
@@ -44,7 +44,7 @@ class Proof:
 class CommandReport:
     """The producer that `run` started: its words, exit status and run time.
 
-    `exit_status` is what a shell would say: 128+n where signal n ended it.
+    `exit_status` is as a shell reports it: 128+n if signal n ended it.
     """
 
     command: tuple[str, ...]
@@ -57,7 +57,7 @@ class Receipt:
     """What was stored, and what proved it. docs/formats.org describes each field.
 
     Times are UTC. `etag_expected` and `etag_found` are without quotes; `first_byte_at` is None
-    for an empty stream; `upload_id` is None for a stream that went as one request; `token` is
+    for an empty stream; `upload_id` is None for a stream sent in one request; `token` is
     None where an earlier run began the upload (its parts that were kept are `resumed`).
     `checksums`: CRCs of the whole in base64, by name, where the parts' were combined.
     """
@@ -116,7 +116,7 @@ class ReadReport:
     """What was read back or looked at, and what proved it. docs/formats.org describes each field.
 
     `offset_bytes` and `size_bytes`: the bytes that were delivered or compared. `compared` names
-    what was held against what. `proof` is None where nothing proves the object; `digests` are
+    what was compared. `proof` is None where nothing proves the object; `digests` are
     of all its bytes, where they were read; `metadata` is the object's, decoded.
     """
 

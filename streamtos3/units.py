@@ -1,7 +1,7 @@
-"""Sizes and durations as people write them, both ways (pure).
+"""Sizes and durations as people write them, parsed and formatted (pure).
 
 Units follow GNU dd: `K`, `M`, `G`, `T` and `KiB`… are powers of 1024, `kB`, `MB`, `GB`, `TB` powers
-of 1000. Case does not matter, except that a bare number is bytes or seconds.
+of 1000. Case does not matter. A number without a unit is in bytes or seconds.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ __all__ = [
     "format_duration",
     "format_size",
     "parse_duration",
+    "parse_rate",
     "parse_size",
     "plural",
 ]
@@ -67,8 +68,13 @@ def parse_size(text: str) -> int:
     return value // of
 
 
+def parse_rate(text: str) -> int:
+    """Bytes a second that `text` stands for (`20MiB`, `20MiB/s`). ValueError otherwise."""
+    return parse_size(text.strip().removesuffix("/s"))
+
+
 def parse_duration(text: str) -> float:
-    """Seconds that `text` stands for (`90s`, `15m`, `2h`, `7d`, `30`). ValueError if it is none."""
+    """Seconds that `text` stands for (`90s`, `15m`, `2h`, `7d`, `30`). ValueError otherwise."""
     value_ms, of = _parse(text, _DURATION_UNITS_MS, "duration")
     return value_ms / (1000 * of)
 

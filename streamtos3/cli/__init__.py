@@ -34,7 +34,7 @@ def _guard_descriptors() -> None:
 
 
 def _silence_warnings_of_libraries() -> None:
-    """Leave the talk to us: logging would show them as they are, tracebacks and all."""
+    """Keep their log records off standard error, where `logging` would print them by itself."""
     logging.getLogger().addHandler(logging.NullHandler())
 
 
@@ -45,7 +45,7 @@ def main() -> NoReturn:
     default_signals.install()
     _guard_descriptors()
     _silence_warnings_of_libraries()
-    # What libraries have to say to their programmers (urllib3, of each unverified request).
+    # Warnings for programmers, such as urllib3's about each unverified request.
     if not sys.warnoptions:
         warnings.simplefilter("ignore")
     try:

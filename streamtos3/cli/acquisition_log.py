@@ -39,7 +39,7 @@ class AcquisitionLog:
             raise UsageError(f"cannot write the log {path}: {reason}") from error
 
     def begin(self, source: str, bucket: str, key: str, options: Options) -> None:
-        """The head of an acquisition: who, what, where from and where to."""
+        """Log the head of an acquisition: who, what, where from and where to."""
         self._line(f"streamtos3 {__version__}: acquisition begins")
         for name, value in options.case.items():
             self._line(f"  {name}: {value}")
@@ -50,7 +50,7 @@ class AcquisitionLog:
             self._line(f"  command: {shlex.join(options.command_line)}")
 
     def listening(self, on_event: Callable[[Event], None]) -> Callable[[Event], None]:
-        """`on_event`, with what is worth a line written here as well."""
+        """A listener that logs what is worth a line, and passes every event on to `on_event`."""
 
         def listen(event: Event) -> None:
             line = _line_of(event)
@@ -61,14 +61,14 @@ class AcquisitionLog:
         return listen
 
     def stored(self, receipt: Receipt) -> None:
-        """The end of an acquisition that succeeded."""
+        """Log the end of an acquisition that succeeded."""
         self._contents(receipt)
         version = f", version {receipt.version_id}" if receipt.version_id else ""
         self._line(f"  object: ETag {receipt.etag_found}{version}")
         self._line(f"verdict: stored and proved by {receipt.proof.object}")
 
     def failed(self, error: BaseException) -> None:
-        """The end of one that did not."""
+        """Log the end of an acquisition that failed."""
         if isinstance(error, UnprovedError):
             self._contents(error.receipt)
         message = error.message if isinstance(error, StreamToS3Error | Interrupted) else str(error)
@@ -111,7 +111,7 @@ def _line_of(event: Event) -> str | None:
     if isinstance(event, UploadCreated):
         return f"upload {event.upload_id}"
     if isinstance(event, Resuming):
-        return f"going on with an earlier upload: {event.parts} parts are there"
+        return f"resuming an earlier upload: {event.parts} parts already stored"
     if isinstance(event, Retrying):
         return f"retry: {event.reason}; again in {format_duration(event.wait_s)}"
     if isinstance(event, Warned):

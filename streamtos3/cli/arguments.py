@@ -1,4 +1,4 @@
-"""A command's arguments as one frozen value, and what every command does before it works."""
+"""A command's arguments as one frozen value, and what every command does first."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from .console import say
+from .failures import telling
 
 __all__ = ["arguments", "build"]
 
@@ -18,8 +19,8 @@ T = TypeVar("T")
 def arguments(kind: type[T]) -> Callable[[Callable[[T], None]], Callable[..., None]]:
     """Call a command with one value of the dataclass `kind`, built from what click has parsed.
 
-    What every command owes its user is done here, so that none can forget it: `--debug` starts
-    the debug log, and `--no-verify-ssl` warns.
+    What every command must do first is done here, so that none can forget it: `--debug` starts
+    the debug log, `--json` has a failure told as JSON, too, and `--no-verify-ssl` warns.
     """
 
     def decorate(command: Callable[[T], None]) -> Callable[..., None]:
@@ -27,6 +28,8 @@ def arguments(kind: type[T]) -> Callable[[Callable[[T], None]], Callable[..., No
             args = build(kind, values)
             assert not values, f"{kind.__name__} has no field for {', '.join(values)}"
             output, connection = getattr(args, "output", None), getattr(args, "connection", None)
+            if getattr(output, "as_json", False):
+                telling.as_json = True
             if output is not None and output.debug:
                 from .debug_log import start_debug_log
 

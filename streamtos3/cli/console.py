@@ -1,16 +1,17 @@
-"""All talk of the program: lower case, `streamtos3:` first, no full stop, one line each.
+"""Everything that the program prints: messages in lower case, `streamtos3:` first, one line each.
 
-Standard output carries only data and receipts. What cannot be said because nobody listens is
-dropped: who reads our standard error must not decide what becomes of the upload.
+Standard output carries only data and receipts. A message that cannot be written is dropped: a
+closed or full standard error must not affect the upload.
 """
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 import sys
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import click
 
@@ -27,14 +28,37 @@ __all__ = [
     "write_line",
 ]
 
-# Behind `://`, or at the beginning of a word or of an option's value as `--proxy` takes it.
+_PIPE_CHARACTERS = 1 << 16
+# After `://`, or at the beginning of a word or of an option's value as `--proxy` takes it.
 _IN_ADDRESS = r"(?<=://)[^/\s]+(?=@)"
 _USER_INFO = re.compile(_IN_ADDRESS + r"|(?:(?<==)|^)[^/@\s:=]+:[^/\s]+(?=@)")
 
 
 def say(text: str) -> None:
-    """One line on standard error."""
-    write_line(line(text))
+    """Print a message of one line on standard error; with its priority for the journal."""
+    write_line(_priority(text) + line(text))
+
+
+def _priority(text: str) -> str:
+    """As sd-daemon(3) marks a line: 3 for errors, 4 for warnings, 5 for other hints, else 6."""
+    if not _heard_by_journal():
+        return ""
+    kind = text.partition(": ")[0]
+    levels = {"error": 3, "left behind": 3, "warning": 4, "hint": 5}
+    return f"<{levels.get(kind, 6)}>"
+
+
+@functools.cache
+def _heard_by_journal() -> bool:
+    """Whether standard error is the very stream that JOURNAL_STREAM names (systemd.exec(5))."""
+    named = os.environ.get("JOURNAL_STREAM", "")
+    if not named:
+        return False
+    try:
+        stream = os.fstat(2)
+    except OSError:
+        return False
+    return named == f"{stream.st_dev}:{stream.st_ino}"
 
 
 def line(text: str) -> str:
@@ -43,7 +67,7 @@ def line(text: str) -> str:
 
 
 def write_line(text: str) -> None:
-    """`text` as it is on standard error."""
+    """Print `text` unchanged on standard error."""
     try:
         sys.stderr.write(text + "\n")
         sys.stderr.flush()
@@ -51,23 +75,37 @@ def write_line(text: str) -> None:
         return
 
 
-def print_data(text: str, what: str) -> None:
-    """Print `text` as it is on standard output. ReportError, naming `what`, if that fails.
+def print_data(text: str | Iterable[str], what: str) -> None:
+    """Print `text`, whole or in pieces, as it is on standard output. ReportError if that fails.
 
-    A character that the output's encoding lacks is escaped.
+    `what` names it there. A character that the output's encoding lacks is escaped.
     """
     if sys.stdout is None:  # closed when the program began
         raise ReportError(f"cannot print the {what}: standard output is closed")
     try:
         encoding = sys.stdout.encoding or "utf-8"
-        click.echo(text.encode(encoding, "backslashreplace"), nl=False)
+        for piece in [text] if isinstance(text, str) else _joined(text):
+            click.echo(piece.encode(encoding, "backslashreplace"), nl=False)
         sys.stdout.flush()
     except (OSError, ValueError, AttributeError) as error:
         raise ReportError(f"cannot print the {what}: {os_reason(error)}") from error
 
 
+def _joined(pieces: Iterable[str]) -> Iterator[str]:
+    """`pieces` in fewer, of about as many characters as a pipe takes at once."""
+    held: list[str] = []
+    size = 0
+    for piece in pieces:
+        held.append(piece)
+        size += len(piece)
+        if size >= _PIPE_CHARACTERS:
+            yield "".join(held)
+            held, size = [], 0
+    yield "".join(held)
+
+
 def print_list(lines: Iterable[str], what: str) -> None:
-    """Print `lines` as `print_data` does. BrokenPipeError where the reader has seen enough."""
+    """Print `lines` as `print_data` does. BrokenPipeError if the reader has closed it."""
     try:
         print_data("".join(f"{each}\n" for each in lines), what)
     except ReportError as error:
@@ -77,12 +115,12 @@ def print_list(lines: Iterable[str], what: str) -> None:
 
 
 def escaped(text: str) -> str:
-    """`text` with everything escaped by which a server could play with a terminal."""
+    """`text` with everything escaped that could control a terminal."""
     return "".join(_escape(each) if _is_control(each) else each for each in text)
 
 
 def _is_control(character: str) -> bool:
-    """Controls, formats such as a change of direction, surrogates, and what breaks a line."""
+    """Whether it is a control, a format such as a change of direction, or breaks a line."""
     category = unicodedata.category(character)
     return category[0] == "C" or category in ("Zl", "Zp")
 
@@ -92,7 +130,7 @@ def _escape(character: str) -> str:
 
 
 def redacted(argument: str) -> str:
-    """`argument` without the user and password that an URL in it may carry."""
+    """`argument` without the user and password that a URL in it may carry."""
     return _USER_INFO.sub("***", argument)
 
 

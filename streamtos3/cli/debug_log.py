@@ -1,8 +1,8 @@
 """`--debug`: botocore's own log on standard error, without the secrets that it would show.
 
-That log was not made to be shown, so three rules are laid over each other. Bodies that are not
-S3's own are left out whole. What follows the name of a secret is replaced. And each value known
-from the start, or once found by its name, is replaced wherever else it turns up.
+That log was not made to be shown, so three rules apply one after another. Bodies that are not S3's
+own documents are left out. What follows the name of a secret is replaced. And each value that is
+known from the start, or was once found by its name, is replaced wherever else it appears.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _NAMED = re.compile(
     """
 )
 _AUTHORIZATION = re.compile(r"(?i)(authorization[\\]*['\"]?\s*[:=,]\s*b?[\\]*['\"]?)([^'\"\n<]+)")
-# The documents that S3 sends and is sent; the answers of token services are none of these.
+# The documents that S3 sends and is sent; the answers of token services are not among them.
 _S3_DOCUMENT = re.compile(
     rb"\s*(?:<\?xml[^>]*>\s*)?<(?:Error|ListPartsResult|ListMultipartUploadsResult"
     rb"|InitiateMultipartUploadResult|CompleteMultipartUpload(?:Result)?|ListBucketResult"
@@ -65,7 +65,7 @@ class RedactingLog(logging.Handler):
                 self._secrets |= {secret, quote(secret, safe=""), repr(secret)[1:-1]}
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Write one record; lines that a server made up stay lines of this program."""
+        """Write one record, each line escaped, so that a server cannot control the terminal."""
         try:
             text = self.redacted(self.format(_without_bodies(record)))
         except Exception:  # noqa: BLE001 - as logging itself does: a log must not end the work
@@ -88,7 +88,7 @@ class RedactingLog(logging.Handler):
 
 
 def _without_bodies(record: logging.LogRecord) -> logging.LogRecord:
-    """`record`, its request's or answer's body left out where that is no document of S3."""
+    """`record`, its request's or answer's body left out unless it is a document of S3."""
     if not isinstance(record.args, tuple):
         return record
     copy = logging.makeLogRecord(record.__dict__)
@@ -115,7 +115,7 @@ def _shown(body: Any) -> Any:
 
 
 def start_debug_log() -> None:
-    """Log everything that this program, botocore and urllib3 have to say."""
+    """Log everything that this program, botocore and urllib3 report."""
     handler = RedactingLog(_known_secrets())
     handler.setFormatter(logging.Formatter("%(asctime)s %(threadName)s %(name)s: %(message)s"))
     root = logging.getLogger()

@@ -1,6 +1,6 @@
 """What each signal means: for one operation, and for a sink.
 
-Whatever else hangs, the program has left a quarter of a minute after it was told to.
+Whatever hangs, the program exits within 15 s of being told to.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ if TYPE_CHECKING:
 
 __all__ = ["Interrupts", "SinkInterrupts"]
 
-# Settling and aborting take ten seconds at most; what is left after that is stuck, such as a
-# read from a dead network disk, or a standard error that nobody drains.
+# Settling and aborting take ten seconds at most; what has not ended by then is stuck, such as a
+# read from a dead network disk, or a standard error that nobody reads.
 _LEAVE_AFTER_S = 14.0
-"""Seconds after which a program that was told to end has left, whatever hangs."""
+"""Seconds after which a program that was told to end exits, whatever hangs."""
 _SAY_WITHIN_S = 1.0
 
 
@@ -60,7 +60,7 @@ class Interrupts:
             self._leave(signum, "left at once on a second signal")
 
     def close(self) -> None:
-        """The upload is over."""
+        """The operation is over: cancel the exit after a signal."""
         if self._ends_anyway is not None:
             self._ends_anyway.cancel()
 
@@ -70,7 +70,7 @@ class Interrupts:
         if not self._may_finish or signum == signal.SIGHUP or is_over:
             return False
         if isinstance(self.source, CommandSource) and not self.source.tell(signum):
-            return False  # nothing has begun that could come to its end
+            return False  # nothing has begun that could be read to its end
         self._reporter.write(
             f"{signal.Signals(signum).name}: reading to the end of the input, to store all of it; "
             "a second signal stores nothing"
@@ -98,12 +98,15 @@ class SinkInterrupts:
 
     First: store what was read. Second: store nothing more. Third: leave at once.
 
-    What may wait, for a standard error that nobody drains or for a disk, is not waited for here:
-    the next signal must be heard.
+    Nothing here waits for a standard error that nobody reads, or for a disk: the next signal must
+    be noticed.
     """
 
-    def __init__(self, running: Sink, *, quiet: bool) -> None:
+    def __init__(
+        self, running: Sink, *, quiet: bool, on_stopping: Callable[[], None] = lambda: None
+    ) -> None:
         self._sink = running
+        self._on_stopping = on_stopping
         self._quiet = quiet
         self._signals = 0
 
@@ -121,6 +124,7 @@ class SinkInterrupts:
             os._exit(128 + signum)
 
     def _announce(self, signum: int) -> None:
+        self._on_stopping()
         if not self._quiet:
             name = signal.Signals(signum).name
             say(f"{name}: storing what was read; a second signal stores nothing more")

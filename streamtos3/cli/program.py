@@ -1,11 +1,11 @@
-"""The program: its commands, and how each error becomes one message and one exit status.
+"""The program: its commands, and the one place where errors end.
 
 Commands are loaded when they run, so that `--help` and a mistyped option answer at once.
 """
 
 from __future__ import annotations
 
-import logging
+import os
 import sys
 from importlib import import_module
 from typing import Any, NoReturn
@@ -13,26 +13,33 @@ from typing import Any, NoReturn
 import click
 
 from .._version import __version__
-from ..errors import Interrupted, StreamToS3Error
+from ..errors import UsageError
 from .console import print_data, say
+from .failures import report_failure, telling
+from .help import nearest
 from .signals import default_signals
 
 __all__ = ["program"]
 
 
-# With what --help says of each: to ask the commands themselves would load them all.
+# With their lines in --help: asking the commands for these would load them all.
 _COMMANDS = {
     "put": "Store standard input, or a file, as one object (the default command).",
     "run": "Store a command's output, but only if the command succeeds.",
-    "sink": "Store endless records as many objects, cut by time.",
+    "sink": "Store an endless stream of records as many objects.",
     "publish": "Store a directory: every file as an object, or all in one archive.",
     "get": "Read an object back, proved, to standard output or a file.",
     "verify": "Compare an object with a file, a stream, a receipt, or its own ETag.",
-    "etag": "Print the ETag that `put` would make of a file.",
+    "etag": "Print the ETag that a file stored by `put` would have.",
     "destinations": "List the destinations of the configuration file.",
+    "check": "Say whether an upload would work, and what would prove it.",
     "uploads": "List or abort unfinished multipart uploads.",
+    "completion": "Print the script by which bash, zsh or fish completes our words.",
+    "help": "Print the full help of a command.",
 }
+_FUNCTIONS = {"help": "help_command"}  # where the name is taken
 _DEFAULT = "put"
+_COMPLETES = "_STREAMTOS3_COMPLETE"  # as `completion` has it, which is loaded only then
 
 
 class _Program(click.Group):
@@ -45,7 +52,7 @@ class _Program(click.Group):
         if cmd_name not in _COMMANDS:
             return None
         module = import_module(f".commands.{cmd_name}", __package__)
-        command: click.Command = getattr(module, cmd_name)
+        command: click.Command = getattr(module, _FUNCTIONS.get(cmd_name, cmd_name))
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -56,20 +63,46 @@ class _Program(click.Group):
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """A first word that names no command is an argument of the default one."""
         ctx.obj = ["streamtos3", *args]
+        telling.begin(args)
+        if ctx.resilient_parsing and not args:
+            return super().parse_args(ctx, args)  # the first word is being completed
         if not args or args[0] not in (*_COMMANDS, "-h", "--help", "--version"):
+            _check_first_word(args)
             args = [_DEFAULT, *args]
         return super().parse_args(ctx, args)
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[Any]:
+        """Commands without loading them, and what may stand there for the default one."""
+        from click.shell_completion import CompletionItem
+
+        from .completion import complete_word
+
+        items = [
+            CompletionItem(name, help=text)
+            for name, text in _COMMANDS.items()
+            if name.startswith(incomplete)
+        ]
+        default = self.get_command(ctx, _DEFAULT)
+        if default is not None and incomplete.startswith("-"):
+            return default.shell_complete(
+                click.Context(default, parent=ctx, resilient_parsing=True), incomplete
+            )
+        return items or complete_word(ctx, self.params[0], incomplete)
 
     def main(self, *args: Any, **kwargs: Any) -> NoReturn:
         """Run, report what went wrong, and exit with the status that means it."""
         kwargs["standalone_mode"] = False
+        if _COMPLETES in os.environ:
+            from .completion import register
+
+            register()
         try:
             status = super().main(*args, **kwargs)
         except click.exceptions.Exit as request:
             status = request.exit_code
         except BaseException as error:  # noqa: BLE001 - the one place where errors end
             default_signals.decide(getattr(error, "exit_status", 1))
-            status = _report_error(error)
+            status = report_failure(error)
         sys.exit(status if isinstance(status, int) else 0)
 
 
@@ -109,42 +142,17 @@ def _print_version(context: click.Context) -> NoReturn:
     context.exit()
 
 
-def _report_error(error: BaseException) -> int:
-    """Say what went wrong, what it left behind and what to do next; return the exit status."""
-    if isinstance(error, click.Abort) and isinstance(error.__cause__, EOFError):
-        error = error.__cause__  # click takes any that comes by for a Ctrl-D at a prompt
-    if isinstance(error, click.ClickException):
-        say(f"error: {_first_lower(error.format_message()).rstrip('.')}")
-        context = getattr(error, "ctx", None)
-        say(f"hint: see {context.command_path if context else 'streamtos3'} --help")
-        return error.exit_code
-    if isinstance(error, StreamToS3Error | Interrupted):
-        say(f"error: {error.message}")
-        if error.left_behind:
-            say(f"left behind: {error.left_behind}")
-        if error.hint:
-            say(f"hint: {error.hint}")
-        _trace(error)
-        return error.exit_status
-    if isinstance(error, KeyboardInterrupt | click.Abort):  # where `main` has not been called
-        say("error: interrupted by SIGINT")
-        return 130
-    if isinstance(error, BrokenPipeError | SystemExit):
-        return 141  # `--help | head`, which click makes a SystemExit: nobody is left to talk to
-    say(f"error: unexpected {type(error).__name__}: {error}")
-    left_behind = getattr(error, "left_behind", None)
-    if left_behind:
-        say(f"left behind: {left_behind}")
-    say("hint: this is a bug; please report it with the output of the same command and --debug")
-    _trace(error)
-    return 1
+def _check_first_word(args: list[str]) -> None:
+    """UsageError where the first word looks like a mistyped command, and can be nothing else.
 
-
-def _trace(error: BaseException) -> None:
-    """The traceback, where --debug asked for it."""
-    if logging.getLogger().isEnabledFor(logging.DEBUG):
-        logging.getLogger("streamtos3").debug("traceback", exc_info=error)
-
-
-def _first_lower(text: str) -> str:
-    return text[:1].lower() + text[1:]
+    With a destination of the configuration file it may be a key, and any other word a file.
+    """
+    word = args[0] if args else "-"
+    named = any(each.startswith(("-D", "--dest")) for each in args)
+    if word.startswith("-") or named or "STREAMTOS3_DESTINATION" in os.environ:
+        return
+    near = nearest(word, _COMMANDS)
+    if near is not None and not os.path.lexists(word):
+        raise UsageError(
+            f"{word!r} is neither a command nor a file", hint=f"did you mean streamtos3 {near}?"
+        )

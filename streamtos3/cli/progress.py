@@ -1,7 +1,7 @@
 """Progress on standard error: a bar on a terminal, a line now and then if asked, or silence.
 
-Fed with the engine's events. "Stored" means stored and compared, not merely sent; "read" means
-handed on in order.
+Driven by an operation's events. "Stored" means stored and compared, not merely sent; "read" means
+passed on in order.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ class LineProgress(SilentProgress):
         self._length_bytes: int | None = None
 
     def __call__(self, event: Event) -> None:
-        """Count, and speak when it is time."""
+        """Count, and write a line when one is due."""
         if isinstance(event, Started | ReadStarted):
             self._length_bytes = event.length_bytes
             self._done_bytes = 0

@@ -24,7 +24,7 @@ _log = logging.getLogger("streamtos3")
 
 
 class Reporter:
-    """Turns the engine's events into progress and lines; `verb` is what happens to the bytes."""
+    """Turns an operation's events into progress and lines; `verb` is what happens to the bytes."""
 
     def __init__(self, output: OutputArgs, verb: str = "stored") -> None:
         self._progress = _progress(output, verb)
@@ -54,7 +54,7 @@ class Reporter:
         self._progress.write(text)
 
     def close(self) -> None:
-        """Remove the progress; who does not listen any more changes nothing."""
+        """Remove the progress; an output that is gone is no error."""
         with suppress(OSError, ValueError):
             self._progress.close()
 
@@ -106,7 +106,7 @@ def report(
 
 
 def print_receipt(receipt: Receipt | ReadReport) -> None:
-    """A receipt or report as one line on standard output. ReportError if nobody takes it."""
+    """A receipt or report as one line on standard output. ReportError if that fails."""
     from ..receipt import receipt_json
 
     print_data(receipt_json(receipt) + "\n", "receipt")

@@ -19,17 +19,17 @@ from ..errors import Interrupted
 __all__ = ["DefaultSignals", "default_signals", "on_signals"]
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-# GNU timeout signals its child and then the whole process group, the child in it: one order,
-# heard twice, which must not be taken for the second signal that leaves an upload open.
+# GNU timeout signals its child, and then the process group that the child is in. That is one
+# request to end, not the second signal after which the program exits and leaves parts behind.
 _TWIN_WITHIN_S = 0.05
-"""Seconds within which the same signal again is the same signal."""
+"""Seconds within which a repetition of a signal is ignored."""
 
 
 class DefaultSignals:
     """What a signal does outside of `on_signals`: it raises Interrupted in the main thread.
 
-    Not any more once the outcome is decided, or a stored object would be called interrupted:
-    then a signal is ignored while the outcome is being said, but a second one ends that, too.
+    Once the outcome is decided it does not, or a stored object would be called interrupted: one
+    signal is ignored while the outcome is being reported, and a second one ends the program.
     """
 
     def __init__(self) -> None:
@@ -37,14 +37,14 @@ class DefaultSignals:
         self._ignores_one = True
 
     def install(self) -> None:
-        """For a process that is ours alone, as the console entry point's is."""
+        """Install the handlers, in a process that runs nothing but this program."""
         for each in _watched():
             signal.signal(each, self.on_signal)
 
     def decide(self, status: int) -> None:
         """The program will end with this exit status, whatever signals come."""
         self._status = status
-        if status > 128:  # the first signal has been, and this is what came of it
+        if status > 128:  # a first signal was received and led to this status
             self._ignores_one = False
 
     def on_signal(self, signum: int, frame: object) -> None:
@@ -63,10 +63,9 @@ default_signals = DefaultSignals()
 def on_signals(act: Callable[[int], None]) -> Iterator[None]:
     """Call `act(signum)`, in a thread, for each SIGINT, SIGTERM and SIGHUP inside the block.
 
-    The same signal twice within a twentieth of a second counts once.
-    A signal that was ignored when the program began (`nohup`, a shell's background job) stays
-    ignored. The outcome is decided when the block is left. Outside the main thread nothing is
-    changed.
+    A signal that is repeated within 50 ms counts once. One that was ignored when the program
+    began (`nohup`, a shell's background job) stays ignored. The outcome is decided when the block
+    is left. Outside the main thread nothing is changed.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -78,10 +77,10 @@ def on_signals(act: Callable[[int], None]) -> Iterator[None]:
     def watch() -> None:
         last: tuple[int, float] | None = None
         while (number := os.read(read_fd, 1)) != b"\0":
-            now = time.monotonic()
-            is_twin = last is not None and last[0] == number[0] and now - last[1] < _TWIN_WITHIN_S
+            now_s = time.monotonic()
+            is_twin = last is not None and last[0] == number[0] and now_s - last[1] < _TWIN_WITHIN_S
             if number[0] in watched and not is_twin:
-                last = (number[0], now)
+                last = (number[0], now_s)
                 act(number[0])
         os.close(read_fd)
 

@@ -86,7 +86,10 @@ class _Download:
         self._url = self._bucket.url(key)
         self._writer = writer
         self._memory_bytes = options.memory_bytes or default_memory_bytes()
-        self._pool = BufferPool(self._memory_bytes, options.jobs + 1, self._scope)
+        limit = self._bucket.limit
+        self._pool = BufferPool(
+            self._memory_bytes, options.jobs + 1, self._scope, lambda: limit.is_reached
+        )
         context.on_throttled = self._pool.hold_back
         self._ranges: RangeReader | None = None
         self._layout: tuple[int, ...] | None = None
@@ -116,7 +119,7 @@ class _Download:
     def _pin_version(self, wanted: str | None) -> str | None:
         """The version that all requests name, so that replacing the object does not disturb them.
 
-        None where reading versions is not allowed: If-Match notices a replacement then.
+        None if reading versions is not allowed; then If-Match notices a replacement.
         """
         if wanted is not None or self._info.version_id in (None, "null"):
             return wanted
@@ -188,7 +191,7 @@ class _Download:
         except IntegrityError:
             if self._layout is None:
                 raise
-            # The ETag may have been missed only because the parts were guessed wrongly.
+            # The ETag may differ only because the sizes of the parts were guessed wrong.
             if ask_exact_layout(self._info, self._ask) in (None, self._layout):
                 raise
             return None

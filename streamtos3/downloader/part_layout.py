@@ -1,7 +1,7 @@
-"""The sizes of an object's parts, which its composite ETag can be recomputed with.
+"""The sizes of an object's parts, from which its composite ETag can be recomputed.
 
-S3 keeps them but tells them only one part a request, and some servers not at all. A guess (our
-own plan in the metadata, equal parts) is therefore checked against the size of the last part.
+S3 tells the size of one part per request, and some servers of none. A guess (our own plan in the
+metadata, or equal parts) is therefore checked against the size of the last part.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ __all__ = ["AskParts", "ask_exact_layout", "find_layout"]
 
 
 AskParts = Callable[[Sequence[int]], Sequence[tuple[int, int] | None]]
-"""Asks for the size in bytes of each part of these numbers, and for the number of all parts.
+"""For each part number: the size of the part in bytes, and the number of all parts.
 
-One request a part; None where the server does not tell. See `OperationContext.ask_parts`.
+One request per part; None if the server does not tell. See `OperationContext.ask_parts`.
 """
 
 
@@ -26,9 +26,9 @@ def find_layout(info: ObjectInfo, ask: AskParts, limits: Limits) -> tuple[int, .
     """The sizes of the object's parts in bytes; None where they are unknown or prove nothing.
 
     The last part is asked for first. Its size tells plans apart, because it is what the others
-    leave over, while the first part is the same in many. And the same answer says how many parts
-    the server knows: where that is not what the ETag says, it knows none. A guess may still be
-    wrong in the middle; the ETag does not match then, and `ask_exact_layout` finds out.
+    leave over, while many plans share the size of the first part. The answer also says how many
+    parts the server knows; if that is not the number in the ETag, it does not know them. A guess
+    may still be wrong in the middle: then the ETag does not match, and `ask_exact_layout` tells.
     """
     if not info.etag_is_md5:
         return None
@@ -48,7 +48,7 @@ def find_layout(info: ObjectInfo, ask: AskParts, limits: Limits) -> tuple[int, .
 
 
 def ask_exact_layout(info: ObjectInfo, ask: AskParts) -> tuple[int, ...] | None:
-    """The sizes of the object's parts as the server knows them, one request a part.
+    """The sizes of the object's parts as the server knows them, one request per part.
 
     None where the ETag names no parts, or the server does not tell the size of each.
     """

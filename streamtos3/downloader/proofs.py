@@ -85,7 +85,7 @@ class DownloadProof(Protocol):
 
 
 class NoProof:
-    """For a range without a receipt, and for an object whose ETag tells nothing."""
+    """For a range without a receipt, and for an object whose ETag proves nothing."""
 
     compared: tuple[str, ...] = ()
 

@@ -75,7 +75,7 @@ class Target:
         except ConditionError as error:
             raise IntegrityError(
                 f"{self} was replaced while it was being read: {error.message}",
-                hint="what was written before is of the object that was there first",
+                hint="what was written so far is from the object before it was replaced",
             ) from error
         except RefusedError as error:
             raise self._archived(error) if error.code == "InvalidObjectState" else error from error
@@ -195,7 +195,7 @@ class RangeReader:
                 raise
 
         last = piece.offset_bytes + piece.size_bytes - 1
-        md5 = self._retrier.call(f"bytes {piece.offset_bytes}-{last}", attempt).value
+        md5 = self._retrier.call(f"read bytes {piece.offset_bytes}-{last}", attempt).value
         with self._scope.condition:
             self._unread.remove(piece)
             self._scope.condition.notify_all()

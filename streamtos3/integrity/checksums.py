@@ -45,12 +45,12 @@ class Checksum:
 
     @property
     def algorithm(self) -> str:
-        """What S3 calls it at `create`."""
+        """Its name in the request that begins an upload."""
         return self.member.removeprefix("Checksum")
 
     @property
     def is_full_object(self) -> bool:
-        """Whether the object's value is that of its bytes."""
+        """Whether the object's checksum is computed over all of its bytes."""
         return self.polynomial is not None
 
 
@@ -79,7 +79,7 @@ def checksum_of(name: str) -> Callable[[bytes | memoryview], str]:
 
 
 FREE_CHECKSUM = "crc64nvme"
-"""What AWS computes of every object, unasked."""
+"""The checksum that AWS computes for every object, unasked."""
 
 
 def free_checksum_of(data: bytes | memoryview) -> str | None:
@@ -104,7 +104,7 @@ def _from_crt(name: str) -> Callable[[bytes | memoryview], int]:
 def combine(name: str, parts: Sequence[tuple[str, int]]) -> str:
     """The object's checksum from its parts' (base64 value, size in bytes), in order.
 
-    A CRC of the whole object, or for SHA-1 and SHA-256 the digest of digests, dash, number.
+    The CRC of the whole object; for SHA-1 and SHA-256 what `combine_values` returns.
     """
     kind = CHECKSUMS[name]
     if kind.polynomial is None:
@@ -118,18 +118,18 @@ def combine(name: str, parts: Sequence[tuple[str, int]]) -> str:
 
 
 def combine_values(name: str, parts: Sequence[tuple[str, int]]) -> str:
-    """The checksum of the parts' checksums, dash, number.
+    """The checksum of the parts' checksums, a dash, and the number of parts.
 
-    That is S3's only form for SHA-1 and SHA-256, and what some imitators answer for a CRC, too.
+    S3's only form for SHA-1 and SHA-256; some compatible services answer it for a CRC as well.
     """
     values = b"".join(base64.b64decode(value) for value, _ in parts)
     return f"{checksum_of(name)(values)}-{len(parts)}"
 
 
 def whole_checksums(name: str | None, parts: Sequence[tuple[str | None, int]]) -> tuple[str, ...]:
-    """S3's form of the object's checksum, then the other; by default of the free checksum.
+    """The object's checksum in S3's form, then in the other form; None means `FREE_CHECKSUM`.
 
-    Empty where not every part has a value.
+    Empty unless every part has a value.
     """
     known = [(value, size_bytes) for value, size_bytes in parts if value is not None]
     if len(known) < len(parts):

@@ -59,10 +59,10 @@ class StreamDigests:
 
 
 class PartDigests:
-    """The MD5s of a stream's parts, as the stream goes by in order.
+    """The MD5s of a stream's parts, computed while the stream passes in order.
 
     `sizes` are the parts' sizes in bytes, all but the last greater than 0. A stream that ends
-    early has fewer parts; what comes after the last of them is only counted.
+    early has fewer parts; bytes after the last part are only counted, in `surplus_bytes`.
     """
 
     def __init__(self, sizes: Iterable[int]) -> None:

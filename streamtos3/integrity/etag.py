@@ -1,7 +1,7 @@
 """How an endpoint's answers can prove what it stored (pure decisions).
 
 The rule for the object: an ETag equal to what was computed here proves it; an ETag of the very
-form that S3 computes, with another value, disproves it; any other form says nothing. Capitals do
+form that S3 computes, with another value, disproves it; any other form proves nothing. Capitals do
 not matter: Aliyun OSS writes its MD5s in them.
 """
 
@@ -26,7 +26,7 @@ def is_md5(etag: str | None) -> bool:
 
 
 def parts_in(etag: str | None) -> int | None:
-    """How many parts an ETag of the form `hex-N` speaks of; None for any other form."""
+    """The number of parts N in an ETag of the form `hex-N`; None for any other form."""
     match = _COMPOSITE.fullmatch(etag or "")
     return int(match[1]) if match else None
 
@@ -43,9 +43,9 @@ def part_is_proved(
     """Whether the ETag in the answer to one part (or one-request upload) proves its bytes.
 
     False where the ETag cannot be an MD5: the upload (`etags_are_md5`) or this answer
-    (`etag_is_md5`) names an encryption, or it has another form twice in a row
-    (`earlier_etag` is the try's before; once may be an answer that was cut short). A missing
-    ETag or a different MD5 is damage, which may pass by sending again: TransientError.
+    (`etag_is_md5`) names an encryption, or it has another form twice in a row (`earlier_etag`
+    is that of the try before; a single one may be an answer that was cut short). Raises
+    TransientError for a missing ETag or a different MD5: damage that another try may repair.
     """
     if etag is None:
         raise TransientError(f"{what}: the answer carries no ETag", damaged=True)
@@ -64,11 +64,12 @@ def part_is_proved(
 
 @dataclass(frozen=True, kw_only=True)
 class Expected:
-    """What the object must be: its size, and the ETag that S3 computes of it.
+    """What the object must be: its size, and the ETag that S3 computes for it.
 
     `etag`: the composite of a multipart upload, or the MD5 of a one-request upload.
-    `etags_are_md5`: whether all part ETags turned out to be MD5s. `checksums`: the forms
-    that S3's additional checksum of the object may have, in base64; empty where unknown.
+    `etags_are_md5`: whether all part ETags turned out to be MD5s. `whole_md5`: the MD5 of the
+    whole stream, if it was computed. `checksums`: the forms that S3's additional checksum of
+    the object may have, in base64; empty if unknown.
     """
 
     size_bytes: int
@@ -89,10 +90,10 @@ class Expected:
 def judge_checksum(
     what: str, checksum: Checksum, values: tuple[str, ...], found: Mapping[str, str]
 ) -> str | None:
-    """Whether S3's additional checksum proves the object: the proof's name, or None.
+    """The name of the proof by S3's additional checksum; None if the service answered none.
 
     `values` were computed here, `found` maps S3's member names to the values it answered.
-    Raises IntegrityError when its value is another one.
+    Raises IntegrityError if the two differ.
     """
     theirs = found.get(checksum.member)
     if theirs is None:

@@ -45,7 +45,7 @@ class ReadStarted:
 
 @dataclass(frozen=True)
 class RangeRead:
-    """So many bytes more were read and handed on, in order."""
+    """Another `size_bytes` were read and passed on, in order; `in_flight` ranges are requested."""
 
     size_bytes: int
     in_flight: int = 0
@@ -53,7 +53,7 @@ class RangeRead:
 
 @dataclass(frozen=True)
 class UploadCreated:
-    """A multipart upload exists from here on."""
+    """A multipart upload was created."""
 
     upload_id: str
 
@@ -69,7 +69,7 @@ class Resuming:
 
 @dataclass(frozen=True)
 class PartStored:
-    """A part (or the one request) is stored and its ETag was compared; others are in flight."""
+    """A part (or the one request) is stored and its ETag compared; `in_flight` are being sent."""
 
     part: StoredPart
     in_flight: int = 0

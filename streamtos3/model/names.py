@@ -1,4 +1,4 @@
-"""Names of destinations (pure): addresses taken apart, templates filled in, names checked."""
+"""Names of destinations (pure): addresses split, names checked."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,61}[A-Za-z0-9]")
 
 
 def is_s3_url(text: str) -> bool:
-    """Whether `text` means a destination and not a file."""
+    """Whether `text` is meant as a destination, not as a file."""
     return text.lower().startswith("s3:")
 
 
@@ -42,7 +42,7 @@ def split_s3_url(url: str) -> tuple[str, str]:
 def split_s3_prefix(url: str) -> tuple[str, str]:
     """Bucket and prefix of `s3://BUCKET[/PREFIX]`; the prefix may be empty: the whole bucket."""
     form = "s3://BUCKET/PREFIX"
-    bucket, prefix = _split(url, "place in S3", form)
+    bucket, prefix = _split(url, "bucket or prefix in S3", form)
     if not _is_bucket_name(bucket):
         raise UsageError(f"{bucket!r} is not a valid bucket name", hint=f"write it as {form}")
     return bucket, prefix
@@ -66,7 +66,7 @@ def _no_access_point(arn: str) -> UsageError:
 
 
 def check_object_name(bucket: str, key: str) -> None:
-    """UsageError where no S3 holds an object of this name."""
+    """Raise UsageError if no S3 service can hold an object of this name."""
     if bucket.startswith("arn:") and not _ARN.fullmatch(bucket):
         raise _no_access_point(bucket)
     if not _is_bucket_name(bucket):

@@ -1,11 +1,12 @@
-"""What an object gets besides its bytes, and how S3's requests say it (pure).
+"""What an object has besides its bytes, and the parameters of S3's requests for it (pure).
 
-One value describes it all; each verb takes the parameters that it must carry. S3 wants the
+One value describes it all; each request takes the parameters that it must carry. S3 wants the
 customer's key again for every part and every HEAD, and the owner and payer in every request.
 """
 
 from __future__ import annotations
 
+import functools
 import mimetypes
 import re
 import unicodedata
@@ -50,7 +51,7 @@ _METADATA_NAME = re.compile(r"[A-Za-z0-9._-]+")
 
 @dataclass(frozen=True)
 class ObjectSettings:
-    """S3's own names in lower case; None or empty leaves a thing to the bucket's defaults.
+    """The fields are S3's names in lower case; None or empty means the bucket's default.
 
     The values of `metadata` are any text without control characters. `sse_c_key` is the customer's
     key of 32 bytes and never shows. `lock_until` has a time zone.
@@ -73,6 +74,11 @@ class ObjectSettings:
     request_payer: bool = False
 
     @property
+    def asks_for_lock(self) -> bool:
+        """Whether S3 is to protect the object from being changed."""
+        return bool(self.lock_mode) or self.legal_hold
+
+    @property
     def metadata_in_headers(self) -> dict[str, str]:
         """The metadata as requests carry it: ASCII as it is, other text encoded as RFC 2047 has it.
 
@@ -87,20 +93,20 @@ class ObjectSettings:
         return tuple(name for name, value in self.metadata.items() if not value.isascii())
 
     def for_every_request(self) -> dict[str, Any]:
-        """Owner and payer."""
+        """The parameters of every request: the expected owner, and the payer."""
         return _given(
             ExpectedBucketOwner=self.expected_bucket_owner,
             RequestPayer="requester" if self.request_payer else None,
         )
 
     def for_the_bytes(self) -> dict[str, Any]:
-        """What every request that touches the object's bytes must carry as well."""
+        """The further parameters of every request that touches the object's bytes."""
         if self.sse_c_key is None:
             return {}
         return {"SSECustomerAlgorithm": "AES256", "SSECustomerKey": self.sse_c_key}
 
     def for_a_new_object(self) -> dict[str, Any]:
-        """All that `create` and a one-request upload say of the object, but its metadata."""
+        """The parameters of `create` and of a one-request upload, except the metadata."""
         return self.for_the_bytes() | _given(
             Tagging=urlencode(self.tags) or None,
             ContentType=self.content_type,
@@ -116,7 +122,7 @@ class ObjectSettings:
         )
 
     def check(self) -> None:
-        """UsageError where these settings contradict each other or S3 takes no such value."""
+        """Raise UsageError if the settings contradict each other or S3 does not accept one."""
         self._check_headers()
         if self.lock_mode and self.lock_until is None:
             raise UsageError("--lock-mode needs --lock-until or --lock-days")
@@ -142,7 +148,7 @@ class ObjectSettings:
                 )
             if _has_controls(value) or not _is_unicode(value):
                 raise UsageError(f"metadata {name!r} holds a control character, or is no text")
-            if name.lower() in names:  # headers have no capitals
+            if name.lower() in names:  # case does not matter in headers
                 raise UsageError(f"metadata {name!r} is given twice")
             names.add(name.lower())
         sent = self.metadata_in_headers
@@ -197,14 +203,20 @@ def _given(**parameters: Any) -> dict[str, Any]:
     return {name: value for name, value in parameters.items() if value is not None}
 
 
+@functools.cache
+def _media_types() -> mimetypes.MimeTypes:
+    """Python's own table, without the files of this machine."""
+    return mimetypes.MimeTypes()
+
+
 def guess_content_type(key: str) -> str | None:
-    """The media type that the key's ending stands for; None where it stands for none."""
-    media_type, encoding = mimetypes.MimeTypes().guess_type(key.rpartition("/")[2])
+    """The media type that the key's extension stands for; None if it is not known."""
+    media_type, encoding = _media_types().guess_type(key.rpartition("/")[2])
     return _COMPRESSED.get(encoding) if encoding else media_type
 
 
 def lock_problem(settings: ObjectSettings, head: Mapping[str, Any]) -> str | None:
-    """What of the lock that was asked for is missing in a HEAD's answer; None if nothing is."""
+    """Which part of the requested lock is missing in a HEAD's answer; None if none is."""
     if settings.lock_mode:
         until = head.get("ObjectLockRetainUntilDate")
         if head.get("ObjectLockMode") != settings.lock_mode:

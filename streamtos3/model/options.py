@@ -1,4 +1,4 @@
-"""The values that travel between the modules: frozen, typed, without behaviour of their own."""
+"""The options of uploads, downloads and connections, as frozen values without behaviour."""
 
 from __future__ import annotations
 
@@ -45,7 +45,8 @@ class Connection:
     the service calls the credentials expired. `proxy` may carry a password. `session_token`
     goes with a keyfile that has none. `credentials` are used where no keyfile is named.
     `ca_bundle` is a file, or a directory of such files. `proxy_origin` says in messages where
-    the proxy was configured.
+    the proxy was configured. `limit_bytes_per_s` bounds the bytes of objects that all its
+    connections together send and receive in a second; None: no limit.
     """
 
     endpoint_url: str | None = None
@@ -60,6 +61,7 @@ class Connection:
     proxy_origin: str | None = None
     session_token: str | None = field(default=None, repr=False)
     credentials: Credentials | None = field(default=None, repr=False)
+    limit_bytes_per_s: int | None = None
 
 
 @dataclass(frozen=True)
@@ -87,8 +89,9 @@ class Options:
     Sizes are in bytes. `memory_bytes` bounds the part buffers (None: a quarter of what is free,
     at most 1 GiB). `expect_size_bytes` must be met exactly, `size_hint_bytes` only guides the
     part plan. With `resume`, an unfinished upload of the key is continued, and its parts are kept
-    when this run fails too. `digests` are names of `digests.STREAM_DIGESTS`; `checksum` is one of
-    `checksums.CHECKSUMS`, sent with every part; `verify` says what must prove the object.
+    when this run fails too. `digests` are names in `integrity.digests.STREAM_DIGESTS`;
+    `checksum`, one in `integrity.checksums.CHECKSUMS`, is sent with every part; `verify` says
+    what must prove the object.
     `key_of_a_file`: the key comes from a file's name and may hold line breaks.
     For the receipt alone: `command_line`, already without secrets, `key_template`, from which
     the key was made, and the forensic `case`.

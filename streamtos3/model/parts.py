@@ -1,4 +1,4 @@
-"""S3's numbers, and the plan that cuts a stream into parts (pure).
+"""S3's limits, and the plan that cuts a stream into parts (pure).
 
 A plan is decided once, before the first byte, and names the size of every part by its number
 alone. So a later run that reads the same stream cuts it at the same places.
@@ -79,7 +79,7 @@ class PartPlan:
         return total
 
     def cut(self, length_bytes: int) -> tuple[int, ...]:
-        """The sizes of all parts of a stream of this length; one of no bytes for an empty one."""
+        """The sizes of all parts of a stream of this length; one part of 0 bytes if it is empty."""
         sizes: list[int] = []
         rest_bytes = length_bytes
         for number in count(1):
@@ -91,7 +91,7 @@ class PartPlan:
 
     @classmethod
     def parse(cls, text: str, limits: Limits = S3_LIMITS) -> PartPlan | None:
-        """The plan that `str` wrote; None if it is none."""
+        """The plan that `str` wrote; None if `text` is not a plan."""
         match = _PLAN.fullmatch(text)
         if match is None:
             return None
@@ -108,8 +108,8 @@ class PartPlan:
     def __str__(self) -> str:
         """The form kept in the object's metadata (`streamtos3-plan`): `8388608/2500/750`.
 
-        Part size, how many parts have it, and the parts after which it doubles again, which
-        only a plan that grows has.
+        The part size, how many parts have it, and, if the plan grows, after how many more
+        parts it doubles again.
         """
         every = f"/{self.limits.growth_every_parts}" if self.grows else ""
         return f"{self.part_bytes}/{self.equal_parts}{every}"
@@ -132,7 +132,7 @@ def plan_parts(
     equal_parts: bool = False,
     limits: Limits = S3_LIMITS,
 ) -> PartPlan:
-    """The part plan for a stream of a known length, of about a hinted one, or of any.
+    """The part plan for a stream of known, of roughly known, or of unknown length.
 
     With a known length all parts are equal, at the smallest size from `chunk_bytes` up that fits.
     With a hint, half of the part numbers are kept for a stream that outgrows it.
@@ -181,10 +181,10 @@ def _fit(chunk_bytes: int, length_bytes: int, count: int) -> int:
 def infer_plan(
     parts: Sequence[ListedPart], planned: PartPlan, length_bytes: int | None
 ) -> PartPlan:
-    """The plan by which `parts` were cut, as far as they tell; else `planned`.
+    """The plan that `parts` were cut by, if one explains them; else `planned`.
 
     Whatever the chunk size is now, the first run's plan is kept, or no part would match. Beyond
-    the listed parts a plan may be any that holds a stream of `length_bytes`.
+    the listed parts, any plan will do that can hold a stream of `length_bytes`.
     """
     limits = planned.limits
     ways = (

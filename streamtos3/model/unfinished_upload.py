@@ -9,7 +9,7 @@ from .parts import ListedPart
 
 __all__ = ["UnfinishedUpload"]
 
-# The service's dates have a resolution of one second, that of the upload and that of now.
+# Both of the service's dates, the upload's and that of now, have a resolution of one second.
 _RESOLUTION_S = 1.0
 
 
@@ -43,7 +43,7 @@ class UnfinishedUpload:
         return replace(self, parts=len(sizes), size_bytes=sum(sizes.values()))
 
     def holds(self, number: int, size_bytes: int, md5_hex: str) -> bool:
-        """Whether this very part is `listed`."""
+        """Whether a part of this number, size and MD5 is `listed`."""
         return any(
             (part.number, part.size_bytes, part.etag.lower()) == (number, size_bytes, md5_hex)
             for part in self.listed

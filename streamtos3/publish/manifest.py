@@ -1,7 +1,7 @@
 """The specification of a publication: built up while it runs, and written as one document.
 
-It says which object holds which file; it can be asked for at any moment, so
-that it is printed however the run ends.
+It says which object holds which file. It can be asked for at any moment, so that it is printed
+however the run ends.
 """
 
 from __future__ import annotations
@@ -9,8 +9,8 @@ from __future__ import annotations
 import json
 import os
 import threading
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, fields, replace
 from datetime import datetime, timezone
 from typing import Any
 
@@ -20,6 +20,7 @@ from ..model.events import Event, Warned
 from ..model.options import Options
 from ..receipt import receipt_json
 from ..results import ReadReport, Receipt
+from ..s3.bucket import Bucket
 from .selection import Item, OpenItem, Selection
 from .tree import Unreadable
 
@@ -27,10 +28,12 @@ __all__ = [
     "SpecificationBuilder",
     "Entry",
     "Specification",
+    "entry_from_listing",
     "entry_from_receipt",
     "entry_from_report",
     "names_same_objects",
     "specification_json",
+    "specification_pieces",
 ]
 
 
@@ -158,10 +161,36 @@ def entry_from_report(
     )
 
 
+def entry_from_listing(
+    item: Item,
+    open_item: OpenItem,
+    bucket: Bucket,
+    *,
+    etag: str,
+    sha256: str,
+    version_id: str | None,
+) -> Entry:
+    """The entry of an object that a listing proved to be there: its ETag is the one of the file."""
+    return Entry(
+        path=item.path,
+        bucket=bucket.name,
+        key=item.key,
+        region=bucket.region,
+        endpoint=bucket.endpoint_url,
+        version_id=version_id,
+        size_bytes=item.size_bytes or 0,
+        etag=etag,
+        sha256=sha256,
+        proof="composite-etag" if "-" in etag else "md5-etag",
+        changed=open_item.changed,
+        already_there=True,
+    )
+
+
 _IDENTITY = ("path", "bucket", "key", "size_bytes", "etag", "sha256")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Entry:
     """One object of the specification: a file, or the archive.
 
@@ -182,6 +211,11 @@ class Entry:
     proof: str | None
     changed: bool | tuple[str, ...]
     already_there: bool
+
+
+_ENTRY_FIELDS = tuple(field.name for field in fields(Entry))
+# In a text of JSON every quote is escaped, so this can be nothing but the field.
+_NO_ENTRIES = '\n  "entries": []'
 
 
 @dataclass(frozen=True)
@@ -209,9 +243,27 @@ class Specification:
     schema: int = 1
 
 
+def specification_pieces(specification: Specification) -> Iterator[str]:
+    """The document in pieces, with a line break at its end; each entry is one line.
+
+    As one text, that of 100,000 files would take more memory than all the rest of the program.
+    """
+    frame = receipt_json(replace(specification, entries=()), indent=2)
+    before, _, after = frame.partition(_NO_ENTRIES)
+    if not specification.entries:
+        yield frame + "\n"
+        return
+    yield before + _NO_ENTRIES.removesuffix("]")
+    line_break = "\n    "
+    for entry in specification.entries:
+        yield line_break + json.dumps({name: getattr(entry, name) for name in _ENTRY_FIELDS})
+        line_break = ",\n    "
+    yield "\n  ]" + after + "\n"
+
+
 def specification_json(specification: Specification) -> str:
-    """The document, with a line break at its end."""
-    return receipt_json(specification, indent=2) + "\n"
+    """The document as one text."""
+    return "".join(specification_pieces(specification))
 
 
 def names_same_objects(document: bytes, specification: Specification) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from contextlib import suppress
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from ..downloader.download import download
 from ..errors import ExistsError, UnprovedReadError
@@ -16,7 +17,10 @@ from ..s3.clients import Clients
 from ..s3.context import find_object
 from ..uploader.preflight import check_destination
 from ..uploader.upload import upload
-from .manifest import Specification, names_same_objects, specification_json
+from .manifest import Specification, names_same_objects, specification_pieces
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
 
 __all__ = ["ManifestObject"]
 
@@ -24,13 +28,13 @@ __all__ = ["ManifestObject"]
 class ManifestObject:
     """The object `key`. `options` are the publication's: with `resume`, an equal one is kept.
 
-    `document` is the text that was stored; None before that, and if an equal one was kept.
+    `stored` is the specification that was stored; None before that, and if an equal one was kept.
     """
 
     def __init__(
         self, bucket: str, key: str, options: Options, clients: Clients, scope: CancelScope
     ) -> None:
-        self.document: str | None = None
+        self.stored: Specification | None = None
 
         self._key = key
         settings = replace(options.settings, content_type="application/json", content_encoding=None)
@@ -54,11 +58,11 @@ class ManifestObject:
 
     def store(self, specification: Specification) -> None:
         """Store `specification`. ExistsError if the key holds a document of other objects."""
-        document = specification_json(specification)
+        document = io.BufferedReader(_Document(specification))
         try:
             with self._scope.child() as scope:
                 upload(
-                    io.BytesIO(document.encode()),
+                    document,
                     self._bucket.name,
                     self._key,
                     options=self._options,
@@ -66,10 +70,11 @@ class ManifestObject:
                     scope=scope,
                 )
         except ExistsError:
-            if not (self._keeps_equal and self._is_equal(specification, len(document))):
+            size_bytes = sum(map(len, specification_pieces(specification)))
+            if not (self._keeps_equal and self._is_equal(specification, size_bytes)):
                 raise
         else:
-            self.document = document
+            self.stored = specification
 
     def _is_equal(self, specification: Specification, size_bytes: int) -> bool:
         patience_s = self._options.retries.check_for_s
@@ -88,3 +93,28 @@ class ManifestObject:
                 scope=scope,
             )
         return names_same_objects(there.getvalue(), specification)
+
+
+class _Document(io.RawIOBase):
+    """A specification as a file, made while it is read."""
+
+    def __init__(self, specification: Specification) -> None:
+        self._pieces = specification_pieces(specification)
+        self._rest = b""
+
+    def readable(self) -> bool:
+        """It is."""
+        return True
+
+    def readinto(self, buffer: WriteableBuffer, /) -> int:
+        """Fill `buffer` as far as the piece that was begun goes."""
+        while not self._rest:
+            piece = next(self._pieces, None)
+            if piece is None:
+                return 0
+            self._rest = piece.encode()
+        view = memoryview(buffer)
+        count = min(len(view), len(self._rest))
+        view[:count] = self._rest[:count]
+        self._rest = self._rest[count:]
+        return count

@@ -7,37 +7,47 @@ be read is listed, and the others are published; an error of the service ends th
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 
+from ..downloader.local_etag import read_through
 from ..downloader.verify import verify_object
 from ..errors import (
     AbsentError,
     ExistsError,
     IntegrityError,
+    RefusedError,
     SourceError,
     UnprovedError,
     UnprovedReadError,
     leave_behind,
     leave_behind_of,
 )
+from ..integrity.digests import PartDigests, StreamDigests, composite_etag
+from ..integrity.etag import is_md5, parts_in
 from ..model.events import Event, RangeRead, ReadStarted, Started, UploadCreated, Warned, serialized
 from ..model.object_settings import guess_content_type
 from ..model.options import Options
+from ..model.parts import plan_parts
 from ..runtime.buffers import share_memory
 from ..runtime.cancel import CancelScope
+from ..runtime.retry import Retrier
 from ..runtime.workers import WorkerPool
 from ..s3.bucket import Bucket
 from ..s3.clients import Clients
+from ..s3.responses import ListedObject
 from ..sources.base import Source, WrappedSource
 from ..uploader.cleanup import CLEANUP_S, INTERRUPTED_CLEANUP_S
-from ..uploader.upload import upload
+from ..uploader.object_upload import OneOfMany
+from ..uploader.upload import upload_one_of_many
+from .listing import Listing, list_destination
 from .manifest import (
     Specification,
     SpecificationBuilder,
+    entry_from_listing,
     entry_from_receipt,
     entry_from_report,
-    specification_json,
+    specification_pieces,
 )
 from .manifest_object import ManifestObject
 from .selection import Item, Selection
@@ -80,12 +90,19 @@ class Publication:
         self._workers = WorkerPool(self._at_once, scope)
         self._clients = Clients(options.connection, options.jobs + self._at_once)
         bucket, key = selection.bucket, selection.manifest_key
-        self._bucket = Bucket(bucket, options.connection, client=self._clients)
+        self._bucket = Bucket(
+            bucket, options.connection, settings=options.settings, client=self._clients
+        )
+        self._retrier = Retrier(options.retries, scope, lambda event, _: self._emit(event))
+        self._listing = Listing({}, is_whole=False)
         self._manifest: ManifestObject | None = None
         if key is not None:
             self._manifest = ManifestObject(bucket, key, self._options, self._clients, scope)
         self._items = iter(selection.items)
         self._upload_ids: dict[str, str] = {}
+        self._options_by_kind: dict[tuple[str | None, bool], Options] = {}
+        self._under_way: dict[str, OneOfMany] = {}
+        self._is_versioned: bool | None = None
         self._unproved: UnprovedError | None = None
 
     @property
@@ -102,10 +119,10 @@ class Publication:
         return replace(specification, complete=is_complete)
 
     @property
-    def document(self) -> str:
-        """The specification as JSON; if a manifest was stored, exactly its text."""
-        stored = self._manifest.document if self._manifest else None
-        return stored or specification_json(self.specification)
+    def document(self) -> Iterator[str]:
+        """The specification as JSON, in pieces; if a manifest was stored, exactly its text."""
+        stored = self._manifest.stored if self._manifest else None
+        return specification_pieces(stored or self.specification)
 
     def run(self) -> None:
         """Publish everything that can be read. Raises the service's first error, or Interrupted.
@@ -119,6 +136,7 @@ class Publication:
         try:
             if self._manifest:
                 self._workers.submit(self._manifest.check_key).result()
+            self._workers.submit(self._look).result()
             for _ in range(self._at_once):
                 self._workers.submit(self._work)
             self._scope.wait_for(lambda: self._workers.unfinished == 0)
@@ -152,6 +170,23 @@ class Publication:
         if None not in sizes:
             self._emit(ReadStarted(sum(size or 0 for size in sizes)))
 
+    def _look(self) -> None:
+        """See what is at the destination. ExistsError if it is in the way."""
+        items = self._selection.items
+        if not items or items[0].size_bytes is None:  # the archive's own upload looks
+            return
+        self._listing = list_destination(
+            self._bucket,
+            self._retrier,
+            self._selection.key,
+            {item.key for item in items},
+            self._options.retries.check_for_s,
+        )
+        if not (self._options.resume or self._options.overwrite):
+            taken = next((item.key for item in items if self._listing.find(item.key)), None)
+            if taken is not None:
+                raise ExistsError(f"{self._bucket.url(taken)} already exists")
+
     def _work(self) -> None:
         """In a worker: publish one item after the other until there are none."""
         while True:
@@ -166,7 +201,7 @@ class Publication:
         """Store an item unless it is stored already; list it as unreadable if it cannot be read."""
         try:
             if not (self._options.resume and self._is_there(item)):
-                self._upload(item)
+                self._upload_unless_there(item)
         except SourceError as error:
             self._builder.add_unreadable(Unreadable(item.path, error.message))
             if error.left_behind:
@@ -177,15 +212,32 @@ class Publication:
         finally:
             with self._scope.condition:
                 self._upload_ids.pop(item.path, None)
+                self._under_way.pop(item.path, None)
+
+    def _upload_unless_there(self, item: Item) -> None:
+        try:
+            self._upload(item)
+        except ExistsError:
+            # The listing did not show what an earlier run had stored: some spell keys differently.
+            was_absent = self._options.resume and self._listing.is_absent(item.key)
+            if not (was_absent and self._compare_unless_unproved(item)):
+                raise
 
     def _upload(self, item: Item) -> None:
+        is_free = self._listing.is_absent(item.key)
+        among = OneOfMany(
+            is_checked=is_free or (self._options.overwrite and self._listing.is_whole)
+        )
+        with self._scope.condition:
+            self._under_way[item.path] = among
         open_item = item.open()
         with self._scope.child() as scope:
             try:
-                receipt = upload(
+                receipt = upload_one_of_many(
                     open_item.source,
                     self._selection.bucket,
                     item.key,
+                    among,
                     options=self._options_of(item),
                     client=self._clients,
                     on_event=self._listening(item),
@@ -203,6 +255,71 @@ class Publication:
 
     def _is_there(self, item: Item) -> bool:
         """Whether an earlier run stored the same bytes; downloaded only if nothing else tells."""
+        if self._listing.is_absent(item.key):
+            return False
+        listed = self._listing.find(item.key)
+        if listed is not None and self._equals_listed(item, listed):
+            return True
+        return self._compare_unless_unproved(item)
+
+    def _equals_listed(self, item: Item, listed: ListedObject) -> bool:
+        """Whether size and ETag in the listing prove that the bytes are the same.
+
+        If they do not, it may still be so: other part sizes, or an ETag that is no MD5.
+        """
+        sizes = self._likely_parts(item, listed)
+        if sizes is None:
+            return False
+        open_item = item.open()
+        parts, digests = PartDigests(sizes), StreamDigests(("sha256",))
+        try:
+            read_through(open_item.source, parts, digests, self._scope, lambda _: None)
+        finally:
+            open_item.source.close()
+        md5s = parts.md5s()
+        etag = md5s[0].hex() if is_md5(listed.etag) else composite_etag(md5s)
+        if etag != listed.etag:
+            return False
+        entry = entry_from_listing(
+            item,
+            open_item,
+            self._bucket,
+            etag=etag,
+            sha256=digests.hexdigests()["sha256"],
+            version_id=self._version_of(item.key),
+        )
+        self._builder.add(entry, open_item.unreadable)
+        self._emit(RangeRead(item.size_bytes or 0))
+        return True
+
+    def _likely_parts(self, item: Item, listed: ListedObject) -> Iterable[int] | None:
+        """The sizes of the parts of which an equal object has this ETag; None: cannot be said."""
+        size_bytes = item.size_bytes
+        if size_bytes != listed.size_bytes:
+            return None
+        if is_md5(listed.etag):
+            return (max(1, size_bytes),)
+        options = self._options
+        plan = plan_parts(options.chunk_bytes, length_bytes=size_bytes, limits=options.limits)
+        count_there = parts_in(listed.etag)
+        sizes = [plan.size_bytes(number) for number in range(1, (count_there or 0) + 1)]
+        is_by_plan = count_there and sum(sizes[:-1]) < size_bytes <= sum(sizes)
+        return sizes if is_by_plan else None
+
+    def _version_of(self, key: str) -> str | None:
+        """The version of an object that was listed; asked for only where there are versions."""
+        if self._is_versioned is False:
+            return None
+        try:
+            info = self._retrier.call(
+                f"look at {self._bucket.url(key)}", lambda: self._bucket.head(key)
+            ).value
+        except RefusedError:
+            return None
+        self._is_versioned = info.is_versioned
+        return info.version_id
+
+    def _compare_unless_unproved(self, item: Item) -> bool:
         try:
             return self._compare(item, readback=False)
         except UnprovedReadError:
@@ -235,11 +352,18 @@ class Publication:
         settings = self._options.settings
         content_type = settings.content_type or guess_content_type(item.key)
         is_short = item.size_bytes is not None and item.size_bytes <= self._options.chunk_bytes
+        if (content_type, is_short) not in self._options_by_kind:
+            self._options_by_kind[content_type, is_short] = self._new_options(
+                content_type, is_short=is_short
+            )
+        return self._options_by_kind[content_type, is_short]
+
+    def _new_options(self, content_type: str | None, *, is_short: bool) -> Options:
         return replace(
             self._options,
             memory_bytes=self._memory_bytes,
             jobs=max(1, self._options.jobs // self._at_once),
-            settings=replace(settings, content_type=content_type),
+            settings=replace(self._options.settings, content_type=content_type),
             resume=self._options.resume and not is_short,
             key_of_a_file=True,
         )
@@ -267,7 +391,12 @@ class Publication:
             first.hint = "--resume skips what is there and equal, --overwrite replaces it"
         if not self._workers.wait_idle(_SETTLE_S, _INTERRUPTED_SETTLE_S):
             for upload_id in self.upload_ids:
-                leave_behind(first, f"upload {upload_id} may be left")
+                leave_behind(first, f"upload {upload_id} may be left", [upload_id])
+            with self._scope.condition:
+                under_way = list(self._under_way.values())
+            for among in under_way:
+                if among.left_behind:
+                    leave_behind(first, among.left_behind)
         self._builder.note_what_is_there(first)
         return first
 

@@ -41,25 +41,28 @@ class OpenItem:
         return () if isinstance(self.watched, WatchedFile) else tuple(self.watched.unreadable)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Item:
-    """One object to be stored. `open` raises SourceError, and may be called more than once.
-
-    `size_bytes` is the size when the directory was listed, None for an archive.
+    """One object to be stored. `size_bytes` is the size when the directory was listed, None for an
+    archive.
     """
 
     path: str
     key: str
     size_bytes: int | None
-    open: Callable[[], OpenItem]
+    opener: Callable[[str], OpenItem]
+
+    def open(self) -> OpenItem:
+        """Raises SourceError, and may be called more than once."""
+        return self.opener(self.path)
 
 
 @dataclass(frozen=True)
 class Selection:
     """The objects to be made from `directory`, and what in it cannot be read.
 
-    `key` is the prefix of all keys, or the archive's key; `manifest_key` is where the specification
-    is to be stored.
+    `key` is the prefix of all keys, or the archive's key; `manifest_key` is where the
+    specification is to be stored.
     """
 
     directory: str
@@ -79,9 +82,9 @@ def select_files(
     prefix = prefix + "/" if prefix and not prefix.endswith("/") else prefix
     if prefix:  # it was typed, and is checked more strictly than the name of a file
         check_destination_name(bucket, prefix)
+    opener = partial(_open_file, tree.directory, tree.follows_links)  # the tree may be forgotten
     items = [
-        Item(each.path, prefix + each.path, each.size_bytes, partial(_open_file, tree, each.path))
-        for each in tree.of("file")
+        Item(each.path, prefix + each.path, each.size_bytes, opener) for each in tree.of("file")
     ]
     items.sort(key=lambda item: os.fsencode(item.path))
     _check_keys(bucket, items)
@@ -115,12 +118,12 @@ def select_archive(
     )
 
 
-def _open_file(tree: Tree, path: str) -> OpenItem:
-    file = WatchedFile(os.path.join(tree.directory, path), follow_links=tree.follows_links)
+def _open_file(directory: str, follows_links: bool, path: str) -> OpenItem:
+    file = WatchedFile(os.path.join(directory, path), follow_links=follows_links)
     return OpenItem(file, file)
 
 
-def _open_archive(tree: Tree, codec: str | None) -> OpenItem:
+def _open_archive(tree: Tree, codec: str | None, _: str) -> OpenItem:
     archive = ArchiveSource(tree)
     return OpenItem(CompressedSource(archive, codec) if codec else archive, archive)
 

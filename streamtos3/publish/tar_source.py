@@ -1,8 +1,8 @@
 """A directory as one tar stream, made while it is read: no archive ever exists on the disk.
 
-The headers are tarfile's (the POSIX form of 2001, `pax`), the order is that of `tree`. What the
-header promised is kept: a file that grows meanwhile is cut, one that shrinks is filled up with
-zeros, so that the members after it stay readable; both are named.
+The headers are tarfile's (the POSIX form of 2001, `pax`), the order is that of `tree`. Each
+member is as long as its header says, so that the members after it stay readable: a file that
+grows meanwhile is cut off, one that shrinks is padded with zeros, and both are named.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class ArchiveSource:
         """Nothing to prepare."""
 
     def readinto(self, view: memoryview, scope: CancelScope) -> int:
-        """See Source. A file that breaks off in its middle ends the archive: SourceError."""
+        """Read archive bytes. SourceError if reading a file fails part way."""
         scope.check()
         self._scope = scope
         while not self._piece:
@@ -69,7 +69,7 @@ class ArchiveSource:
         return count
 
     def finish(self, scope: CancelScope) -> None:
-        """The end of the archive is all that there is to know."""
+        """Nothing to check beyond the end of the archive."""
 
     def stop(self) -> None:
         """Close the file that is being read, if one is."""

@@ -26,7 +26,7 @@ _NO_CONTENT = (
 )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class TreeEntry:
     """Something below the directory; `path` is relative to it, with `/` between its names."""
 
@@ -57,7 +57,7 @@ class Tree:
         return (each for each in self.entries if each.kind == kind)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class _Pending:
     """A listed entry that is still to be visited; `above` are the directories it is in."""
 
@@ -100,7 +100,7 @@ def _visit(tree: Tree, each: _Pending) -> list[_Pending]:
     elif stat.S_ISDIR(status.st_mode):
         return _enter(tree, each, _identity(each.entry.stat()))
     else:
-        kind = next((name for test, name in _NO_CONTENT if test(status.st_mode)), "no file")
+        kind = next((name for test, name in _NO_CONTENT if test(status.st_mode)), "special")
         tree.unreadable.append(Unreadable(each.path, f"{each.path} is {kind}, not a regular file"))
     return []
 

@@ -1,8 +1,8 @@
-"""The sink's HTTP interface: events in at `/`, `/healthz` and `/metrics` out.
+"""The receiver's HTTP interface: events at `/`, `/healthz` and `/metrics`.
 
 Everything here runs on the event loop. A request is answered with 202 when its events are
 durable, and otherwise with a status that says whether trying again can help; a refused request
-has stored nothing. What it costs to be refused is bounded: see ReceiverLimits.
+has stored nothing. What a refusal costs is bounded: see ReceiverLimits.
 """
 
 from __future__ import annotations
@@ -41,14 +41,14 @@ class _Refusal(Exception):
 
 
 class _Body:
-    """The body of one request, read by us so that its limits are kept while it comes."""
+    """The body of one request, read in chunks so that limits apply while it arrives."""
 
     def __init__(self, request: Request) -> None:
         self._request = request
         self.is_complete = False
 
     async def chunk(self) -> bytes:
-        """What comes next."""
+        """The next chunk. ClientDisconnect if the client is gone."""
         message = await self._request.receive()
         if message["type"] == "http.disconnect":
             raise ClientDisconnect
@@ -57,13 +57,13 @@ class _Body:
         return body
 
     async def drain(self) -> None:
-        """Read the rest and forget it: who is still sending would not hear our answer."""
+        """Read and discard the rest: a client that is still sending would miss our answer."""
         while not self.is_complete:
             await self.chunk()
 
 
 class ReceiverApp:
-    """The application, and what it counts."""
+    """The application, and its counters."""
 
     def __init__(
         self,
@@ -81,11 +81,11 @@ class ReceiverApp:
         self._is_ending = False
 
     def end(self) -> None:
-        """Refuse what comes from here on; what is under way goes on."""
+        """Refuse new requests; those under way continue."""
         self._is_ending = True
 
     def application(self) -> Starlette:
-        """What a server runs."""
+        """The ASGI application."""
         return Starlette(
             routes=[
                 Route("/", self._endpoint(self._accept_events), methods=["POST"]),
@@ -106,7 +106,7 @@ class ReceiverApp:
                 return await work(request, body)
             except ClientDisconnect:
                 self._metrics.rejected["disconnected"] += 1
-                return Response(status_code=400)  # which nobody hears
+                return Response(status_code=400)  # which no one receives
             except InvalidEventError as error:
                 label = _REASONS[error.http_status]
                 refusal = _Refusal(error.http_status, label, error.message)
@@ -150,7 +150,7 @@ class ReceiverApp:
         limit = self._limits.max_group_bytes
         if limit is not None and (size_bytes := sum(map(len, lines))) > limit:
             raise _Refusal(
-                413, "too_large", f"{size_bytes} bytes would be stored, {limit} are possible"
+                413, "too_large", f"{size_bytes} bytes would be stored, at most {limit} can be"
             )
         outcome = await asyncio.wrap_future(self._batcher.submit(lines))
         if outcome is Outcome.FULL:
@@ -190,7 +190,7 @@ class ReceiverApp:
         except asyncio.TimeoutError:
             limit = f"{self._limits.body_timeout_s:g} s"
             raise _Refusal(
-                408, "timeout", f"the body did not come within {limit}", {"connection": "close"}
+                408, "timeout", f"the body did not arrive within {limit}", {"connection": "close"}
             ) from None
 
     async def _read_on(self, body: _Body, share: ByteShare) -> bytes:
@@ -206,7 +206,7 @@ class ReceiverApp:
         if size_bytes > limit:
             raise _Refusal(413, "too_large", f"a request may have {limit} bytes at most")
         if not share.grow(size_bytes):
-            raise self._busy_refusal("busy", "too many requests are being held already")
+            raise self._busy_refusal("busy", "too many requests are in progress already")
 
     async def _answer_handshake(self, request: Request) -> Response:
         """OPTIONS: the handshake of the CloudEvents webhook specification."""

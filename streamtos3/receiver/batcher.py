@@ -1,7 +1,7 @@
-"""Records taken in from many senders at a time: one append makes them all durable.
+"""Collects records from many senders at a time: one append makes them all durable.
 
-While the store syncs to the disk, what arrives waits and then goes together, so that the
-rate of syncs does not bound the rate of senders. What waits is bounded by `ByteBudget`.
+What arrives while the store syncs to the disk waits and is then appended together, so that the
+rate of syncs does not limit the number of senders. What may wait is bounded by `ByteBudget`.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _GROUP_BYTES = 4 * 1024**2
 
 
 class RecordStore(Protocol):
-    """Who makes records durable. Both methods may be called from any thread."""
+    """What makes records durable. Both methods may be called from any thread."""
 
     def append(self, records: Sequence[bytes], *, wait: bool = True) -> None:
         """Take whole records, each ending in a newline; return when all of them are durable.
@@ -40,10 +40,10 @@ class RecordStore(Protocol):
 
 @dataclass(frozen=True)
 class ReceiverLimits:
-    """How much senders may ask for at a time, and for how long.
+    """How much senders may use at a time, and for how long.
 
-    max_group_bytes: of the records that one request becomes; None: any.
-    backlog: of connections that the kernel has taken and we have not.
+    max_group_bytes: the records of one request, as they are stored; None: no limit.
+    backlog: connections that the kernel has accepted and the receiver has not.
     """
 
     max_record_bytes: int = 1024**2
@@ -125,11 +125,11 @@ class _Waiting:
 
 
 class Batcher:
-    """Hands on what is submitted, all that waits at once, from a thread of its own.
+    """Appends what is submitted to `store`, in groups, from a thread of its own.
 
     on_error: called with the error of the store that ends the batcher; `error` keeps it.
-    group_bytes: more is not handed on at once, or a spool that is nearly full would refuse many
-        who each had found room.
+    group_bytes: a group ends with the records that reach this size; a spool that is nearly full
+        would refuse a larger one although it has room for most of the requests in it.
     """
 
     def __init__(
@@ -146,16 +146,16 @@ class Batcher:
         self._ended = False
         self.error: BaseException | None = None
         self.appends = 0
-        self._thread = threading.Thread(target=self._run, name="batcher", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="streamtos3-batcher", daemon=True)
         self._thread.start()
 
     @property
     def has_ended(self) -> bool:
-        """Whether nothing is taken any more."""
+        """Whether no more records are accepted."""
         return self._ended
 
     def submit(self, records: Sequence[bytes]) -> Future[Outcome]:
-        """Have `records` appended together with those of others; the result tells the end."""
+        """Have `records` appended together with those of others; the result is their outcome."""
         entry = _Waiting(records)
         with self._condition:
             if not self._ended:
@@ -166,7 +166,7 @@ class Batcher:
         return entry.future
 
     def close(self, timeout_s: float | None = None) -> None:
-        """Take nothing more; wait until what was submitted has its outcome."""
+        """Accept nothing more; wait until what was submitted has its outcome."""
         with self._condition:
             self._ended = True
             self._condition.notify()
@@ -185,7 +185,7 @@ class Batcher:
                 each.future.set_result(outcome)
 
     def _next_group(self) -> Iterator[_Waiting]:
-        """Those that waited longest, at least one of them; none where none waits."""
+        """Those that waited longest, at least one of them; none if none waits."""
         size_bytes = 0
         while self._waiting and size_bytes < self._group_bytes:
             size_bytes += self._waiting[0].size_bytes
@@ -196,7 +196,7 @@ class Batcher:
             self._store.append(records, wait=False)
         except SpoolFullError:
             return Outcome.FULL
-        except BaseException as error:  # noqa: BLE001 - a thread has nobody above it: told below
+        except BaseException as error:  # noqa: BLE001 - the thread's top: reported below
             with self._condition:
                 self._ended = True
             if self.error is None and not isinstance(error, Cancelled):

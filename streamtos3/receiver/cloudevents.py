@@ -1,4 +1,4 @@
-"""CloudEvents as they come over HTTP, turned into lines: one JSON event each (pure).
+"""CloudEvents as they arrive over HTTP, turned into lines: one JSON event each (pure).
 
 Structured and batched mode are stored in the sender's own JSON, only without white space where
 it held a line break: no number, no string and no order is changed by being parsed and written
@@ -34,7 +34,7 @@ _CHARSET = re.compile(r';\s*charset\s*=\s*"?([^\s;"]+)', re.IGNORECASE)
 def event_lines(headers: _Headers, body: bytes, *, max_record_bytes: int) -> list[bytes]:
     """The events of one request, each as one line of JSON that ends in a newline.
 
-    InvalidEventError where a single one is not valid, or longer than `max_record_bytes` without
+    InvalidEventError if any of them is not valid, or longer than `max_record_bytes` without
     its newline; its `http_status` is what the sender should be answered. An empty batch holds
     no events.
     """
@@ -67,7 +67,7 @@ def event_lines(headers: _Headers, body: bytes, *, max_record_bytes: int) -> lis
 def _check_length(line: bytes, max_record_bytes: int) -> None:
     if len(line) - 1 > max_record_bytes:
         raise InvalidEventError(
-            f"the event has {len(line) - 1} bytes; at most {max_record_bytes} are taken",
+            f"the event has {len(line) - 1} bytes; at most {max_record_bytes} are accepted",
             http_status=413,
         )
 
@@ -118,7 +118,7 @@ _DECODER = json.JSONDecoder(
 
 
 def _parsed(text: str, start: int) -> tuple[Any, int]:
-    """The JSON value at `start`, behind white space, and the place of what follows it."""
+    """The JSON value at `start`, after white space, and the position after the value."""
     try:
         return _DECODER.raw_decode(text, _behind_blanks(text, start))
     except RecursionError:
@@ -236,7 +236,7 @@ def _data_member(event: dict[str, str], media_type: str, charset: str, body: byt
 
 
 def _json_data(body: bytes, charset: str, declared: bool) -> str | None:
-    """The JSON that the body is. None where nobody has said that it is JSON, and it is not."""
+    """The body as JSON text; None if it is not JSON and was not declared as JSON."""
     try:
         text = _text(body, f";charset={charset}")
         _whole(text)

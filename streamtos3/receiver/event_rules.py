@@ -1,6 +1,6 @@
 """What makes an event valid: the CloudEvents SDK, and what it leaves unchecked or fills in (pure).
 
-The SDK would invent a missing id, version and time, looks at few values, and never at the data.
+The SDK would invent a missing id, version and time, checks few values, and never the data.
 An event comes as pairs of names and values, so that a name that comes twice is seen.
 """
 
@@ -42,7 +42,7 @@ _TIME = re.compile(
 
 
 def check_event(pairs: Any) -> None:
-    """Raise InvalidEventError where the pairs are no event in the JSON format."""
+    """Raise InvalidEventError if the pairs are not an event in the JSON format."""
     if not isinstance(pairs, tuple):
         raise InvalidEventError("an event must be a JSON object, and this is not one")
     attributes = dict(pairs)
@@ -94,7 +94,7 @@ def check_attributes(attributes: dict[str, Any]) -> None:
 
 
 def _check_values(given: dict[str, Any], version: str) -> None:
-    """What the SDK takes without looking at it."""
+    """Check what the SDK accepts unchecked. Raises InvalidEventError."""
     texts = [value for value in given.values() if isinstance(value, str)]
     if _FORBIDDEN.search("".join((*given, *texts))):
         raise InvalidEventError(
@@ -106,8 +106,7 @@ def _check_values(given: dict[str, Any], version: str) -> None:
             number = isinstance(value, int) and -(2**31) <= value < 2**31
             if not number and not isinstance(value, str):
                 raise InvalidEventError(
-                    f"the attribute {name!r} is neither text, nor true or false, nor an integer"
-                    " of 32 bits"
+                    f"the attribute {name!r} is not a string, a boolean or a 32-bit integer"
                 )
     for name in _URIS[version]:
         if isinstance(given.get(name), str) and _NO_URI.search(given[name]):
@@ -118,7 +117,7 @@ def _check_values(given: dict[str, Any], version: str) -> None:
 
 
 def _time(value: Any) -> datetime:
-    """An RFC 3339 timestamp; to the second, as nothing but its being one matters."""
+    """`value` as an RFC 3339 timestamp, to the second: only its validity matters."""
     found = _TIME.fullmatch(value) if isinstance(value, str) else None
     if found is not None:
         year, month, day, hour, minute, second = map(int, found.groups()[:6])

@@ -1,7 +1,8 @@
-"""File descriptors: senders who only hold connections must not take those that storing needs.
+"""A listening socket that keeps some file descriptors free for storing.
 
-The spool's files and the uploads' connections are opened while senders come and go. So the limit
-is raised as far as it may be, and the last descriptors below it are never a sender's.
+What is received is stored through files and connections that are opened while senders come and
+go. Senders who only hold connections must not use up the descriptors, so the last ones below the
+limit are never given to a sender.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ __all__ = ["ReservingListener"]
 
 
 class ReservingListener(socket.socket):
-    """A listening socket, made of another, that closes whom it has no descriptor to spare for.
+    """A listening socket, made of another, that closes connections it can spare no descriptor for.
 
     The kernel gives the lowest number that is free, so one near the limit tells that all below
     are in use. Counting connections is not enough: a burst is accepted before any is counted.
@@ -26,7 +27,7 @@ class ReservingListener(socket.socket):
         self._end = descriptors.for_senders
 
     def accept(self) -> tuple[socket.socket, Any]:
-        """As of any socket; ConnectionAbortedError, which a server passes over, for the others."""
+        """As `socket.accept`; ConnectionAbortedError, which servers ignore, if it was closed."""
         connection, address = super().accept()
         if connection.fileno() >= self._end:
             connection.close()

@@ -1,4 +1,4 @@
-"""What a listening sink tells Prometheus: the store's figures and the counters of the server.
+"""What Prometheus is told: the figures of the store, and the counters of the receiver.
 
 The registry is our own, so that nothing else of the process shows up in it.
 """
@@ -49,11 +49,11 @@ class SinkMetrics(Collector):
         return encode(self._registry), content_type
 
     def describe(self) -> list[Metric]:
-        """Nothing: names need not be known before the first scrape."""
+        """Nothing: names need not be known before the first scrape (see Collector)."""
         return []
 
     def collect(self) -> Iterator[Metric]:
-        """All that is told, as it is now."""
+        """All metrics, with their values now."""
         figures = self._store.figures()
         for name, help_text in _COUNTERS.items():
             yield CounterMetricFamily(_PREFIX + name, help_text, value=getattr(figures, name))

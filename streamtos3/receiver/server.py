@@ -1,7 +1,7 @@
-"""A sink that listens: CloudEvents over HTTP, until a scope ends it.
+"""Receives CloudEvents over HTTP until a scope ends it.
 
-Where it listens and who may send is decided and checked here; the libraries that carry it (the
-extra `[sink]`) are loaded when `serve` is called. Nothing is printed, and signals are left alone.
+Where it listens and who may send is checked here; the libraries that it needs (the extra `[sink]`)
+are loaded by `bind` and `serve`. Nothing is printed, and signals are left alone.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class TlsFiles:
     key: str | None = None
 
     def context(self) -> ssl.SSLContext:
-        """What a server needs of them. UsageError where they cannot be used."""
+        """The TLS context of a server that uses them. UsageError if they cannot be used."""
         context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
         names = " and ".join(filter(None, (self.certificate, self.key)))
         try:
@@ -96,7 +96,7 @@ def read_token(path: str, *, allow_insecure: bool = False) -> str:
 def check_exposure(
     address: Address, *, has_token: bool, has_tls: bool, insecure: bool
 ) -> str | None:
-    """UsageError where anybody could send; a warning where a token could be read on its way."""
+    """UsageError if anyone could send; returns a warning if a token is sent in the clear."""
     if address.is_loopback:
         return None
     if not has_token and not insecure:
@@ -110,12 +110,12 @@ def check_exposure(
 
 
 def bind(address: Address) -> socket.socket:
-    """A socket that has the address, for `serve`; who connects is refused until then.
+    """A socket bound to the address, for `serve`; connections are refused until then.
 
-    UsageError where nothing can listen there, or a library for it is missing.
+    UsageError if nothing can listen there, or a library for it is missing.
     """
     with _extra():
-        pass
+        from . import app, metrics, uvicorn_server  # noqa: F401 - a missing one is reported now
     with _usable(address):
         found = socket.getaddrinfo(
             address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
@@ -146,13 +146,13 @@ def serve(
 ) -> None:
     """Take events and hand them to `store` until `scope` fails; then return.
 
-    `on_listening` is called with the URL once connections are accepted. At the end no more are,
-    and what is under way is answered. An error of the store, other than a full spool and
-    Cancelled, fails the scope and is raised at the end. UsageError where nothing can listen; to
-    hear that earlier, `bind` first, and give the socket as `bound`, which is closed at the end.
+    `on_listening` is called with the URL once connections are accepted. At the end no more are
+    accepted, and requests under way are answered. An error of the store, other than a full spool
+    and Cancelled, fails the scope and is raised at the end. UsageError if nothing can listen; to
+    learn that earlier, call `bind` and pass its socket as `bound`, which is closed at the end.
 
-    The process may have more open files from then on, where its hard limit allows, and some of
-    them are never a sender's.
+    Raises the process's limit of open files as far as its hard limit allows, and keeps some of
+    the descriptors from senders.
     """
     with _extra():
         from .app import ReceiverApp
@@ -185,7 +185,7 @@ def serve(
 
 
 def _within(limits: ReceiverLimits, descriptors: Descriptors) -> ReceiverLimits:
-    """`limits` with no more connections than there are descriptors, the double still answered."""
+    """`limits` with at most half as many connections as descriptors: up to twice are answered."""
     connections = min(limits.max_connections, descriptors.for_senders // 2)
     return replace(limits, max_connections=connections)
 

@@ -1,7 +1,7 @@
-"""uvicorn as the sink runs it: signals stay ours, slow senders are let go, a scope ends it.
+"""Runs uvicorn without its signal handlers, with limits for slow senders, until a scope ends it.
 
-uvicorn itself waits without end for a connection's first request and for the rest of a request
-that has begun; the bodies have their limit in `app`, the heads have it here.
+uvicorn itself waits without limit for a connection's first request and for the rest of a request
+that has begun. `app` limits the time for bodies, this module the time for heads.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ def _protocol_class(limits: ReceiverLimits) -> type[H11Protocol]:
 
 
 class _Server(uvicorn.Server):
-    """Without handlers for signals, and with a word to say once it listens."""
+    """A server without signal handlers that calls `on_started` once it listens."""
 
     def __init__(self, config: uvicorn.Config, on_started: Callable[[], None]) -> None:
         super().__init__(config)
@@ -122,7 +122,7 @@ def run_server(
 
 
 async def _let_go() -> None:
-    """End what is left of requests that were not done in time."""
+    """Cancel requests that were not finished in time."""
     rest = asyncio.all_tasks() - {asyncio.current_task()}
     for task in rest:
         task.cancel()

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import mmap
 import time
+from collections.abc import Callable
 
 from ..units import GIB
-from . import host as machine
+from . import host
 from .cancel import CancelScope
 
 __all__ = ["Buffer", "BufferPool", "default_memory_bytes", "share_memory"]
@@ -42,19 +43,25 @@ class BufferPool:
     """Hands out buffers, waiting where the limit is reached.
 
     Starts with a few and allows one more for every 20 ms that the reader had to wait while this
-    process used less than 40 % of the processors (70 % of a single one): then it is the link that
-    is slow, and more parts in flight help; a program that computes all the time would only grow
-    by them, to `max_buffers` where there are too many processors for it to compute on. Where
-    parts become larger, fewer are allowed at first, and more again by the same rule.
+    process used less than 40 % of the processors (70 % of a single one): then the link is the
+    bottleneck, and more parts in flight help. A process that keeps the processors busy would gain
+    nothing from more buffers. When parts become larger, fewer buffers are allowed at first, and
+    more again by the same rule.
+    `is_paced`: we hold ourselves back now, and no more buffers are allowed.
     """
 
-    def __init__(self, limit_bytes: int, max_buffers: int, scope: CancelScope) -> None:
+    def __init__(
+        self,
+        limit_bytes: int,
+        max_buffers: int,
+        scope: CancelScope,
+        is_paced: Callable[[], bool] = lambda: False,
+    ) -> None:
         self._limit_bytes = limit_bytes
         self._max_buffers = max(2, max_buffers)
         self._allowed = min(_STARTING_BUFFERS, self._max_buffers)
-        processors = machine.processors()
-        self._busy = max(_BUSY_SHARE_OF_ONE * min(1, processors), _BUSY_SHARE * processors)
         self._scope = scope
+        self._is_paced = is_paced
         self._free: list[Buffer] = []
         self._part_bytes = 0
         self._in_use = 0
@@ -69,10 +76,23 @@ class BufferPool:
         """How many buffers may be in use now."""
         return self._allowed
 
+    def allow(self, buffers: int) -> None:
+        """Allow so many from now on, where it were fewer, within all limits."""
+        with self._scope.condition:
+            self._allowed = max(self._allowed, min(buffers, self._max_buffers))
+            self._scope.condition.notify_all()
+
+    def room_for(self, size_bytes: int) -> int:
+        """How many buffers of this size may be in use at once now; two at least."""
+        return max(2, min(self._allowed, self._limit_bytes // size_bytes))
+
     def acquire(self, size_bytes: int) -> Buffer:
         """A buffer of at least `size_bytes`; waits for one. Cancelled when the upload fails."""
         with self._scope.condition:
+            self._scope.check()
             self._keep_flat(size_bytes)
+            if self._available(size_bytes):  # the clock of the processor is dear on some machines
+                return self._take(size_bytes)
             while True:
                 wall_s, cpu_s = time.monotonic(), time.process_time()
                 patience_s = max(0.0, _PATIENCE_S - self._waited_s)
@@ -91,9 +111,9 @@ class BufferPool:
             self._scope.condition.notify_all()
 
     def close(self) -> None:
-        """Give the memory back; a buffer that is still in use goes with its last reference.
+        """Free the memory; a buffer that is still in use is freed with its last reference.
 
-        One of many uploads must not wait for the garbage collector: an upload is a reference cycle.
+        Not left to the garbage collector: an upload is a reference cycle, and may be one of many.
         """
         with self._scope.condition:
             self._is_closed = True
@@ -102,7 +122,7 @@ class BufferPool:
     def hold_back(self) -> None:
         """The service asked for less: halve what may be in use, for good.
 
-        Once for all parts that hear it at the same time, or one burst would leave two.
+        Counts once in 5 s: otherwise one burst of such answers would leave only two.
         """
         with self._scope.condition:
             now_s = time.monotonic()
@@ -112,7 +132,7 @@ class BufferPool:
             self._allowed = self._max_buffers = max(2, self._allowed // 2)
 
     def _keep_flat(self, size_bytes: int) -> None:
-        """Where parts begin to be larger, allow fewer; waits will tell if more are needed."""
+        """Allow fewer buffers when parts become larger; waits will show if more are needed."""
         if size_bytes <= self._part_bytes:
             return
         fewer = self._allowed * self._part_bytes // size_bytes or self._allowed
@@ -128,7 +148,7 @@ class BufferPool:
             return
         busy = self._cpu_s / self._waited_s
         self._waited_s = self._cpu_s = 0.0
-        if busy < self._busy and self._allowed < self._max_buffers:
+        if self._allowed < self._max_buffers and not self._is_paced() and busy < _busy():
             self._allowed += 1
 
     def _available(self, size_bytes: int) -> bool:
@@ -152,11 +172,17 @@ class BufferPool:
         return buffer
 
 
+def _busy() -> float:
+    """From how much of this machine on the link is not what is slow; in processors."""
+    processors = host.processors()
+    return max(_BUSY_SHARE_OF_ONE * min(1, processors), _BUSY_SHARE * processors)
+
+
 def share_memory(memory_bytes: int | None, part_bytes: int, at_once: int) -> tuple[int, int]:
     """How many of `at_once` uploads may run side by side, and the bytes of memory for each.
 
-    Together they keep to `memory_bytes` (None: the default). Where two parts for each would be
-    too much fewer run at a time; one always does, and a pool always allows two parts.
+    Together they keep to `memory_bytes` (None: the default). If two parts for each do
+    not fit, fewer uploads run at a time, but always one; a pool always allows two parts.
     """
     if memory_bytes is None:
         memory_bytes = default_memory_bytes()
@@ -166,4 +192,4 @@ def share_memory(memory_bytes: int | None, part_bytes: int, at_once: int) -> tup
 
 def default_memory_bytes() -> int:
     """A quarter of the memory available now, at most 1 GiB and at least 32 MiB."""
-    return max(32 * 1024 * 1024, min(machine.available_bytes() // 4, GIB))
+    return max(32 * 1024 * 1024, min(host.available_bytes() // 4, GIB))

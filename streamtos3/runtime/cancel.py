@@ -1,6 +1,6 @@
 """A cancel scope: it keeps the first error, and wakes everybody who waits.
 
-One upload has one scope. Its condition guards the engine's shared state (buffers, running
+One upload has one scope. Its condition guards the upload's shared state (buffers, running
 tasks, stored parts), because at part granularity a single lock is never contended and cannot
 be taken in the wrong order. Its descriptor wakes a reader that is blocked on a silent producer.
 """
@@ -19,7 +19,7 @@ __all__ = ["CancelScope", "Cancelled"]
 
 
 class Cancelled(BaseException):
-    """The upload has failed elsewhere, so this thread's work is moot.
+    """The upload has failed elsewhere, so this thread's work is no longer needed.
 
     A BaseException, because botocore wraps every `Exception` raised while it sends a body and
     would report a stopped request as a broken connection.
@@ -39,7 +39,8 @@ class CancelScope:
         self._interrupted_at_s: float | None = None
         self._parent: CancelScope | None = None
         self._children: list[CancelScope] = []
-        self._wake_read, self._wake_write = os.pipe()
+        self._wake_read = self._wake_write = -1
+        self._is_closed = False
 
     def __enter__(self) -> CancelScope:
         return self
@@ -54,7 +55,7 @@ class CancelScope:
 
     @property
     def error(self) -> BaseException | None:
-        """The first error, or None as long as all is well."""
+        """The first error; None until there is one."""
         return self._error
 
     @property
@@ -64,8 +65,16 @@ class CancelScope:
 
     @property
     def wake_fd(self) -> int:
-        """A descriptor that becomes readable, and stays so, once there is an error."""
-        return self._wake_read
+        """A descriptor that becomes readable, and stays so, once there is an error.
+
+        -1 after `close`. Made when it is first asked for: what never blocks needs none.
+        """
+        with self.condition:
+            if self._wake_read < 0 and not self._is_closed:
+                self._wake_read, self._wake_write = os.pipe()
+                if self._error is not None:
+                    os.write(self._wake_write, b"!")
+            return self._wake_read
 
     def fail(self, error: BaseException) -> None:
         """Keep `error` if it is the first, and wake everybody who waits."""
@@ -128,7 +137,7 @@ class CancelScope:
             return result
 
     def close(self) -> None:
-        """Close the wake descriptors and leave the parent; `fail` stays allowed."""
+        """Close the wake descriptors and leave the parent; `fail` may still be called."""
         if self._parent is not None:
             with self._parent.condition:
                 self._parent._children.remove(self)
@@ -138,3 +147,4 @@ class CancelScope:
                 if descriptor >= 0:
                     os.close(descriptor)
             self._wake_read = self._wake_write = -1
+            self._is_closed = True

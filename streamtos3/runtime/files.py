@@ -1,8 +1,8 @@
-"""A file that is there under its name complete, or not at all.
+"""Files: one that appears under its name complete or not at all, and one that must be private.
 
-Written under a temporary name in the same directory, then synced and renamed. A process that dies
-in between leaves at most the temporary file, whose name begins with `.streamtos3-`. All errors
-are `OSError`s, for the caller to give a meaning.
+A `NewFile` is written under a temporary name in the same directory, then synced and renamed. A
+process that dies in between leaves at most the temporary file, whose name begins with
+`.streamtos3-`. Its errors are `OSError`s, which the caller translates.
 """
 
 from __future__ import annotations
@@ -47,9 +47,9 @@ class NewFile:
                 os.unlink(self.temporary_path)
 
     def publish(self, path: str, *, replace: bool) -> None:
-        """Give the file its name, durably. FileExistsError where it is taken, unless `replace`.
+        """Give the file its name, durably. FileExistsError if it is taken, unless `replace`.
 
-        `path` is in the same directory as the one that the file was made for.
+        `path` must be in the directory of the path that the constructor was given.
         """
         os.fchmod(self.fd, _file_mode())
         os.fsync(self.fd)
@@ -66,7 +66,7 @@ def _rename_without_replacing(temporary: str, path: str) -> None:
         os.link(temporary, path)
     except FileExistsError:
         raise
-    except OSError:  # a file system without hard links: the check has to do
+    except OSError:  # a file system without hard links: check, then rename
         if os.path.lexists(path):
             raise FileExistsError(f"{path} exists") from None
         os.rename(temporary, path)
@@ -75,7 +75,7 @@ def _rename_without_replacing(temporary: str, path: str) -> None:
 
 
 def _file_mode() -> int:
-    """What the user's umask gives a new file; `mkstemp` makes it private."""
+    """The mode that the user's umask gives a new file; `mkstemp` made it private."""
     umask = os.umask(0)
     os.umask(umask)
     return (stat.S_IRUSR | stat.S_IWUSR | stat.S_IRGRP | stat.S_IROTH) & ~umask
@@ -92,7 +92,7 @@ def _sync_directory(directory: str) -> None:
 
 
 def read_private_file(path: str, what: str, form: str, *, allow_insecure: bool = False) -> bytes:
-    """The content of the file at `path`, which errors call `what`; `form` is what it should be.
+    """The content of the file at `path`; errors call it `what`, and `form` is their hint.
 
     CredentialsError when it cannot be read, is longer than 64 KiB, or can be read by group or world
     while `allow_insecure` is not set. The mode is that of the descriptor that is read: a path

@@ -1,22 +1,32 @@
-"""What this machine, or the container that confines us, has for the program: memory, processors."""
+"""What the machine, or the container, offers: memory, processors, open files, a user name."""
 
 from __future__ import annotations
 
 import getpass
 import os
 import resource
+import time
 from dataclasses import dataclass
 
-__all__ = ["Descriptors", "available_bytes", "processors", "raise_limit", "user_name"]
+__all__ = [
+    "Descriptors",
+    "LoadMeter",
+    "available_bytes",
+    "processors",
+    "raise_limit",
+    "user_name",
+]
 
 _WANTED = 65536
 _KEPT = 256
+_IDLE_SHARE = 0.25
+_BUSY_SHARE = 0.7
 
 _CGROUPS = "/sys/fs/cgroup"
 
 
 def available_bytes() -> int:
-    """The memory that is left, of the machine and of the control group; in bytes."""
+    """Available memory in bytes: the machine's or the control group's, whichever is less."""
     candidates = [_cgroup_left_bytes()]
     try:
         with open("/proc/meminfo", encoding="ascii") as meminfo:
@@ -34,6 +44,41 @@ def processors() -> float:
     except AttributeError:  # not Linux
         bound_to = os.cpu_count() or 1
     return min(bound_to, _cgroup_processors() or bound_to)
+
+
+class LoadMeter:
+    """Tells whether processors have had time to spare, from one question to the next.
+
+    Both must hold: those of the machine idled for a quarter of the time, and this process did not
+    use most of what it may (a container's quota, which keeps it waiting on an idle machine).
+    """
+
+    def __init__(self) -> None:
+        self._processors = processors()
+        self._at_s, self._cpu_s, self._idle_s = self._read()
+
+    def has_spare_time(self) -> bool:
+        """Whether there was time to spare since the last call, or since this was made."""
+        before_s, cpu_before_s, idle_before_s = self._at_s, self._cpu_s, self._idle_s
+        self._at_s, self._cpu_s, self._idle_s = self._read()
+        passed_s = max(self._at_s - before_s, 1e-6)
+        used_share = (self._cpu_s - cpu_before_s) / passed_s / self._processors
+        if self._idle_s is None or idle_before_s is None:
+            return used_share < _BUSY_SHARE
+        idle_share = (self._idle_s - idle_before_s) / passed_s / (os.cpu_count() or 1)
+        return idle_share > _IDLE_SHARE and used_share < _BUSY_SHARE
+
+    def _read(self) -> tuple[float, float, float | None]:
+        return time.monotonic(), time.process_time(), _machine_idle_s()
+
+
+def _machine_idle_s() -> float | None:
+    """For how long the machine's processors have idled, added up; None where it does not say."""
+    try:
+        with open("/proc/uptime", encoding="ascii") as file:  # in steps of 10 ms
+            return float(file.read().split()[1])
+    except (OSError, ValueError, IndexError):
+        return None
 
 
 def _cgroup_left_bytes() -> int | None:
@@ -68,13 +113,13 @@ def _cgroup_text(name: str) -> str:
 
 @dataclass(frozen=True)
 class Descriptors:
-    """How many this process may have open, and how many of them are for storing."""
+    """How many files this process may have open, and how many of them senders may use."""
 
     limit: int
 
     @property
     def kept(self) -> int:
-        """Those that no sender gets; half, where there are very few."""
+        """Those reserved for storing, which no sender gets: 256, but at most half."""
         return min(_KEPT, self.limit // 2)
 
     @property
@@ -84,22 +129,22 @@ class Descriptors:
 
 
 def raise_limit() -> Descriptors:
-    """Let this process have more open files where its hard limit allows; what it has then."""
+    """Raise the limit of open files, to 65,536 or the hard limit; returns what it is then."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = _WANTED if hard == resource.RLIM_INFINITY else min(_WANTED, hard)
     if soft == resource.RLIM_INFINITY or soft >= wanted:
         return Descriptors(_WANTED if soft == resource.RLIM_INFINITY else soft)
     try:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
-    except (OSError, ValueError):  # a sandbox may forbid it: the lower one is kept to
+    except (OSError, ValueError):  # a sandbox may forbid it: the lower limit stays
         return Descriptors(soft)
     return Descriptors(wanted)
 
 
 def user_name() -> str:
-    """The name of the user who runs this process; the number where there is none.
+    """The name of the user who runs this process; the user id if it has none.
 
-    A container's user may have no name.
+    In a container a user may have no name.
     """
     try:
         return getpass.getuser()

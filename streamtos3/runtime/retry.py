@@ -1,4 +1,4 @@
-"""The one retry policy (tenacity): what is tried again, how long, and what becomes of it then.
+"""The one retry policy (tenacity): what is tried again, for how long, and how it ends.
 
 botocore's own retries are off, or the numbers would multiply (docs/design.org, invariant 7).
 `s3.error_mapping` decides what is transient; this module counts, waits and stops trying.
@@ -38,17 +38,17 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Outcome(Generic[T]):
-    """What a call gave, and on which try."""
+    """What a call returned, and how many tries it took."""
 
     value: T
     tries: int
 
 
 class Retrier:
-    """Calls something until it succeeds, fails for good, or the policy's time is over.
+    """Calls something until it succeeds, fails permanently, or the policy is exhausted.
 
-    `clock` and `sleep` are injected by tests; `sleep` is the scope's, so that nobody waits on
-    for an upload that has already failed.
+    `clock` and `sleep` are for tests. By default `sleep` is the scope's, which ends as soon as
+    the upload fails elsewhere.
     """
 
     def __init__(
@@ -67,7 +67,7 @@ class Retrier:
     def call(
         self, action: str, call: Callable[[], T], *, check_for_s: float | None = None
     ) -> Outcome[T]:
-        """Try `call` until it succeeds; `action` says what for.
+        """Try `call` until it succeeds; `action` names it in events.
 
         `check_for_s` replaces the policy's time where this is the check before the first byte.
 
@@ -76,6 +76,16 @@ class Retrier:
         (expired), UnreachableError (no answer during the check before the first byte) or
         RetriesUsedUpError.
         """
+        try:
+            return Outcome(call(), 1)
+        except TransientError as error:  # from here on tenacity, which costs as much as signing
+            first = [error]
+
+        def again() -> T:
+            if first:
+                raise first.pop()
+            return call()
+
         budget = _Budget(self._policy, self._clock, check_for_s)
 
         def report(state: tenacity.RetryCallState) -> None:
@@ -93,15 +103,15 @@ class Retrier:
             reraise=True,
         )
         try:
-            value = retrying(call)
+            value = retrying(again)
         except TransientError as error:
             raise budget.give_up(error) from error
         return Outcome(value, retrying.statistics["attempt_number"])
 
     def _wait_s(self, state: tenacity.RetryCallState, budget: _Budget) -> float:
-        """Exponential with jitter, never sooner than the service asked for.
+        """Seconds until the next try: exponential with jitter, at least what the service asked for.
 
-        Never beyond the budget either, so that the last try comes when the time is over.
+        Never beyond the budget, so that the last try is made when the time is over.
         """
         steps = min(state.attempt_number - 1, 30)
         full_s = min(self._policy.first_wait_s * 2**steps, self._policy.longest_wait_s)
@@ -146,8 +156,8 @@ class _Budget:
     def _failing_s(self) -> float:
         """Seconds since the first failure, which is now if there was none before.
 
-        A slow part must not have used up its patience before anything went wrong. tenacity asks
-        for the wait before it asks whether to stop, so either may be the first to come here.
+        A slow part must not use up its time before anything has failed. tenacity asks for the
+        wait before it asks whether to stop, so either may be the first to call this.
         """
         now_s = self._clock()
         if self._first_failure_s is None:

@@ -75,10 +75,10 @@ class WorkerPool:
         return self._unfinished
 
     def submit(self, call: Callable[[], T], *, even_if_cancelled: bool = False) -> Task[T]:
-        """Have `call` run by a free thread; a new one is started where all are busy.
+        """Run `call` on a free thread; a new one is started if all are busy.
 
-        After the scope has an error, only a task marked `regardless` still runs. RuntimeError
-        when the system gives not even one thread.
+        After the scope has an error, only a task with `even_if_cancelled` still runs.
+        RuntimeError if not even one thread can be started.
         """
         task = Task(call, self._scope, even_if_cancelled=even_if_cancelled)
         with self._scope.condition:
@@ -89,7 +89,7 @@ class WorkerPool:
         return task
 
     def _start_thread(self) -> None:
-        """One thread more; where the system gives no more, those that there are must do."""
+        """Start another thread; if the system refuses, keep to those that there are."""
         name = f"streamtos3-{self._threads + 1}"
         try:
             threading.Thread(target=self._work, name=name, daemon=True).start()
@@ -101,7 +101,7 @@ class WorkerPool:
             self._threads += 1
 
     def wait_idle(self, timeout_s: float, interrupted_timeout_s: float) -> bool:
-        """Wait until no task is left; False when some still are at the deadline.
+        """Wait until no task is left; False if some remain at the deadline.
 
         The deadline is `timeout_s` from now, or `interrupted_timeout_s` after a signal.
         """

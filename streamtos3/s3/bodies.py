@@ -1,4 +1,4 @@
-"""A part's memory as a body: of a request, as botocore reads it, and of an answer (pure)."""
+"""A part's memory as the body of a request, which botocore reads, or of an answer (pure)."""
 
 from __future__ import annotations
 
@@ -7,27 +7,30 @@ from contextlib import AbstractContextManager
 from typing import Any
 
 from ..errors import TransientError
+from ..runtime.rate import RateLimit
 
 __all__ = ["Landing", "ObjectStream", "PartBody"]
 
-_READ_BYTES = 1 << 18  # the longest wait before a stopped download is noticed
+_READ_BYTES = 1 << 18  # between two checks whether the download was stopped
 
 
 class PartBody:
     """A request body over a part's memory, without a copy.
 
-    `read` returns slices of the memory itself and calls `check` before each, so that a stopped
-    upload stops sending; never after the last one, when the request may count already. One large
-    `bytes` would cost a copy, one `bytearray` would be a single send that must finish within the
-    time-out (docs/design.org).
+    `read` returns slices of the memory itself and calls `check` before each, so that a failed
+    upload stops sending; not after the last one, when the service may already have it all. One
+    large `bytes` would cost a copy, one `bytearray` would be a single send that must finish
+    within the time-out (docs/design.org).
 
     `sending` is False while the body is only read for its signature: that may happen in C code
-    (awscrt), from which no exception finds its way out.
+    (awscrt), through which no exception propagates. With a `limit` it is sent piece by piece,
+    each when it is due.
     """
 
     def __init__(self, data: memoryview, check: Callable[[], None]) -> None:
         self._data = data
-        self._check = check
+        self.check = check
+        self.limit: RateLimit | None = None
         self.sending = True
         self._position = 0
 
@@ -35,12 +38,17 @@ class PartBody:
         return len(self._data)
 
     def read(self, size: int | None = -1) -> memoryview:
-        """The next `size` bytes, or the rest."""
+        """The next `size` bytes, fewer where a limit makes it so, or the rest."""
         start = self._position
-        if self.sending and start < len(self._data):
-            self._check()
-        end = len(self._data) if size is None or size < 0 else start + size
-        piece = self._data[start:end]
+        size = -1 if size is None else size
+        sending = self.sending and start < len(self._data)
+        if sending:
+            self.check()
+            if self.limit is not None and size > 0:
+                size = self.limit.cut(size)
+        piece = self._data[start : len(self._data) if size < 0 else start + size]
+        if sending and self.limit is not None:
+            self.limit.wait(len(piece), self.check)
         self._position += len(piece)
         return piece
 
@@ -56,19 +64,21 @@ class PartBody:
 
 
 class Landing:
-    """The memory that an answer's body is read into, in as many tries as that takes.
+    """The memory that an answer's body is read into, in as many tries as it takes.
 
-    `check` is called before each read, so that a stopped download stops receiving.
+    `check` is called before each read, so that a stopped download stops receiving. With a `limit`
+    each read waits until it is due.
     """
 
     def __init__(self, room: memoryview, check: Callable[[], None]) -> None:
         self._room = room
         self.check = check
+        self.limit: RateLimit | None = None
         self.filled_bytes = 0
 
     @property
     def size_bytes(self) -> int:
-        """How much is wanted."""
+        """How many bytes are wanted."""
         return len(self._room)
 
     @property
@@ -85,7 +95,11 @@ class Landing:
         """Read until the room is full, or nothing more comes."""
         while not self.is_full:
             self.check()
-            count = readinto(self._room[self.filled_bytes : self.filled_bytes + _READ_BYTES])
+            wanted = min(_READ_BYTES, self.size_bytes - self.filled_bytes)
+            if self.limit is not None:
+                wanted = self.limit.cut(wanted)
+                self.limit.wait(wanted, self.check)
+            count = readinto(self._room[self.filled_bytes : self.filled_bytes + wanted])
             if not count:
                 return
             self.filled_bytes += count
@@ -102,11 +116,16 @@ class ObjectStream:
     """
 
     def __init__(
-        self, what: str, body: Any, mapped_errors: Callable[[str], AbstractContextManager[None]]
+        self,
+        what: str,
+        body: Any,
+        mapped_errors: Callable[[str], AbstractContextManager[None]],
+        limit: RateLimit,
     ) -> None:
         self._what = what
         self._body = body
         self._mapped_errors = mapped_errors
+        self._limit = limit
         self.position_bytes = 0
 
     def fill(self, offset_bytes: int, landing: Landing) -> None:
@@ -115,18 +134,23 @@ class ObjectStream:
         What stands before them is thrown away; `position_bytes` must not be beyond them. Raises
         TransientError where the stream ends before.
         """
+        landing.limit = self._limit
         with self._mapped_errors(self._what):
-            skip_bytes = offset_bytes + landing.filled_bytes - self.position_bytes
-            waste = memoryview(bytearray(min(skip_bytes, _READ_BYTES)))
-            while skip_bytes:
-                landing.check()
-                count = self._readinto(waste[:skip_bytes])
-                if not count:
-                    break
-                skip_bytes -= count
+            self._skip(offset_bytes + landing.filled_bytes - self.position_bytes, landing.check)
             landing.fill(self._readinto)
         if not landing.is_full:
             raise TransientError(f"cannot {self._what}: the answer was cut short")
+
+    def _skip(self, size_bytes: int, check: Callable[[], None]) -> None:
+        room = memoryview(bytearray(min(size_bytes, _READ_BYTES)))
+        left_bytes = size_bytes
+        while left_bytes:
+            waste = Landing(room[:left_bytes], check)
+            waste.limit = self._limit
+            waste.fill(self._readinto)
+            if not waste.is_full:
+                return
+            left_bytes -= waste.size_bytes
 
     def close(self) -> None:
         """Give the connection back, or end it."""

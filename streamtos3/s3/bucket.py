@@ -1,12 +1,13 @@
-"""The S3 verbs on one bucket: one method, one request.
+"""The S3 requests on one bucket: one method, one request.
 
-No method tries again (`runtime.retry` does), and each raises only errors of our own tree. What an
+No method retries (`runtime.retry` does), and each raises only errors of our own tree. What an
 answer means for an upload or download is decided by the callers.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote_plus
@@ -26,15 +27,18 @@ from ..model.options import Connection
 from ..model.parts import ListedPart
 from ..model.unfinished_upload import UnfinishedUpload
 from ..results import StoredPart
+from ..runtime.rate import RateLimit
 from .bodies import Landing, ObjectStream, PartBody
 from .clients import Clients, TimeoutProfile
 from .responses import (
     Answer,
+    ListedObject,
     ObjectInfo,
     check_range,
     etag_is_md5,
     is_cut,
     object_info,
+    unquoted_etag,
     write_answer,
 )
 from .sender import Sender
@@ -63,6 +67,7 @@ class Bucket:
     `client`: clients shared with other buckets, or a boto3 S3 client to use as it is, instead
     of clients of our own; its retries should be off (`total_max_attempts=1`) and
     `request_checksum_calculation` `when_required`.
+    `limit` is what its transfers keep to, and those of all who share the clients.
     `settings` apply to all objects stored through this Bucket; `checksum` is S3's additional
     checksum that every part will carry.
     """
@@ -82,20 +87,21 @@ class Bucket:
         self._checksum = checksum
         if not isinstance(client, Clients):
             client = Clients(connection, connections, given=client)
+        self.limit: RateLimit = client.limit
         common = {"Bucket": bucket, **self.settings.for_every_request()}
         self._sender = Sender(client, connection, common)
 
     @property
     def server_time(self) -> datetime | None:
-        """What the service's clock says now; None before its first answer.
+        """The time by the service's clock; None before its first answer.
 
-        What it lists is dated by that clock and not by ours.
+        Its listings are dated by that clock, not by this machine's.
         """
         return self._sender.server_time
 
     @property
     def endpoint_url(self) -> str:
-        """Where requests go."""
+        """The URL that requests are sent to."""
         return self._sender.endpoint_url
 
     @property
@@ -122,12 +128,12 @@ class Bucket:
         )
 
     def head(self, key: str, version_id: str | None = None, *, at_once: bool = False) -> ObjectInfo:
-        """What is stored under `key`. AbsentError where nothing is.
+        """The object that is stored under `key`. AbsentError if there is none.
 
-        `at_once`: right after a write, whose connection is still open.
+        `at_once`: right after a write, over the connection that it has left open.
         """
         extra: dict[str, Any] = {"VersionId": version_id} if version_id else {}
-        if self._checksum is not None:  # under KMS reading it takes one more right: only if needed
+        if self._checksum is not None:  # under KMS this takes one more permission: only if needed
             extra["ChecksumMode"] = "ENABLED"
         what = f"look at {self.url(key)}"
         extra |= self.settings.for_the_bytes()
@@ -147,10 +153,10 @@ class Bucket:
     def head_explained(
         self, key: str, version_id: str | None = None, *, at_once: bool = False
     ) -> ObjectInfo:
-        """As `head`, but a refusal has its reason: a right that is missing, or an expired token.
+        """As `head`, but a refusal has its reason: a missing permission, or an expired token.
 
-        The answer to a HEAD has no body and so no error code; where it is refused, a GET of one
-        byte is asked for one. Raises what that GET raises, else the refusal itself.
+        The answer to a HEAD has no body and so no error code; if it is refused, a GET of one
+        byte is sent to learn the code. Raises what the GET raises, else the refusal itself.
         """
         try:
             return self.head(key, version_id, at_once=at_once)
@@ -165,7 +171,7 @@ class Bucket:
         self._sender.send(f"look at s3://{self.name}", "head_bucket")
 
     def peek(self, key: str, version_id: str | None = None) -> None:
-        """Ask for one byte of `key`, for the error code that a HEAD's answer cannot carry."""
+        """Request one byte of `key`, to learn the error code that a HEAD's answer cannot carry."""
         what = f"look at {self.url(key)}"
         extra = self.settings.for_the_bytes() | ({"VersionId": version_id} if version_id else {})
         self._sender.send(what, "get_object", Key=key, Range="bytes=0-0", **extra)["Body"].close()
@@ -197,22 +203,23 @@ class Bucket:
         """
         first, end = offset_bytes + landing.filled_bytes, offset_bytes + landing.size_bytes
         what = f"read {self.url(key)}"
-        answer = self._sender.send(
-            what,
-            "get_object",
-            "body",
-            Key=key,
-            Range=f"bytes={first}-{end - 1}",
-            **({"IfMatch": f'"{etag}"'} if etag else {}),
-            **self._of_version(version_id),
-        )
-        body = answer["Body"]
-        try:
-            check_range(what, answer, range(first, end), etag, version_id)
-            with self._sender.mapped_errors(what):
-                landing.fill(body.readinto)
-        finally:
-            body.close()
+        with self._paced(landing):
+            answer = self._sender.send(
+                what,
+                "get_object",
+                "body",
+                Key=key,
+                Range=f"bytes={first}-{end - 1}",
+                **({"IfMatch": f'"{etag}"'} if etag else {}),
+                **self._of_version(version_id),
+            )
+            body = answer["Body"]
+            try:
+                check_range(what, answer, range(first, end), etag, version_id)
+                with self._sender.mapped_errors(what):
+                    landing.fill(body.readinto)
+            finally:
+                body.close()
         if not landing.is_full:
             missing_bytes = landing.size_bytes - landing.filled_bytes
             raise TransientError(f"cannot {what}: the answer was cut {missing_bytes} bytes short")
@@ -235,7 +242,7 @@ class Bucket:
         except StoreError:
             answer["Body"].close()
             raise
-        return ObjectStream(what, answer["Body"], self._sender.mapped_errors)
+        return ObjectStream(what, answer["Body"], self._sender.mapped_errors, self.limit)
 
     def put_object(
         self,
@@ -252,23 +259,24 @@ class Bucket:
         condition: dict[str, Any] = {"IfNoneMatch": "*"} if if_none_match else {}
         if if_match is not None:
             condition = {"IfMatch": f'"{if_match}"'}
-        answer = self._sender.send(
-            f"store {self.url(key)}",
-            "put_object",
-            "body",
-            Key=key,
-            Body=body,
-            ContentLength=len(body),
-            ContentMD5=content_md5(md5),
-            Metadata={**self.settings.metadata_in_headers, **metadata},
-            **self.settings.for_a_new_object(),
-            **self._checksum_of(checksum),
-            **condition,
-        )
+        with self._paced(body):
+            answer = self._sender.send(
+                f"store {self.url(key)}",
+                "put_object",
+                "body",
+                Key=key,
+                Body=body,
+                ContentLength=len(body),
+                ContentMD5=content_md5(md5),
+                Metadata={**self.settings.metadata_in_headers, **metadata},
+                **self.settings.for_a_new_object(),
+                **self._checksum_of(checksum),
+                **condition,
+            )
         return write_answer(answer)
 
     def create(self, key: str, metadata: Mapping[str, str]) -> tuple[str, bool]:
-        """Begin a multipart upload: its id, and whether part ETags may be MD5s."""
+        """Begin a multipart upload; returns its id, and whether part ETags can be MD5s."""
         what = f"begin the upload of {self.url(key)}"
         answer = self._sender.send(
             what,
@@ -294,19 +302,20 @@ class Bucket:
         checksum: str | None = None,
     ) -> Answer:
         """Store one part."""
-        answer = self._sender.send(
-            f"store part {number} of {self.url(key)}",
-            "upload_part",
-            "body",
-            Key=key,
-            UploadId=upload_id,
-            PartNumber=number,
-            Body=body,
-            ContentLength=len(body),
-            ContentMD5=content_md5(md5),
-            **self.settings.for_the_bytes(),
-            **self._checksum_of(checksum),
-        )
+        with self._paced(body):
+            answer = self._sender.send(
+                f"store part {number} of {self.url(key)}",
+                "upload_part",
+                "body",
+                Key=key,
+                UploadId=upload_id,
+                PartNumber=number,
+                Body=body,
+                ContentLength=len(body),
+                ContentMD5=content_md5(md5),
+                **self.settings.for_the_bytes(),
+                **self._checksum_of(checksum),
+            )
         return write_answer(answer)
 
     def complete(
@@ -318,7 +327,7 @@ class Bucket:
         if_none_match: bool,
         checksum: str | None = None,
     ) -> Answer:
-        """Make the object of the parts.
+        """Complete the upload: make the object from its parts.
 
         `checksum` is that of the whole object, where parts carry one: the service itself then
         refuses to complete a stream that differs.
@@ -346,9 +355,24 @@ class Bucket:
         return write_answer(answer)
 
     def abort(self, key: str, upload_id: str) -> None:
-        """Drop an unfinished upload and its parts. AbsentError where there is none."""
+        """Abort an unfinished upload and drop its parts. AbsentError if there is none."""
         what = f"abort the upload of {self.url(key)}"
         self._sender.send(what, "abort_multipart_upload", Key=key, UploadId=upload_id)
+
+    def list_objects(self, prefix: str) -> Iterator[ListedObject]:
+        """The objects whose key begins with `prefix`, asked for by the thousand.
+
+        RefusedError also where the service answers with what is no listing.
+        """
+        what = f"list {self.url(prefix)}"
+        try:
+            for page in self._sender.pages(what, "list_objects_v2", Prefix=prefix):
+                for each in page.get("Contents", []):
+                    yield ListedObject(each["Key"], each["Size"], unquoted_etag(each))
+        except TransientError as error:
+            if type(error.__cause__).__name__ in ("ResponseParserError", "PaginationError"):
+                raise RefusedError(error.message) from error
+            raise
 
     def list_parts(self, key: str, upload_id: str) -> Iterator[ListedPart]:
         """The stored parts of an unfinished upload, by number. AbsentError where there is none."""
@@ -381,13 +405,13 @@ class Bucket:
             names = ("KeyMarker", "UploadIdMarker")
             before, markers = markers, {n: page["Next" + n] for n in names if page.get("Next" + n)}
             if markers in ({}, before):
-                raise RefusedError(f"cannot {what}: the service repeats the same page for ever")
+                raise RefusedError(f"cannot {what}: the service keeps returning one page")
 
     def _uploads_page(self, what: str, **parameters: Any) -> dict[str, Any]:
-        """One page of unfinished uploads, its keys as they are.
+        """One page of unfinished uploads, with decoded keys.
 
-        Asked for plainly, because SeaweedFS claims to encode keys and does not. A key that XML
-        cannot carry makes the plain answer unreadable; then S3 is asked to encode the keys.
+        Requested without encoding, because SeaweedFS claims to encode keys and does not. A key
+        that XML cannot carry makes that answer unreadable; then S3 is asked to encode the keys.
         """
         operation = "list_multipart_uploads"
         try:
@@ -396,13 +420,20 @@ class Bucket:
                 raise UnsupportedError(f"cannot {what}: the answer is no list of uploads")
             return page
         except TransientError as error:
-            # What botocore makes of a success that it cannot read.
+            # How botocore reports a success that it cannot parse.
             if error.code != "500" and type(error.__cause__).__name__ != "ResponseParserError":
                 raise
         page = self._sender.send(what, operation, EncodingType="url", **parameters)
         for each in (page, *page.get("Uploads", [])):
             each.update({n: unquote_plus(each[n]) for n in ("Key", "NextKeyMarker") if n in each})
         return page
+
+    @contextmanager
+    def _paced(self, transfer: PartBody | Landing) -> Iterator[None]:
+        """Send or receive `transfer` inside the block, no faster than the limit allows."""
+        transfer.limit = self.limit
+        with self.limit.turn(transfer.check):
+            yield
 
     def _of_version(self, version_id: str | None) -> dict[str, Any]:
         version = {"VersionId": version_id} if version_id else {}

@@ -1,26 +1,29 @@
 """botocore clients, as few as their time-outs allow, made when first needed.
 
 botocore is imported when the first client is made, because it takes longer to load than a
-short stream takes to store. Its settings here are what the integrity and the cost of an upload
-rest on; each says why.
+short stream takes to store. The integrity and the cost of an upload rest on its settings
+here; each says why.
 """
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 import threading
 import weakref
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlsplit
 
 from .._version import __version__
-from ..errors import UsageError
+from ..errors import CredentialsError, UsageError
 from ..model.options import Connection, Credentials
+from ..runtime.rate import RateLimit
 from .bodies import PartBody
 from .credentials import read_keyfile
 
@@ -34,6 +37,7 @@ __all__ = [
     "REFUSAL_TEXT",
     "TIMEOUTS_S",
     "Clients",
+    "FoundCredentials",
     "TimeoutProfile",
     "first_line",
     "library_versions",
@@ -43,15 +47,17 @@ REFUSAL_TEXT = "FirstLine"
 """Under this name the `Error` of a botocore ClientError has the first line of a body in which
 there was no S3 error."""
 
-TimeoutProfile = Literal["question", "body", "commit", "question-after-body"]
-"""What a request is given time for: a `question`, the `body` of a part, the `commit`, or a
-question right after these, on the connection that they have left open."""
+TimeoutProfile = Literal["question", "body", "commit", "question-after-body", "hint"]
+"""What a request needs its time for: a short `question`, the `body` of a part, the `commit`, a
+question right after these, over the connection that they have left open, or a `hint` while
+somebody types."""
 
 TIMEOUTS_S: dict[TimeoutProfile, tuple[float, float]] = {
     "question": (10, 20),
     "body": (60, 120),
     "commit": (60, 900),
     "question-after-body": (60, 20),
+    "hint": (1, 2),
 }
 """Seconds to connect, and to wait for an answer.
 
@@ -64,7 +70,7 @@ _REUSES_CONNECTION: Mapping[TimeoutProfile, str] = {
     "commit": "CompleteMultipartUpload",
     "question-after-body": "HeadObject",
 }
-# The first botocore of which it is known that a single request may have a time-out of its own
+# The first botocore known to let a single request have a time-out of its own
 # (boto/botocore#3770).
 _FIRST_WITH_REQUEST_TIMEOUTS = (1, 44)
 
@@ -78,20 +84,45 @@ _TAG = re.compile(r"<[^>]*>")
 _TITLE = re.compile(r"<title[^>]*>(.*?)</title", re.IGNORECASE | re.DOTALL)
 
 
+@dataclass(frozen=True)
+class FoundCredentials:
+    """Where the credentials come from, for people, and when they are renewed, if they are."""
+
+    source: str
+    access_key: str
+    expires_at: datetime | None = None
+
+
+_SOURCES = {
+    "env": "the environment",
+    "shared-credentials-file": "the shared credentials file",
+    "config-file": "the AWS configuration file",
+    "iam-role": "the instance's role",
+    "container-role": "the container's role",
+    "assume-role": "an assumed role",
+    "assume-role-with-web-identity": "an assumed role (web identity)",
+    "sso": "single sign-on",
+    "custom-process": "credential_process",
+}
+"""botocore's names of its providers, in words."""
+
+
 class Clients:
     """The clients of one connection, each with up to `connections` open. Thread-safe.
 
-    May serve many uploads, one after another or side by side: making clients costs more than a
-    short stream does. A client that was `given` serves for all.
+    Can serve many uploads, one after another or in parallel: making clients costs more than
+    storing a short stream. A client that is `given` serves every request.
 
-    `accepted`: the service has accepted a request of these credentials. What it says against
-    them later may pass by waiting, as when a key file is being replaced.
+    `accepted`: the service has accepted a request with these credentials. If it rejects them
+    later, waiting may help, as while a key file is being replaced.
+    `limit`: the rate that all transfers of these clients together keep to.
     """
 
     def __init__(
         self, connection: Connection, connections: int, *, given: S3Client | None = None
     ) -> None:
         self.accepted = False
+        self.limit = RateLimit(connection.limit_bytes_per_s)
         self._given = given
         self._connection = connection
         self._connections = connections
@@ -124,6 +155,25 @@ class Clients:
         """Where requests go, for messages; never makes a client."""
         client = self._given or next(iter(self._clients.values()), None)
         return client.meta.endpoint_url if client else "S3"
+
+    def find_credentials(self) -> FoundCredentials:
+        """What requests are signed with. CredentialsError, or botocore's own, if there are none."""
+        own = self._own_credentials()
+        if own is not None:
+            how = self._connection
+            source = f"the keyfile {how.keyfile}" if how.keyfile else "the program's own settings"
+            return FoundCredentials(source, own.access_key)
+        self.get("question")
+        found = self._session.get_credentials()
+        if found is None:
+            raise CredentialsError(
+                "no credentials are found",
+                hint="give them by --keyfile, by --profile, or where boto3 looks for them",
+            )
+        access_key = found.get_frozen_credentials().access_key
+        expires_at = getattr(found, "_expiry_time", None)
+        source = _SOURCES.get(found.method, found.method)
+        return FoundCredentials(source, access_key, expires_at)
 
     def proxy_name(self, endpoint_url: str) -> str | None:
         """The proxy that requests to this address go through, and where it was configured.
@@ -165,7 +215,7 @@ class Clients:
         return None
 
     def forget_session(self) -> None:
-        """Read all credentials anew for the next request, the shared credentials file included."""
+        """Make the next request read all credentials again, the shared file included."""
         with self._lock:
             self._session = None
             self._authorities = None
@@ -182,13 +232,13 @@ class Clients:
     def _new_client(self, profile: TimeoutProfile) -> S3Client:
         # botocore's own session and not boto3's: the chain is the same, and boto3 loads its
         # resource layer and s3transfer on top, a quarter of the start-up time.
-        # `compat` from here and not from deep inside `session`: a loop in what it imports then ran
-        # just across the border of two chunks of CPython's stack of frames, which mapped and
-        # unmapped one chunk 2,300 times, in 12 ms (strace shows it as mmap of 16 KiB).
+        # `compat` is imported here, not from deep inside `session`: there, a loop in one of its
+        # imports straddled two chunks of CPython's frame stack, and one of them was mapped and
+        # unmapped 2,300 times, in 12 ms (strace shows it as mmap of 16 KiB).
         import botocore.compat
         import botocore.session
 
-        from .botocore_tuning import read_quickly, share_authorities
+        from .botocore_tuning import compute_once, read_quickly, share_authorities
 
         how = self._connection
         if self._session is None:
@@ -204,10 +254,11 @@ class Clients:
         )
         if "@" in urlsplit(client.meta.endpoint_url).netloc:
             raise UsageError(
-                "the endpoint's URL carries a user name or password, which S3 has no use for",
+                "the endpoint's URL carries a user name or password, which S3 does not use",
                 hint="give the keys where boto3 looks for them, or by --keyfile",
             )
         self._authorities = share_authorities(client, self._authorities)
+        compute_once(client)
         _register_hooks(client, profile)
         return client
 
@@ -233,7 +284,7 @@ class Clients:
         )
 
     def _keys(self) -> dict[str, Any]:
-        """What `create_client` is told of credentials; nothing where boto3's chain has them."""
+        """The credentials for `create_client`; empty if boto3's chain is to find them."""
         own = self._own_credentials()
         if own is None:
             return {}
@@ -244,7 +295,7 @@ class Clients:
         }
 
     def _own_credentials(self) -> Credentials | None:
-        """Those that replace boto3's chain, if any do."""
+        """The credentials that replace boto3's chain, if any do."""
         how = self._connection
         if not how.keyfile:
             return how.credentials
@@ -255,8 +306,8 @@ class Clients:
     def _bundle(self) -> str | None:
         """A file with the certificates of the CA bundle, which may be a directory.
 
-        botocore takes only a file, and reads it for each connection. One in memory, because
-        nothing is written to the disk, for as long as these clients are used.
+        botocore takes only a file, and reads it for each connection. A directory is joined into
+        a file in memory, because nothing may be written to the disk.
         """
         path = self._connection.ca_bundle
         if path is None or not os.path.isdir(path):
@@ -273,7 +324,7 @@ class Clients:
 
 
 def _register_hooks(client: S3Client, profile: TimeoutProfile) -> None:
-    """What botocore does around each request, changed where it would do harm."""
+    """Change what botocore does around each request where that would do harm."""
     import botocore.handlers
 
     events = client.meta.events
@@ -360,8 +411,9 @@ def _name_of_proxy(url: str, origin: str | None) -> str:
     return f"the proxy {scheme}{separator}{host}" + (f" (from {origin})" if origin else "")
 
 
+@functools.cache
 def library_versions() -> dict[str, str]:
-    """What the bytes went through, for the receipt."""
+    """The versions of the libraries that the bytes went through, for the receipt."""
     import platform
     import ssl
 

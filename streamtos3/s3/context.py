@@ -46,7 +46,9 @@ class OperationContext:
         self.scope = scope
         self.emit = emit
         self.workers = WorkerPool(options.jobs, scope)
-        self.retrier = Retrier(options.retries, scope, self._note_retry)
+        # By this clock, because what the limit keeps waiting is not failing.
+        clock = bucket.limit.clock
+        self.retrier = Retrier(options.retries, scope, self._note_retry, clock=clock)
         self.retries = 0
         self.on_throttled: Callable[[], None] = lambda: None
 
@@ -86,7 +88,7 @@ class OperationContext:
                 context.workers.shutdown()
 
     def find(self, key: str, version_id: str | None) -> ObjectInfo:
-        """What is stored under `key`, asked in a worker. Raises as `find_object` does."""
+        """What is stored under `key`, looked up in a worker. Raises as `find_object` does."""
         check_for_s = self.options.retries.check_for_s
 
         def find() -> ObjectInfo:
@@ -116,7 +118,7 @@ class OperationContext:
     def ask_parts(
         self, key: str, version_id: str | None, numbers: Sequence[int]
     ) -> Sequence[tuple[int, int] | None]:
-        """Size in bytes of each of these parts, and the number of all parts, in one HEAD a part.
+        """Size in bytes of each of these parts, and the number of all parts: one HEAD per part.
 
         None where the server does not tell. Several are asked at a time, by the workers.
         """
@@ -126,7 +128,7 @@ class OperationContext:
             look = partial(self.bucket.head_part, key, number, version_id)
             try:
                 return self.retrier.call(action, look).value
-            except RefusedError:  # a server that knows no part numbers
+            except RefusedError:  # a server that does not support part numbers
                 return None
 
         tasks = [self.workers.submit(partial(ask, number)) for number in numbers]

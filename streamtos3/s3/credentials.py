@@ -1,4 +1,4 @@
-"""The reference's keyfile: `KEY:SECRET`, optionally a third field, the session token.
+"""The keyfile: `KEY:SECRET`, optionally with the session token as a third field.
 
 Everything else about credentials is boto3's own chain, see `clients`.
 """

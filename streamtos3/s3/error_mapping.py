@@ -1,4 +1,4 @@
-"""What botocore's exceptions and S3's error codes mean: the border of the store.
+"""What botocore's exceptions and S3's error codes mean, as errors of our own tree.
 
 One table for the codes, one for botocore's classes. A test fails when botocore grows an
 exception that no row covers. The two questions that matter to everybody else are "is it worth
@@ -32,7 +32,7 @@ from .clients import REFUSAL_TEXT
 
 __all__ = ["CLASS_MEANINGS", "translate"]
 
-# botocore's `standard` mode retries few of these, so the codes are ours to know
+# botocore's `standard` mode retries few of these, so they are listed here
 # (docs/s3-facts.org, Errors).
 _TRANSIENT_CODES = frozenset(
     "BandwidthLimitExceeded ConditionalRequestConflict InternalError InternalServerError"
@@ -69,7 +69,7 @@ _FINAL_CODES = _ABSENT_CODES | frozenset(
     " InvalidURI KeyTooLongError MalformedXML PermanentRedirect PreconditionFailed".split()
 )
 
-# Mid-stream these may pass when they come from a gateway, a proxy or a sign-in page.
+# In mid-stream these may be transient: the answer of a gateway, a proxy or a sign-in page.
 _WRITES = ("CreateMultipartUpload", "UploadPart", "PutObject", "CompleteMultipartUpload")
 _PASSING_STATUSES = (408, 425, 429)
 _PROXY_AUTHENTICATION = 407
@@ -103,7 +103,7 @@ _PLAIN_HTTP = re.compile(r"wrong.version.number|http.request|record.layer.failur
 # Go's net/http, nginx and Apache, of a request in plain text on a port for TLS.
 _SENT_TO_TLS = re.compile(r"HTTPS (server|port)|SSL-enabled", re.IGNORECASE)
 
-# What each class means, first match wins; "cannot happen" rows are not listed.
+# What each class means; the first match wins. Classes that cannot occur here are not listed.
 _CLASSES: tuple[tuple[str, str], ...] = (
     ("SSLError", "tls"),
     ("InvalidIMDSEndpointError", "credentials"),
@@ -157,7 +157,7 @@ _CLASSES: tuple[tuple[str, str], ...] = (
     ("UnsupportedSignatureVersionError", "usage"),
 )
 CLASS_MEANINGS: tuple[tuple[type[BaseException], str], ...] = tuple(
-    # Rows for classes that an older botocore does not have yet are simply left out.
+    # Rows for classes that an older botocore lacks are left out.
     (getattr(botocore_errors, name), meaning)
     for name, meaning in _CLASSES
     if hasattr(botocore_errors, name)
@@ -180,7 +180,7 @@ def translate(
     service that hiccups), not a reason to abandon a stream that cannot be read twice.
     For messages: `proxy` is what requests go through, and where it was configured; `flaw` looks for
     what is odd about the credentials.
-    Errors that are nobody's fault but ours come back unchanged.
+    An error that is a bug of this program is returned unchanged.
     """
     if isinstance(error, botocore_errors.ClientError):
         if _status_of(error.response) == _PROXY_AUTHENTICATION and not accepted_before:
@@ -205,13 +205,13 @@ def translate(
         is_address = reason.startswith("Custom endpoint")
         hint = "write it as https://HOST[:PORT][/PATH]" if is_address else None
         return UsageError(f"cannot {what}: {reason}", hint=hint)
-    if isinstance(error, EOFError):  # botocore's prompt, which met the null device
+    if isinstance(error, EOFError):  # botocore's prompt read the null device
         return CredentialsError(
             f"cannot {what}: an MFA code is needed, and there is no terminal to ask on",
             hint="run this on a terminal, or use credentials that need no code",
         )
     if isinstance(error, RecursionError):
-        message = f"cannot {what}: {endpoint} redirects in a circle"
+        message = f"cannot {what}: {endpoint} redirects in a loop"
         hint = "check --endpoint-url and --region"
         kind = TransientError if accepted_before else RefusedError
         return kind(message, hint=hint)
@@ -283,7 +283,7 @@ def _without_proxy(error: Exception, reason: str, what: str, proxy: str | None) 
 def _before_the_request(reason: str, what: str, endpoint: str) -> TransientError:
     """A credential provider's error: botocore wraps those of its own connections."""
     return TransientError(
-        f"cannot {what}: {reason}, before {endpoint} was asked",
+        f"cannot {what}: {reason}, before {endpoint} was contacted",
         hint="check where the credentials come from, the network and the proxy settings",
         sent=False,
         answered=False,
@@ -405,7 +405,7 @@ def _retry_after_s(meta: Mapping[str, Any]) -> float:
 
 def _credentials(what: str, reason: str, accepted_before: bool) -> StoreError:
     message = f"cannot {what}: {reason}"
-    hint = "give them by --keyfile, by --profile, or where boto3 looks for them"
+    hint = "give them with --keyfile or --profile, or where boto3 looks for them"
     if accepted_before:
         return TransientError(message, hint=hint, expired=True, sent=False)
     return CredentialsError(message, hint=hint)
@@ -418,7 +418,7 @@ def _tls(
     certificate = any(isinstance(each, ssl.SSLCertVerificationError) for each in _chain(error))
     if (certificate or "CERTIFICATE" in str(error).upper()) and not accepted_before:
         return UnreachableError(
-            message, hint="name the certificate of the authority that signed it by --ca-bundle"
+            message, hint="--ca-bundle names the certificate of the authority that signed it"
         )
     if _PLAIN_HTTP.search(str(error)) and not accepted_before:
         plain = "http" + endpoint.removeprefix("https")

@@ -12,6 +12,7 @@ from ..model.object_settings import ObjectSettings, decode_metadata, lock_proble
 
 __all__ = [
     "Answer",
+    "ListedObject",
     "ObjectInfo",
     "PLAN_KEY",
     "TOKEN_KEY",
@@ -31,7 +32,7 @@ PLAN_KEY = "streamtos3-plan"
 
 @dataclass(frozen=True)
 class Answer:
-    """What a write was answered with.
+    """The answer to a write.
 
     `etag` is without quotes and None where the answer has none; `etag_is_md5` is False where
     the answer names an encryption under which S3's ETags are not MD5s. `checksums` maps S3's
@@ -44,9 +45,20 @@ class Answer:
     checksums: Mapping[str, str] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class ListedObject:
+    """What a listing says of an object; `etag` is None where it shows none."""
+
+    key: str
+    size_bytes: int
+    etag: str | None
+
+
 @dataclass(frozen=True)
 class ObjectInfo:
-    """What HEAD says of an object. `token` and `part_plan` are None where it is not ours.
+    """What HEAD says about an object. `token` and `part_plan` are None if it is not ours.
+
+    `is_versioned`: the bucket has, or had, versioning, as the answer names a version.
 
     `lock_problem` says what of the lock that was asked for did not take, None if nothing.
     `metadata` is decoded, and without what this program adds for itself. `restore` is the state
@@ -61,6 +73,7 @@ class ObjectInfo:
     etag_is_md5: bool
     checksums: Mapping[str, str] = field(default_factory=dict)
     lock_problem: str | None = None
+    is_versioned: bool = False
     storage_class: str | None = None
     restore: str | None = None
     metadata: Mapping[str, str] = field(default_factory=dict)
@@ -79,6 +92,7 @@ def object_info(answer: Mapping[str, Any], settings: ObjectSettings) -> ObjectIn
         etag_is_md5=etag_is_md5(answer),
         checksums=_checksums(answer),
         lock_problem=lock_problem(settings, answer),
+        is_versioned="VersionId" in answer,
         storage_class=answer.get("StorageClass"),
         restore=answer.get("Restore"),
         metadata={
@@ -90,12 +104,12 @@ def object_info(answer: Mapping[str, Any], settings: ObjectSettings) -> ObjectIn
 
 
 def unquoted_etag(answer: Mapping[str, Any]) -> str | None:
-    """Without quotes and weakness; None where there is no ETag, or not the whole of it."""
+    """The ETag without quotes and weak prefix; None if it is missing or was cut off."""
     return None if is_cut(answer) else _etag(answer).strip('"') or None
 
 
 def is_cut(answer: Mapping[str, Any]) -> bool:
-    """Whether the connection broke inside the ETag, which Python's HTTP client does not tell."""
+    """Whether the connection broke inside the ETag, which Python's HTTP client does not report."""
     etag = _etag(answer)
     return etag.startswith('"') and not (len(etag) > 1 and etag.endswith('"'))
 
@@ -105,9 +119,9 @@ def _etag(answer: Mapping[str, Any]) -> str:
 
 
 def _version_id(answer: Mapping[str, Any]) -> str | None:
-    """None also for `null`, the version of what was written without versioning.
+    """The version id; None also for `null`, the version of what was stored without versioning.
 
-    It names nothing that the key alone does not, and moto, which answers so, refuses it in a HEAD.
+    `null` adds nothing to the key, and moto, which answers with it, refuses it in a HEAD.
     """
     version_id = answer.get("VersionId")
     return None if version_id in (None, "null") else str(version_id)

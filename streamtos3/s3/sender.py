@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import CredentialsError, StreamToS3Error, TransientError
 from ..model.endpoints import check_access_point, endpoint_warning
 from ..model.options import Connection
-from .clients import Clients, TimeoutProfile
+from .clients import Clients, FoundCredentials, TimeoutProfile
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
@@ -47,13 +47,27 @@ class Sender:
 
     @property
     def endpoint_url(self) -> str:
-        """Where requests go."""
+        """The URL that requests are sent to."""
         return self._clients.get("question").meta.endpoint_url
 
     @property
     def region(self) -> str | None:
         """The region that requests are signed for."""
         return self._clients.get("question").meta.region_name
+
+    def find_credentials(self) -> FoundCredentials:
+        """What requests are signed with. CredentialsError where there is nothing."""
+        try:
+            return self._clients.find_credentials()
+        except StreamToS3Error:
+            raise
+        except Exception as error:
+            from .error_mapping import translate
+
+            endpoint = self._connection.endpoint_url or self._clients.endpoint_name()
+            raise translate(
+                error, "find credentials", endpoint=endpoint, accepted_before=False
+            ) from error
 
     def send(
         self, action: str, operation: str, profile: TimeoutProfile = "question", **parameters: Any
@@ -62,14 +76,14 @@ class Sender:
         with self.mapped_errors(action):
             call = getattr(self._client(profile), operation)
             common = dict(self._common)
-            if operation == "head_bucket":  # the one verb that names no payer
+            if operation == "head_bucket":  # the only request that names no payer
                 common.pop("RequestPayer", None)
             answer: dict[str, Any] = call(**common, **parameters)
             self._note_time(answer)
         return answer
 
     def pages(self, action: str, operation: str, **parameters: Any) -> Iterator[dict[str, Any]]:
-        """The pages of a listing, 1,000 entries each, each asked for when it is wanted."""
+        """The pages of a listing, 1,000 entries each, requested one by one as they are needed."""
         with self.mapped_errors(action):
             paginator: Any = self._client("question").get_paginator(operation)  # type: ignore[call-overload]
             for page in paginator.paginate(**self._common, **parameters):
@@ -134,9 +148,9 @@ class Sender:
             self._clients.accepted = True
 
     def _note_time(self, answer: Any) -> None:
-        """Keep what the service's clock says."""
+        """Remember the time by the service's clock."""
         try:
             date = answer["ResponseMetadata"]["HTTPHeaders"]["date"]
             self._clock = parsedate_to_datetime(date), time.monotonic()
-        except (KeyError, TypeError, ValueError):  # no answer, no Date, or one that is none
+        except (KeyError, TypeError, ValueError):  # no answer, no Date, or an invalid one
             return

@@ -1,6 +1,6 @@
-"""Lines out of a stream of bytes, in groups, each line with its newline, and into a sink.
+"""Splits a stream of bytes into lines, each with its newline, and hands groups of them to a sink.
 
-Groups and not single lines, because whoever makes records durable pays for each group once.
+Groups and not single lines, because making records durable costs once per group.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """When one object of an endless stream ends and the next begins, and their keys.
 
-Pure but for the `Clock`, whose time is handed in. Keys made by one sink sort in the order in
-which they were made, and no two sinks can ever make the same one.
+Pure except for `Clock`, whose time is passed in. Keys made by one sink sort in the order in which
+they were made, and no two sinks ever make the same one.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ _BELIEVED_AFTER_S = 300.0
 
 
 class Clock:
-    """What time it is; tests have their own."""
+    """The time; tests have a clock of their own."""
 
     def now(self) -> datetime:
         """The time of day, in UTC."""
@@ -86,7 +86,7 @@ class SteadyClock(Clock):
 
 @dataclass(frozen=True)
 class RotationRules:
-    """An object ends when one of these is reached: whichever comes first.
+    """An object ends as soon as one of these limits is reached.
 
     `max_bytes` counts the records as they were read, before compression; the record that
     reaches it is the object's last. `interval_s` runs from the object's first record.
@@ -102,7 +102,7 @@ class RotationRules:
 class SinkOptions:
     """Where the objects go, their names, and when one ends and the next begins.
 
-    `compress` names one of `compress.COMPRESSION_SUFFIXES`, whose suffix is appended;
+    `compress` is a key of `sources.compressed.COMPRESSION_SUFFIXES`, whose suffix is appended;
     `objects_at_once` bounds the objects that are being sent at the same time.
     """
 
@@ -118,7 +118,7 @@ class SinkOptions:
 class ObjectNames:
     """Keys below `prefix`: the partition's folder, `name`, the time, a random part, `suffix`.
 
-    UsageError where such keys would be none that S3 takes.
+    UsageError if S3 would not accept such keys.
     """
 
     def __init__(
@@ -161,7 +161,7 @@ def partition_end(partition: Partition, at: datetime) -> datetime | None:
 def records_that_fit(
     records: Sequence[bytes], rules: RotationRules, held_records: int, held_bytes: int
 ) -> int:
-    """How many of `records` an object takes that already holds some; at least one.
+    """How many of `records` fit into an object that holds so many already; at least one.
 
     The record that makes it reach `max_bytes` still belongs to it.
     """
@@ -193,6 +193,6 @@ def cut(
 
 
 def records_within(records: Sequence[bytes], room_bytes: int) -> Sequence[bytes]:
-    """The first of `records`, as many as have room; perhaps none."""
+    """The first of `records`, as many as fit into `room_bytes`; perhaps none."""
     sizes = list(accumulate(map(len, records)))
     return records[: bisect_right(sizes, room_bytes)]

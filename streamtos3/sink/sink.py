@@ -1,8 +1,8 @@
 """The sink: endless records in, many objects out, each a verified upload.
 
-Without a spool an object's upload begins
-with its first record, and records go straight into it; with one they are on the disk before
-they count as received, and an object is uploaded once it is complete.
+Without a spool an object's upload begins with its first record, and records go straight into it.
+With one they are on the disk before they count as received, and an object is uploaded once it is
+complete.
 """
 
 from __future__ import annotations
@@ -77,12 +77,12 @@ class Sink:
     """Takes records and stores them. Thread-safe; `finish` is called once, at the end.
 
     options: of each upload; `memory_bytes` bounds all of them together, and without
-        `retry_for_s` and `tries` a service that is away is waited for without end.
-    on_stored: called with each object's receipt, one call at a time. What it raises ends the
-        sink, as an upload's error does.
+        `retry_for_s` and `tries` an unavailable service is waited for without limit.
+    on_stored: called with each object's receipt, one call at a time. An exception that it
+        raises ends the sink, as an upload's error does.
     on_event: as for `upload`, for all uploads.
 
-    `reading` is the scope by which whoever reads hears that the sink is ending.
+    `reading` is the scope of whoever reads the input; it fails when the sink is ending.
     """
 
     def __init__(
@@ -179,7 +179,7 @@ class Sink:
         disk failed, and Cancelled when the sink is ending.
         """
         with self._changed:
-            if wait:  # they cannot be had again, whatever becomes of them here
+            if wait:  # they were read, and cannot be read again
                 self._read_records += len(records)
             try:
                 if wait or self._spool is None:
@@ -195,7 +195,7 @@ class Sink:
                 self._read_records += len(records)
 
     def append_unfinished(self, data: bytes) -> None:
-        """Take what was read of a record whose end will not come, as a record of its own."""
+        """Take the beginning of a record that was cut short, as a record of its own."""
         self.append([data])
         self._uploads.emit(Warned(f"the last record was cut short after {len(data)} bytes"))
 
@@ -212,7 +212,7 @@ class Sink:
 
     @contextmanager
     def ticking(self) -> Iterator[None]:
-        """Rotate by time inside the block, also while nothing arrives."""
+        """Rotate by time inside the block, even while nothing arrives."""
         threading.Thread(target=self._tick, name="streamtos3-sink", daemon=True).start()
         try:
             yield
@@ -222,12 +222,12 @@ class Sink:
                 self._changed.notify_all()
 
     def stop(self, signum: int) -> None:
-        """Nothing more is to be read; what was received will be stored."""
+        """End the reading; what was received is still stored."""
         self._stopped = Interrupted(signum)
         self.reading.fail(self._stopped)
 
     def abort(self, signum: int) -> None:
-        """Nothing more is to be stored either: end all uploads and undo them."""
+        """Cancel and undo all uploads: nothing more is stored."""
         self._uploads.abort(signum)
 
     def finish(self, failed: StreamToS3Error | None = None) -> None:
@@ -248,6 +248,13 @@ class Sink:
             if left_behind:
                 leave_behind(error, left_behind)
             raise error
+
+    def responds(self, timeout_s: float) -> bool:
+        """Whether nobody keeps the state to himself for so long: False means a deadlock."""
+        if not self._changed.acquire(timeout=timeout_s):
+            return False
+        self._changed.release()
+        return True
 
     def figures(self) -> SinkFigures:
         """What was done so far, and what is still held; never waits for a disk or a service."""

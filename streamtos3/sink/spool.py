@@ -114,15 +114,15 @@ class SpoolFile:
         self.payload_bytes = found.payload_bytes
 
     def end(self) -> None:
-        """No more records for this object."""
+        """Close the file for writing: its object gets no more records."""
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
 
     def _as_before(self, error: OSError) -> SpoolError:
-        """Cut off what was written of a frame; the error to raise.
+        """Cut off a partly written frame; returns the error to raise.
 
-        Nobody may write after half a frame, so where that fails the disk is not just full.
+        If that fails it is never a SpoolFullError: nothing may be written after half a frame.
         """
         what = f"cannot write to the spool {self.path}"
         try:
@@ -137,7 +137,7 @@ class SpoolFile:
 
 
 class SpoolSource:
-    """The records of a file that has ended, without the frames; see `source.Source`."""
+    """The records of a file that has ended, without the frames; see `sources.base.Source`."""
 
     def __init__(self, file: SpoolFile) -> None:
         self.name = file.path
@@ -175,7 +175,7 @@ class SpoolSource:
         return read_bytes
 
     def _next_frame(self) -> bool:
-        """Go on to the next frame that has bytes; False where there is none."""
+        """Advance to the next frame that has bytes; False if there is none."""
         while self._next_offset < self._end:
             offset = self._next_offset
             try:
@@ -191,7 +191,7 @@ class SpoolSource:
         return False
 
     def finish(self, scope: CancelScope) -> None:
-        """The frames say where the end is."""
+        """Nothing to check: the frames say where the end is."""
 
     def stop(self) -> None:
         """Close the file, which stays."""
@@ -237,12 +237,12 @@ class Spool:
 
     @property
     def size_bytes(self) -> int:
-        """What the files take on the disk."""
+        """The size of all files, in bytes."""
         with self._guard:
             return self._ended_bytes + sum(file.file_bytes for file in self._held.values())
 
     def room_bytes(self, objects: int = 1) -> int:
-        """How many bytes of records may be added, if so many objects are begun for them."""
+        """How many bytes of records may be added, if `objects` files are begun for them."""
         return self._limit_bytes - self.size_bytes - objects * (self._header_bytes + HEAD_BYTES)
 
     def has_disk_for(self, size_bytes: int) -> bool:
@@ -338,14 +338,14 @@ class Spool:
             self._ended_bytes -= file.file_bytes
 
     def end(self, file: SpoolFile) -> None:
-        """No more records for this object."""
+        """Close `file` for writing: its object gets no more records."""
         file.end()
         with self._guard:
             if self._held.pop(file.path, None) is not None:
                 self._ended_bytes += file.file_bytes
 
     def close(self) -> None:
-        """Let another process have the spool."""
+        """Release the spool, so that another process can use it."""
         for fd in (self._lock_fd, self._directory_fd):
             os.close(fd)
 
@@ -478,7 +478,7 @@ def _write_all(fd: int, data: bytes) -> None:
 
 
 def _sync_directory(path: str) -> None:
-    """Have the names in a directory survive a power failure."""
+    """Make the names in a directory survive a power failure."""
     fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(fd)

@@ -56,7 +56,7 @@ class Scan:
 
 
 def head_of(head: bytes, offset: int) -> Frame | None:
-    """The frame whose head this is, None if it is no head; the payload is not looked at."""
+    """The frame with this head, None if it is not a head; the payload is not read."""
     if len(head) < HEAD_BYTES:
         return None
     magic, payload_bytes, records, crc = _HEAD.unpack_from(head)

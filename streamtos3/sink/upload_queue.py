@@ -55,7 +55,7 @@ class StreamedRecords:
         self._pipe = pipe
 
     def append(self, data: bytes, records: int) -> None:
-        """Hand them on; waits, and raises, as `PipeSource.write` does."""
+        """Write them to the pipe; waits, and raises, as `PipeSource.write` does."""
         self._pipe.write(data)
         self.records += records
         self.payload_bytes += len(data)
@@ -112,15 +112,14 @@ class UploadQueue:
         """Raise what would make the upload of `key` fail, as far as that can be known now."""
         connection, settings = self._options.connection, self._options.settings
         settings.check()
-        store = Bucket(bucket, connection, settings=settings, client=self._client)
+        s3_bucket = Bucket(bucket, connection, settings=settings, client=self._client)
         retrier = Retrier(self._options.retries, self._reading, lambda event, _: self.emit(event))
-        workers = WorkerPool(
-            1, self._reading
-        )  # in a thread, so that a signal ends a hanging request
+        # In a thread, so that a signal ends a request that hangs.
+        workers = WorkerPool(1, self._reading)
         try:
             workers.submit(
                 lambda: check_destination(
-                    store, retrier, key, overwrite=False, check_for_s=self._check_for_s
+                    s3_bucket, retrier, key, overwrite=False, check_for_s=self._check_for_s
                 )
             ).result()
         except Cancelled as stopped:
@@ -155,7 +154,7 @@ class UploadQueue:
         self._submit(partial(self._store_file, spool, file, recovered=recovered))
 
     def fail(self, error: BaseException) -> None:
-        """Keep the first error and end the reading; uploads under way come to their own end."""
+        """Keep the first error and end the reading; uploads under way still finish."""
         with self.changed:
             if self.error is None:
                 self.error = error
@@ -169,12 +168,12 @@ class UploadQueue:
         self.fail(Interrupted(signum))
 
     def check(self) -> None:
-        """Cancelled once an upload has failed, or a second signal has come."""
+        """Raise Cancelled once an upload has failed or a second signal has come."""
         if self.error is not None:
             raise Cancelled
 
     def close(self) -> None:
-        """Wait for the threads to end."""
+        """Let the threads end once the queue is empty, and close the uploads' scope."""
         self._workers.shutdown()
         self._scope.close()
 
@@ -274,7 +273,7 @@ class UploadQueue:
             )
 
     def _accept_unproved(self, error: UnprovedError) -> Receipt:
-        """What `--verify none` accepts, to be raised at the end; anything else ends the sink."""
+        """Keep `error` for the end if `--verify none` accepts it; otherwise raise it."""
         if self._options.verify != "none":
             raise error
         with self.changed:
@@ -282,7 +281,7 @@ class UploadQueue:
         return error.receipt
 
     def _verify_existing(self, file: SpoolFile, options: Options) -> None:
-        """The object was stored before the crash; IntegrityError if it is not what we hold."""
+        """Compare `file` with its object, stored before a crash. IntegrityError if they differ."""
         head = file.header
         try:
             with self.new_scope() as scope:
@@ -315,7 +314,7 @@ class UploadQueue:
 
 
 def _source_of(file: SpoolFile) -> Source:
-    """What the object of a file consists of."""
+    """The content of a file's object."""
     source = SpoolSource(file)
     return CompressedSource(source, file.header.compress) if file.header.compress else source
 
@@ -329,6 +328,6 @@ def _shares(options: Options, objects_at_once: int) -> tuple[int, Options]:
     return at_once, replace(
         options,
         memory_bytes=share_bytes,
-        # A service that is away is waited for before an object as it is in the middle of one.
+        # An unavailable service is waited for before an object as it is in the middle of one.
         retries=replace(retries, check_for_s=retries.retry_for_s or math.inf),
     )

@@ -32,9 +32,9 @@ _PIPE_BYTES = 1 << 20
 class Source(Protocol):
     """What an upload reads from; docs/library.org shows how to write one.
 
-    `name` is what messages call it, `length_bytes` how much it will yield, None where that is
-    not known. The methods are called in the order in which they stand here, by one thread but
-    for `stop`. All raise SourceError where the input fails.
+    `name` is what messages call it; `length_bytes` is how much it will yield, None if that is
+    not known. One thread calls `start`, `readinto` until it returns 0, `finish` and `close`, and
+    `stop` before `close` if the upload fails. The first three raise SourceError if the input fails.
     """
 
     name: str
@@ -54,7 +54,7 @@ class Source(Protocol):
         """Called after the end of the input. Raises SourceError if it was not a true end."""
 
     def stop(self) -> None:
-        """Begin to end the input, because the upload has failed. Never waits."""
+        """Begin ending the input, because the upload has failed. Never waits."""
 
     def close(self) -> None:
         """Release the input, whatever happened. May wait for what `stop` began."""
@@ -92,6 +92,8 @@ class WrappedSource:
 class FdSource:
     """A file descriptor: pipe, file, device, socket or terminal. Owns and closes it."""
 
+    _can_block = True
+
     def __init__(self, fd: int, name: str) -> None:
         self.name = name
         self.length_bytes = _length_bytes(fd)
@@ -102,14 +104,17 @@ class FdSource:
 
     def start(self) -> None:
         """Enlarge a pipe, see `enlarge_pipe`."""
-        enlarge_pipe(self._fd)
+        if self._can_block:
+            enlarge_pipe(self._fd)
 
     def readinto(self, view: memoryview, scope: CancelScope) -> int:
         """Read what is there, up to `len(view)` bytes; waits for input or for the scope."""
-        self._watch(scope)
+        if self._can_block:
+            self._watch(scope)
         while True:
             try:
-                self._poll.poll()
+                if self._can_block:
+                    self._poll.poll()
                 scope.check()
                 count = os.readv(self._fd, [view])
             except BlockingIOError:  # another process left the descriptor non-blocking
@@ -201,13 +206,13 @@ def enlarge_pipe(fd: int) -> None:
 
 def _length_bytes(fd: int) -> int | None:
     """Bytes from the current position to the end, where that can be known before reading."""
-    mode = os.fstat(fd).st_mode
-    if not stat.S_ISREG(mode) and not stat.S_ISBLK(mode):
+    status = os.fstat(fd)
+    if not stat.S_ISREG(status.st_mode) and not stat.S_ISBLK(status.st_mode):
         return None
     position = os.lseek(fd, 0, os.SEEK_CUR)
-    if stat.S_ISREG(mode):
+    if stat.S_ISREG(status.st_mode):
         # Files of /proc and the like say 0 and hold more.
-        return max(0, os.fstat(fd).st_size - position) or None
+        return max(0, status.st_size - position) or None
     end = os.lseek(fd, 0, os.SEEK_END)
     os.lseek(fd, position, os.SEEK_SET)
     return end - position

@@ -22,6 +22,8 @@ class WatchedFile(FdSource):
     `status` is its status when it was opened; `changed` is known after `finish`.
     """
 
+    _can_block = False  # as regular files never do
+
     def __init__(self, path: str, *, follow_links: bool) -> None:
         fd = _open(path, follow_links)
         super().__init__(fd, path)

@@ -19,7 +19,7 @@ from ..errors import (
     TransientError,
     UndecidedError,
 )
-from ..integrity.etag import Expected, judge_object, part_is_proved
+from ..integrity.etag import Expected, is_md5, judge_object, part_is_proved
 from ..results import StoredPart
 from ..runtime.cancel import Cancelled
 from ..runtime.retry import Retrier
@@ -179,7 +179,7 @@ class Commit:
         return self._prove(answer, expected)
 
     def _send(self, send: Callable[[], Answer], expected: Expected) -> Answer | ObjectInfo:
-        """Send the request; once more without its condition where the service knows none.
+        """Send the request; once more without its condition if the service supports none.
 
         Returns the answer, or our object where a refusal turns out to follow from an earlier
         try. Raises TransientError, and what `_raise_refusal` makes of a refusal.
@@ -223,7 +223,7 @@ class Commit:
             raise
 
     def _lacks_conditions(self, refusal: StoreError) -> bool:
-        """Whether the refusal says that the service knows no conditional writes."""
+        """Whether the refusal says that the service does not support conditional writes."""
         return self._conditional and refusal.http_status == 501
 
     def _raise_refusal(self, refusal: StoreError, found: NotOurs) -> NoReturn:
@@ -302,6 +302,14 @@ class Commit:
     def _prove(self, answer: Answer | ObjectInfo, expected: Expected) -> Committed:
         """Prove the object that `answer` says was made. Raises IntegrityError if it differs."""
         self._fate = Fate.MADE
+        if isinstance(answer, Answer) and self._says_all(answer, expected):
+            return Committed(
+                etag=answer.etag,
+                version_id=answer.version_id,
+                proof=judge_object(self._url, expected, [answer.etag]),
+                tries=self._tries,
+                checksums=answer.checksums,
+            )
         try:
             info = self._inspection.confirm(answer.version_id, expected)
             proof = self._judge(answer, info, expected)
@@ -320,9 +328,24 @@ class Commit:
             lock_problem=info.lock_problem if info else self._unseen_lock(),
         )
 
+    def _says_all(self, answer: Answer, expected: Expected) -> bool:
+        """Whether this answer to `put` leaves nothing that a look could add.
+
+        Its ETag is the MD5 of what was sent, so the service has received and stored just that. A
+        look is for ETags that are none, for locks and additional checksums, which may show nowhere
+        else, and where more than one request was sent.
+        """
+        return (
+            self._tries == 1
+            and answer.etag_is_md5
+            and answer.etag == expected.etag
+            and is_md5(answer.etag)
+            and not self._bucket.settings.asks_for_lock
+            and not expected.checksums
+        )
+
     def _unseen_lock(self) -> str | None:
-        settings = self._bucket.settings
-        return "looking at it is not allowed" if settings.lock_mode or settings.legal_hold else None
+        return "looking at it is not allowed" if self._bucket.settings.asks_for_lock else None
 
     def _judge(
         self, answer: Answer | ObjectInfo, info: ObjectInfo | None, expected: Expected

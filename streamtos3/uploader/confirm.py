@@ -208,9 +208,8 @@ def require_proof(receipt: Receipt, options: Options, lock_problem: str | None) 
     url = f"s3://{receipt.bucket}/{receipt.key}"
     if lock_problem:
         locked = IntegrityError(
-            f"the object is stored, but the lock that was asked for cannot be confirmed: "
-            f"{lock_problem}",
-            hint="the bucket needs Object Lock, and you the right to see it: "
+            f"the object is stored, but the requested lock cannot be confirmed: {lock_problem}",
+            hint="the bucket needs Object Lock, and you need permission to read it: "
             "s3:GetObjectRetention, s3:GetObjectLegalHold",
         )
         locked.left_behind = f"{url} is there"

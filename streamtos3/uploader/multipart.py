@@ -1,7 +1,7 @@
 """One multipart upload: begin it, store its parts, abort it without leaving anything.
 
 `commit` completes it. Answers may be lost: a part is then sent again, and an upload that was begun
-but whose id never arrived is looked for in the end.
+but whose id never arrived is looked for at the end.
 """
 
 from __future__ import annotations
@@ -85,13 +85,19 @@ class MultipartUpload:
         self._created_at = self._bucket.server_time
 
     def store_part(
-        self, number: int, offset_bytes: int, data: memoryview, check: Callable[[], None]
+        self,
+        number: int,
+        offset_bytes: int,
+        data: memoryview,
+        check: Callable[[], None],
+        md5: bytes | None = None,
     ) -> StoredPart:
         """Send one part until its ETag is the MD5 of `data`; `check` is called while sending.
 
-        A part that the resumed upload holds already is not sent.
+        `md5` is that MD5, where it has been computed. A part that the resumed upload holds already
+        is not sent.
         """
-        md5 = part_md5(data)
+        md5 = part_md5(data) if md5 is None else md5
         checksum = self._compute(data) if self._compute else None
         if self._resumed is not None and self._resumed.holds(number, len(data), md5.hex()):
             return StoredPart(
@@ -125,7 +131,7 @@ class MultipartUpload:
 
         The comparison is inside the retried call: a part whose ETag differs is not stored.
         """
-        action = f"part {number}"
+        part = f"part {number}"
         earlier_etag: str | None = None
 
         def attempt() -> tuple[Answer, bool]:
@@ -135,7 +141,7 @@ class MultipartUpload:
             )
             before, earlier_etag = earlier_etag, answer.etag
             is_proved = part_is_proved(
-                action,
+                part,
                 md5.hex(),
                 answer.etag,
                 etags_are_md5=self.etags_are_md5,
@@ -144,7 +150,7 @@ class MultipartUpload:
             )
             return answer, is_proved
 
-        return self._retrier.call(action, attempt)
+        return self._retrier.call(f"store {part}", attempt)
 
     def abort(self) -> None:
         """Abort the upload until it is gone, and `sweep`. Only after all workers are idle."""
@@ -191,7 +197,7 @@ class MultipartUpload:
         try:
             if not list(self._bucket.list_parts(self._key, upload_id)):
                 self._bucket.abort(self._key, upload_id)
-        except AbsentError:  # somebody was faster
+        except AbsentError:  # aborted by someone else, or completed
             return
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from functools import partial
 from typing import Protocol
@@ -45,7 +45,7 @@ from .part_reader import Part
 from .preflight import check_destination
 from .unfinished import find_unfinished
 
-__all__ = ["Feed", "ObjectUpload"]
+__all__ = ["Feed", "ObjectUpload", "OneOfMany"]
 
 
 class Feed(Protocol):
@@ -91,6 +91,26 @@ class Feed(Protocol):
         """The command that produced the input, where one did."""
 
 
+@dataclass
+class OneOfMany:
+    """An upload of a program that runs many of them, each in a thread of its own.
+
+    Where the object is one request that very thread sends it, because to hand it on to another
+    costs more than a small object does. A thread that hangs in a request cannot say what it leaves
+    behind, so whoever gives it up asks here.
+
+    `is_checked`: somebody has looked that the destination is there, and the key free.
+    """
+
+    is_checked: bool = False
+    commit: Commit | None = None
+
+    @property
+    def left_behind(self) -> str | None:
+        """What the commit leaves in the bucket if it is given up now; None: surely nothing."""
+        return self.commit.left_behind if self.commit else None
+
+
 class ObjectUpload:
     """One run, for the object `key`. `run` is called once.
 
@@ -98,8 +118,11 @@ class ObjectUpload:
     feed has been started.
     """
 
-    def __init__(self, feed: Feed, context: OperationContext, key: str) -> None:
+    def __init__(
+        self, feed: Feed, context: OperationContext, key: str, among: OneOfMany | None = None
+    ) -> None:
         options = context.options
+        self._among = among
         self._feed = feed
         self._context = context
         self._bucket = context.bucket
@@ -144,11 +167,17 @@ class ObjectUpload:
         self._feed.stop()
         left_behind = self._cleanup.run(first, self._multipart, self._commit)
         if left_behind:
-            leave_behind(first, left_behind)
+            # The message names the unfinished upload wherever there is one.
+            upload_id = self._multipart.upload_id if self._multipart else ""
+            named = [upload_id] if upload_id and upload_id in left_behind else []
+            leave_behind(first, left_behind, named)
 
     def _check_and_start(self) -> None:
         """Check the destination before the first byte is needed, then let the input begin."""
-        self._workers.submit(self._check).result()
+        if self._among is None:
+            self._workers.submit(self._check).result()
+        else:
+            self._check()
         if self.unfinished is not None:
             self.plan = infer_plan(self.unfinished.listed, self.plan, self._length_bytes)
         # Known before the object is stored, because nothing may fail any more after that.
@@ -161,13 +190,14 @@ class ObjectUpload:
     def _check(self) -> None:
         check_for_s = self._options.retries.check_for_s
         try:
-            check_destination(
-                self._bucket,
-                self._retrier,
-                self._key,
-                overwrite=self._options.overwrite,
-                check_for_s=check_for_s,
-            )
+            if self._among is None or not self._among.is_checked:
+                check_destination(
+                    self._bucket,
+                    self._retrier,
+                    self._key,
+                    overwrite=self._options.overwrite,
+                    check_for_s=check_for_s,
+                )
         finally:
             self._context.warn_of_endpoint()
         self._context.warn_of_encoding()
@@ -235,6 +265,11 @@ class ObjectUpload:
             check=self._scope.check,
             warn=lambda message: self._emit(Warned(message)),
         )
+        if self._among is not None:
+            self._among.commit = commit
+            if only_part is not None:
+                self._scope.check()
+                return self._put(commit, only_part)
         task = self._workers.submit(
             partial(self._put, commit, only_part)
             if only_part is not None

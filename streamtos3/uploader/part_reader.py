@@ -1,4 +1,4 @@
-"""Reads the input into parts of the planned sizes, and digests it on the way.
+"""Reads the input into parts of the planned sizes, and computes its digests on the way.
 
 Runs in the upload's own thread. Parts come out in order, each in a buffer of the pool, which the
 caller releases once the part is stored.
@@ -20,7 +20,7 @@ from ..units import format_size
 
 __all__ = ["Part", "Reader"]
 
-_READ_BYTES = 1 << 20  # small enough to be still in the processor's cache when it is digested
+_READ_BYTES = 1 << 20  # small enough to be still in the processor's cache when it is hashed
 
 
 class Part:
@@ -58,7 +58,7 @@ class Reader:
     ) -> None:
         self.size_bytes = 0
         self.first_byte_at: datetime | None = None
-        # A digest that is only expected must be computed too; a dict keeps order, and each once.
+        # An expected digest must be computed too. A dict keeps the order, and each name once.
         names = [*options.digests, "sha256"] if options.expect_sha256 else options.digests
         self.digests = StreamDigests(dict.fromkeys(names))
         self._source = source

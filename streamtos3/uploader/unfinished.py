@@ -38,8 +38,8 @@ __all__ = [
 
 _JOBS = 8
 _ABORT_ROUNDS = 5
-# Characters that XML cannot carry. S3 repeats the key in the list of parts, which is unreadable
-# then.
+# Characters that XML cannot carry. S3 repeats the key in the list of parts, which then cannot be
+# parsed.
 _NOT_XML = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")
 
 

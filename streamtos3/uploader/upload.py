@@ -8,13 +8,15 @@ nothing of where the stream comes from, of the command line, or of other uploads
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from datetime import datetime
+from functools import partial
 from typing import TYPE_CHECKING, BinaryIO
 
 from ..errors import UnprovedError
 from ..integrity.checksums import CHECKSUMS
+from ..integrity.md5 import md5s
 from ..model.events import Event, PartStored
 from ..model.names import check_destination_name
 from ..model.options import Options
@@ -28,13 +30,14 @@ from ..sources.command import command_report_of
 from ..sources.open import as_source
 from .confirm import is_read_back_unasked
 from .multipart import MultipartUpload
-from .object_upload import ObjectUpload
+from .object_upload import ObjectUpload, OneOfMany
+from .part_batches import PartBatches
 from .part_reader import Part, Reader
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
 
-__all__ = ["upload"]
+__all__ = ["upload", "upload_one_of_many"]
 
 
 def upload(
@@ -64,6 +67,23 @@ def upload(
     StreamToS3Error otherwise, whose class says what is in the bucket (docs/guarantees.org);
     its `left_behind` is set when that is not nothing. UnprovedError carries the `receipt`.
     """
+    return upload_one_of_many(
+        source, bucket, key, None, options=options, client=client, on_event=on_event, scope=scope
+    )
+
+
+def upload_one_of_many(
+    source: Source | BinaryIO | int | str | os.PathLike[str],
+    bucket: str,
+    key: str,
+    among: OneOfMany | None,
+    *,
+    options: Options | None,
+    client: S3Client | Clients | None,
+    on_event: Callable[[Event], None] | None,
+    scope: CancelScope | None,
+) -> Receipt:
+    """As `upload`; after a signal it may return only when the request under way is answered."""
     options = options or Options()
     check_destination_name(bucket, key, of_a_file=options.key_of_a_file)
     options.settings.check()
@@ -76,14 +96,14 @@ def upload(
             unproved: UnprovedError | None = None
             try:
                 with closing(_StreamFeed(stream, context)) as feed:
-                    receipt = ObjectUpload(feed, context, key).run()
+                    receipt = ObjectUpload(feed, context, key, among).run()
             except UnprovedError as error:
                 if not is_read_back_unasked(error.receipt, options):
                     raise
                 unproved, receipt = error, error.receipt
             if unproved is None and options.verify != "readback":
                 return receipt
-            from .readback import prove_by_reading_back  # the way back costs start-up
+            from .readback import prove_by_reading_back  # loading it takes start-up time
 
             return prove_by_reading_back(receipt, options, client, context.scope, unproved)
         finally:
@@ -103,7 +123,10 @@ class _StreamFeed:
         memory_bytes = options.memory_bytes
         if memory_bytes is None:
             memory_bytes = default_memory_bytes()
-        self._pool = BufferPool(memory_bytes, options.jobs + 1, self._scope)
+        limit = context.bucket.limit
+        self._pool = BufferPool(
+            memory_bytes, options.jobs + 1, self._scope, lambda: limit.is_reached
+        )
         context.on_throttled = self._pool.hold_back
         self._reader = Reader(source, self._pool, options, self._scope)
 
@@ -117,17 +140,39 @@ class _StreamFeed:
         if second is None:
             return first
         multipart = upload.begin()
-        self._dispatch(upload, multipart, first)
+        start = partial(self._start_batch, upload, multipart)
+        batches = PartBatches(self._pool, self._scope, start)
+        batches.add(first)
         for part in self._reader.rest(second):
-            self._dispatch(upload, multipart, part)
+            batches.add(part)
+        batches.end()
         return None
 
-    def _dispatch(self, upload: ObjectUpload, multipart: MultipartUpload, part: Part) -> None:
-        self._workers.submit(lambda: self._store_part(upload, multipart, part))
+    def _start_batch(
+        self, upload: ObjectUpload, multipart: MultipartUpload, parts: Sequence[Part]
+    ) -> None:
+        self._workers.submit(partial(self._store_batch, upload, multipart, parts))
 
-    def _store_part(self, upload: ObjectUpload, multipart: MultipartUpload, part: Part) -> None:
-        """In a worker: hash, send and compare one part, then release its buffer."""
-        stored = multipart.store_part(part.number, part.offset_bytes, part.data, self._scope.check)
+    def _store_batch(
+        self, upload: ObjectUpload, multipart: MultipartUpload, parts: Sequence[Part]
+    ) -> None:
+        """In a worker: hash the parts of a batch together, and have each stored by a worker."""
+        digests = md5s([part.data for part in parts])
+        tasks = [
+            partial(self._store_part, upload, multipart, part, md5)
+            for part, md5 in zip(parts, digests, strict=True)
+        ]
+        for task in tasks[1:]:
+            self._workers.submit(task)
+        tasks[0]()
+
+    def _store_part(
+        self, upload: ObjectUpload, multipart: MultipartUpload, part: Part, md5: bytes
+    ) -> None:
+        """In a worker: send and compare one part, then release its buffer."""
+        stored = multipart.store_part(
+            part.number, part.offset_bytes, part.data, self._scope.check, md5
+        )
         self._pool.release(part.buffer)
         upload.note(stored)
         self._emit(PartStored(stored, in_flight=self._workers.unfinished - 1))

@@ -399,10 +399,12 @@ def test_a_wrong_command_line_is_status_2_with_a_hint(words: list[str]) -> None:
 
 
 def test_help_needs_no_command() -> None:
-    for words in (["--help"], ["-h"], ["--json", "--help"], ["--help", "--", "true"]):
+    for words in (["--help"], ["--json", "--help"], ["--help", "--", "true"]):
         result = CliRunner().invoke(program, ["run", *words])
         assert result.exit_code == 0
         assert "COMMAND is run as it is, without a shell" in result.output
+    short = CliRunner().invoke(program, ["run", "-h"])
+    assert (short.exit_code, "--ok-status" in short.output) == (0, True)
 
 
 def test_options_after_the_separator_belong_to_the_command(store: Store) -> None:

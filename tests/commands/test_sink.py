@@ -161,8 +161,8 @@ def test_without_a_spool_nothing_is_written_to_the_disk(
     ("words", "said"),
     [
         ((), "no destination"),
-        (("s3://",), "is not a place in S3"),
-        (("file",), "is not a place in S3"),
+        (("s3://",), "is not a bucket or prefix in S3"),
+        (("file",), "is not a bucket or prefix in S3"),
         (("s3://bucket/p", "more"), "unexpected extra argument"),
         (("--flush-count", "0", "s3://bucket/p"), "--flush-count"),
         (("--flush-size", "0", "s3://bucket/p"), "--flush-size"),

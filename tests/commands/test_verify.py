@@ -292,7 +292,7 @@ def test_no_proof_is_status_10_with_its_report(stored: Path) -> None:
     with shelf(etag="opaque") as each:
         each.store(payload(100))
         done = verify(each, stored, "--json")
-        assert (done.status, json.loads(done.stdout)["proof"]) == (10, None)
+        assert (done.status, json.loads(done.stdout.splitlines()[0])["proof"]) == (10, None)
         assert "nothing proves" in done.said("error")[0]
         assert "--readback" in done.said("hint")[0]
 

@@ -15,6 +15,7 @@ from pathlib import Path
 import click
 
 from streamtos3.cli import program
+from streamtos3.cli.help import GROUPS
 
 __all__ = ["COMMANDS", "commands", "page"]
 
@@ -36,24 +37,6 @@ _INTRODUCTION = """\
   to standard error.
 - Options that several commands share are described once, in the groups at the end.
 """
-_GROUPS = {
-    "Bucket and key": "bucket obj no_template",
-    "Named destination": "destination config",
-    "Input": "expect_size min_size size_hint expect_sha256 equal_parts resume overwrite",
-    "Parts and memory": "chunksize jobs memory",
-    "Digest": "digest",
-    "Proof": "verify checksum",
-    "Object": "metadata tag content_type content_encoding cache_control storage_class acl sse"
-    " sse_kms_key_id lock_mode lock_until lock_days legal_hold",
-    "Case": "case evidence examiner notes",
-    "Cluster": "dask dask_credentials",
-    "Access": "sse_c_key_file expected_bucket_owner request_payer",
-    "Connection": "keyfile insecure_keyfile profile region endpoint_url addressing ca_bundle"
-    " no_verify_ssl proxy",
-    "Retries": "secs_wait retry retry_for",
-    "Receipt and log": "receipt receipt_object log tee on_interrupt",
-    "Output": "progress as_json quiet debug",
-}
 
 
 def commands() -> Iterator[tuple[tuple[str, ...], click.Command]]:
@@ -92,7 +75,7 @@ def _records(words: tuple[str, ...], command: click.Command) -> dict[str, Record
     found = {}
     for each in command.get_params(context):
         record = each.get_help_record(context)
-        if isinstance(each, click.Option) and record and each.name and "--help" not in each.opts:
+        if isinstance(each, click.Option) and record and each.name and "help" not in each.name:
             found[each.name] = record
     return found
 
@@ -104,11 +87,11 @@ def _shared_records() -> dict[str, dict[str, Record]]:
         for name, record in _records(words, command).items():
             seen.setdefault(name, []).append(record)
     groups = {}
-    for title, names in _GROUPS.items():
+    for title, names in GROUPS.items():
         usual = {name: max(seen[name], key=seen[name].count) for name in names.split()}
-        groups[title] = {
-            name: record for name, record in usual.items() if seen[name].count(record) > 1
-        }
+        shared = {name: record for name, record in usual.items() if seen[name].count(record) > 1}
+        if shared:
+            groups[title] = shared
     return groups
 
 
@@ -137,20 +120,25 @@ def _command(
     if own:
         text += f"\nOptions:\n{_columns(own)}"
     text += "#+end_example\n"
-    absent = [
-        f"={_LONG_NAME.findall(record[0])[0]}="
-        for title in taken
-        for option, record in shared[title].items()
-        if option not in records
-    ]
     if taken:
-        # Unbroken, because a link whose text is broken at a line's end is no link.
-        links = (f"[[*{title}][{title}]]".replace(" ", _JOINED) for title in taken)
-        said = f"Shared options: {', '.join(links)}"
-        said += f"; but not {', '.join(absent)}." if absent else "."
+        links = (_taken(title, shared[title], records) for title in taken)
+        said = f"Shared options: {', '.join(links)}."
         filled = textwrap.fill(said, _WIDTH, break_on_hyphens=False)
         text += f"\n{filled.replace(_JOINED, ' ')}\n"
     return text
+
+
+def _taken(title: str, group: dict[str, Record], records: dict[str, Record]) -> str:
+    """A link to a group of shared options, with what a command takes of it where not all."""
+    # Unbroken, because a link whose text is broken at a line's end is no link.
+    link = f"[[*{title}][{title}]]".replace(" ", _JOINED)
+    absent = [record for name, record in group.items() if name not in records]
+    present = [record for name, record in group.items() if records.get(name) == record]
+    if not absent:
+        return link
+    word, few = ("only", present) if len(present) < len(absent) else ("without", absent)
+    names = ", ".join(f"={_LONG_NAME.findall(record[0])[0]}=" for record in few)
+    return f"{link} ({word} {names})"
 
 
 def _columns(records: list[Record]) -> str:

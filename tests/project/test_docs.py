@@ -18,10 +18,12 @@ from click.testing import CliRunner
 import streamtos3
 from streamtos3 import errors
 from streamtos3.cli import program
+from streamtos3.cli.failures import error_json
 from streamtos3.model.parts import plan_parts
 from streamtos3.publish.manifest import Entry, Specification
 from streamtos3.results import CommandReport, Proof, ReadReport, Receipt, StoredPart
 from streamtos3.units import MIB, format_size
+from streamtos3.uploader.examination import Finding
 from tests.project import servers_table
 from tests.project.commands_page import COMMANDS, commands, page
 from tests.rig.seaweed import SeaweedFS
@@ -108,7 +110,7 @@ def test_an_option_that_a_command_lacks_is_not_promised_by_its_groups() -> None:
     """`sink` has no --progress, so its group is said to be taken without it."""
     said = section(COMMANDS.read_text(encoding="utf-8"), "Commands")
     of_sink = said.partition("** =streamtos3 sink=")[2].partition("\n** ")[0]
-    assert "=--progress=" in of_sink.partition("but not")[2]
+    assert "(without =--tee=, =--progress=)" in " ".join(of_sink.partition("[Output]")[2].split())
 
 
 def test_the_readme_is_short() -> None:
@@ -169,6 +171,21 @@ def test_the_fields_of_the_receipt_documented_are_those_of_its_classes() -> None
 def test_the_fields_of_the_report_documented_are_those_of_its_class() -> None:
     documented = terms(section(doc("formats"), "Report"))
     assert sorted(documented) == sorted(field.name for field in dataclasses.fields(ReadReport))
+
+
+def test_the_fields_of_the_findings_documented_are_those_of_their_class() -> None:
+    fields = [f"findings[].{field.name}" for field in dataclasses.fields(Finding)]
+    assert sorted(terms(section(doc("formats"), "Findings"))) == sorted(
+        ["url", "status", "findings", *fields]
+    )
+
+
+def test_the_fields_of_the_error_documented_are_those_that_are_printed() -> None:
+    error = errors.StoreError("cannot")
+    errors.leave_behind(error, "something", ["id"])
+    told = error_json(error)
+    fields = {*told, *(f"left_behind.{name}" for name in told["left_behind"])}
+    assert set(terms(section(doc("formats"), "Error"))) == fields
 
 
 def test_the_fields_of_the_specification_documented_are_those_of_its_classes() -> None:

@@ -6,6 +6,7 @@ In this process is quicker; descriptors, signals, terminals and the exit need a 
 from __future__ import annotations
 
 import inspect
+import json
 import os
 import subprocess
 import sys
@@ -93,8 +94,12 @@ def anonymous(endpoint_url: str) -> dict[str, str]:
 
 
 def assert_refused(outcome: Outcome, status: int, error: str, hint: str | None = None) -> None:
-    """It ended with `status`, one line that says `error`, at most one hint, and nothing else."""
-    assert (outcome.status, outcome.stdout) == (status, ""), outcome
+    """It ended with `status`, one line that says `error`, at most one hint, and nothing else.
+
+    With --json the error is on standard output, too.
+    """
+    assert outcome.status == status, outcome
+    assert not outcome.stdout or list(json.loads(outcome.stdout)) == ["error"], outcome
     errors, hints = outcome.said("error"), outcome.said("hint")
     assert len(errors) == 1, outcome
     assert error in errors[0], outcome

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 PROGRAM = (sys.executable, "-m", "streamtos3")
 _WAIT_S = 60.0
+_NEXT_SIGNAL_S = 0.1
 
 
 class Running:
@@ -51,6 +52,7 @@ class Running:
     ) -> None:
         self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 - closed by __exit__
         self._prepare = prepare
+        self._sent_s = 0.0
         self.terminal = -1
         slave = -1
         if on_terminal:
@@ -112,9 +114,15 @@ class Running:
         self._process.stdin.close()
 
     def send(self, signum: int) -> float:
-        """Send a signal to this process alone; the time when that was."""
+        """Send a signal to this process alone; the time when that was.
+
+        Never sooner after the one before than a person could: the program takes the same signal
+        at once again for one.
+        """
+        time.sleep(max(0.0, self._sent_s + _NEXT_SIGNAL_S - time.monotonic()))
         os.kill(self.pid, signum)
-        return time.monotonic()
+        self._sent_s = time.monotonic()
+        return self._sent_s
 
     def type(self, keys: bytes) -> None:
         os.write(self.terminal, keys)

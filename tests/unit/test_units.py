@@ -14,6 +14,7 @@ from streamtos3.units import (
     format_duration,
     format_size,
     parse_duration,
+    parse_rate,
     parse_size,
     plural,
 )
@@ -150,3 +151,14 @@ def test_a_duration_is_printed_for_people(duration_s: float, text: str) -> None:
 )
 def test_a_count_is_printed_with_its_noun(count: int, text: str) -> None:
     assert plural(count, "object") == text
+
+
+@pytest.mark.parametrize("text", ["20MiB", "20MiB/s", " 20m/s ", "20971520"])
+def test_a_rate_is_a_size_for_each_second(text: str) -> None:
+    assert parse_rate(text) == 20 * 1024**2
+
+
+@pytest.mark.parametrize("text", ["", "/s", "20MiB/min", "20Mbit/s", "fast"])
+def test_anything_else_is_no_rate(text: str) -> None:
+    with pytest.raises(ValueError):
+        parse_rate(text)

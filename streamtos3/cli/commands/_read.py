@@ -19,6 +19,7 @@ from ..options.common import (
     connection_options,
     option,
     output_options,
+    rate_option,
     retries_from,
     retry_options,
     together,
@@ -31,14 +32,14 @@ __all__ = ["AccessArgs", "ReadArgs", "options_from", "reading_options", "receipt
 
 reading_options = together(
     destination_options,
-    option("--version-id", metavar="ID", help="This version, and not the latest one."),
+    option("--version-id", metavar="ID", help="This version instead of the latest one."),
     option(
         "-c",
         "--chunksize",
         type=size,
         default="8MiB",
         show_default=True,
-        help="Bytes asked for at once, where they are not the object's own parts.",
+        help="Size of a request, where the object's own parts are not read.",
     ),
     option(
         "-j",
@@ -49,11 +50,12 @@ reading_options = together(
         metavar="N",
         help="Requests in flight, at most.",
     ),
-    option("--memory", type=size, help="Buffers, at most.  [default: 1/4 of what is free, 1GiB]"),
+    option("--memory", type=size, help="Memory for buffers.  [default: 1/4 of free, at most 1GiB]"),
     option("--sse-c-key-file", metavar="FILE", help="Your own key to decrypt with: 32 bytes."),
     option("--expected-bucket-owner", metavar="ID", help="Refuse a bucket of any other account."),
-    option("--request-payer", is_flag=True, help="We pay for the requests."),
+    option("--request-payer", is_flag=True, help="Accept the charges of a requester-pays bucket."),
     connection_options,
+    rate_option,
     retry_options,
     output_options,
 )

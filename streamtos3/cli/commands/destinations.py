@@ -8,13 +8,14 @@ import click
 
 from ..config.destinations import Destination, read_destinations
 from ..console import escaped, print_list
+from ..help import Command
 from ..options.common import option
 from ..options.destination import config_path
 
 __all__ = ["destinations"]
 
 
-@click.command()
+@click.command(cls=Command)
 @option("--config", metavar="FILE", help="The file.  [default: ~/.config/streamtos3/config.toml]")
 @option("--json", "as_json", is_flag=True, help="One JSON object a line.")
 def destinations(config: str | None, as_json: bool) -> None:

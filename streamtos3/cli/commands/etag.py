@@ -7,14 +7,15 @@ import click
 from ...errors import Interrupted
 from ...runtime.cancel import Cancelled, CancelScope
 from ..console import print_data
-from ..options.common import option
+from ..help import Command
+from ..options.common import argument, option
 from ..options.types import size
 
 __all__ = ["etag"]
 
 
-@click.command()
-@click.argument("infile", metavar="FILE")
+@click.command(cls=Command)
+@argument("infile", metavar="FILE")
 @option(
     "-c", "--chunksize", type=size, default="8MiB", show_default=True, help="Part size, as in put."
 )

@@ -28,7 +28,7 @@ from ..arguments import arguments
 from ..console import is_terminal, say
 from ..options.addresses import address_of
 from ..options.cluster import ClusterArgs, cluster_from, cluster_options
-from ..options.common import option
+from ..options.common import argument, option
 from ..options.destination import DestinationCommand
 from ..reporting import print_receipt
 from ..running import running
@@ -65,9 +65,13 @@ class _Wanted:
     options: Options
 
 
-@click.command(cls=DestinationCommand)
-@click.argument("url", metavar="s3://BUCKET/KEY")
-@click.argument("outfile", required=False, metavar="[OUTFILE]")
+@click.command(
+    cls=DestinationCommand,
+    first="overwrite byte_range receipt version_id destination endpoint_url"
+    " keyfile limit_rate as_json quiet",
+)
+@argument("url", metavar="s3://BUCKET/KEY")
+@argument("outfile", required=False, metavar="[OUTFILE]")
 @option("--overwrite", is_flag=True, help="Replace an OUTFILE that exists.")
 @option(
     "--range",
@@ -78,7 +82,7 @@ class _Wanted:
 @option(
     "--receipt",
     metavar="FILE",
-    help="The receipt of the upload: no part leaves before its MD5 is right.",
+    help="The receipt of the upload: each part's MD5 is verified before it is written.",
 )
 @option("--json", "as_json", is_flag=True, help="Print a report to standard output; needs OUTFILE.")
 @cluster_options
@@ -231,7 +235,7 @@ def _to_device(wanted: _Wanted, path: str, args: GetArgs) -> ReadReport:
 
 @contextmanager
 def _new_file(path: str) -> Iterator[NewFile]:
-    """A file in the making; what the file system refuses gets its meaning here."""
+    """A file in the making; its OSErrors become ExistsError or OutputError."""
     from ...runtime.files import NewFile
 
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -21,6 +22,7 @@ from ..options.common import (
     OutputArgs,
     PartArgs,
     RetryArgs,
+    argument,
     command_line,
     connection_from,
     connection_options,
@@ -29,6 +31,7 @@ from ..options.common import (
     option,
     output_options,
     part_options,
+    rate_option,
     retries_from,
     retry_options,
     together,
@@ -51,18 +54,18 @@ _CODECS = list(COMPRESSION_SUFFIXES)
 _SPECS = ["streamtos3", "bacalhau", "bacalhau-json"]
 
 _publish_options = together(
-    option("--archive", is_flag=True, help="Make one tar of all, and not an object for each file."),
+    option("--archive", is_flag=True, help="Store one tar archive, not an object for each file."),
     option(
         "--compress",
         type=Choice(_CODECS),
         help="Make one archive and compress it, with gzip where neither is named. zstd needs the"
         " extra streamtos3[zstd].",
     ),
-    option("--follow", is_flag=True, help="Take what symbolic links point to."),
+    option("--follow", is_flag=True, help="Follow symbolic links."),
     option(
         "--manifest",
         metavar="KEY",
-        help="Store the specification, too, under this key, last and only if all is there.",
+        help="Also store the specification, under this key, last and only if it is complete.",
     ),
     option(
         "--spec",
@@ -79,11 +82,11 @@ _publish_options = together(
         metavar="NAME=TEXT",
         help="What {NAME} stands for in PREFIX and in the manifest's key; repeatable.",
     ),
-    option("--no-template", is_flag=True, help="Take both as they are, braces and all."),
+    option("--no-template", is_flag=True, help="Use both literally, braces included."),
     option(
         "--files",
         type=click.IntRange(1, 100),
-        default=4,
+        default=8,
         show_default=True,
         metavar="N",
         help="Files at a time, at most. They share --jobs and --memory.",
@@ -99,6 +102,7 @@ _publish_options = together(
     option("--overwrite", is_flag=True, help="Replace objects that exist."),
     digest_option,
     connection_options,
+    rate_option,
     retry_options,
     output_options,
 )
@@ -144,8 +148,9 @@ class _PublishCommand(DestinationCommand):
 
 @click.command(
     cls=_PublishCommand,
+    first="archive compress manifest files overwrite resume endpoint_url keyfile limit_rate quiet",
 )
-@click.argument("words", nargs=-1, metavar="DIR s3://BUCKET/PREFIX/")
+@argument("words", nargs=-1, metavar="DIR s3://BUCKET/PREFIX/")
 @destination_options
 @_publish_options
 @object_options
@@ -157,7 +162,7 @@ def publish(args: PublishArgs) -> None:
     disk. Its key is the destination, with DIR's name where that ends in a slash, and .tar,
     .tar.gz or .tar.zst where that is missing.
 
-    Standard output has the published specification: where each object is, its size, ETag and
+    The specification is printed to standard output: where each object is, its size, ETag and
     SHA-256. Exit status 0 if and only if everything is there, proved, and was not seen to change
     while it was read. A file that cannot be read is named, and the rest is published: status 7.
     """
@@ -179,12 +184,13 @@ def publish(args: PublishArgs) -> None:
     from ...publish.selection import select_archive, select_files
     from ...publish.tree import walk
 
-    tree = walk(address.directory, follow_links=args.follow)
     where = address.bucket, address.key
+    tree = walk(address.directory, follow_links=args.follow)
     if is_archive:
         selection = select_archive(tree, *where, codec, address.manifest_key)
     else:
         selection = select_files(tree, *where, address.manifest_key)
+        del tree  # half of what is known of many files, and of no more use
     _publish(replace(selection, template=address.template), options, args)
 
 
@@ -237,7 +243,7 @@ def _publish(selection: Selection, options: Options, args: PublishArgs) -> None:
         print_data(_document(publication, args.spec), "specification")
 
 
-def _document(publication: Publication, spec: str) -> str:
+def _document(publication: Publication, spec: str) -> str | Iterator[str]:
     """What is printed of a publication that is complete."""
     from ...publish.bacalhau import published_result_json, published_result_yaml
 
@@ -258,7 +264,7 @@ def _print_in_spite_of_the_error(publication: Publication) -> None:
 
 
 def _summary(specification: Specification) -> str:
-    """What was published where, how fast, and what was not looked into."""
+    """What was published where, how fast, and which links were not followed."""
     elapsed_s = (specification.ended_at - specification.started_at).total_seconds()
     objects = plural(specification.objects, "object")
     told = [

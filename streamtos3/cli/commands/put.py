@@ -18,7 +18,7 @@ from ..arguments import arguments
 from ..console import is_terminal
 from ..options.addresses import ObjectAddress, destination_from
 from ..options.cluster import ClusterArgs, cluster_from, cluster_options, cross_check_option
-from ..options.common import DigestArgs
+from ..options.common import DigestArgs, argument
 from ..options.destination import DestinationCommand, destination_options
 from ..options.object import object_options
 from ..options.upload import StoreArgs, upload_options
@@ -42,8 +42,10 @@ class PutArgs(StoreArgs):
 
 @click.command(
     cls=DestinationCommand,
+    first="destination endpoint_url keyfile chunksize expect_size overwrite"
+    " resume receipt limit_rate quiet",
 )
-@click.argument("words", nargs=-1, metavar="[INFILE] s3://BUCKET/KEY")
+@argument("words", nargs=-1, metavar="[INFILE] s3://BUCKET/KEY")
 @destination_options
 @upload_options
 @cluster_options

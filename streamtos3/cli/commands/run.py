@@ -11,7 +11,7 @@ from ...errors import UsageError
 from ..arguments import arguments
 from ..console import redacted
 from ..options.addresses import destination_from
-from ..options.common import option
+from ..options.common import argument, option
 from ..options.destination import DestinationCommand, destination_options
 from ..options.object import object_options
 from ..options.types import duration, statuses
@@ -28,7 +28,7 @@ class _Run(DestinationCommand):
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Our own words to click; the producer's stay untouched in `ctx.meta`."""
-        if "--" not in args and not _only_asks_for_help(args):
+        if "--" not in args and not _only_asks_for_help(args) and not ctx.resilient_parsing:
             raise UsageError("there is no -- before the command", hint=_USAGE)
         end = args.index("--") if "--" in args else len(args)
         ctx.meta[__name__] = tuple(args[end + 1 :])
@@ -36,7 +36,7 @@ class _Run(DestinationCommand):
 
 
 def _only_asks_for_help(args: list[str]) -> bool:
-    # Not anywhere: of `run s3://b/k pg_dump -h db` a script must not hear that all is well.
+    # Not anywhere: `run s3://b/k pg_dump -h db` must not print help and report success.
     return args[:1] in (["-h"], ["--help"]) or args[-1:] == ["--help"]
 
 
@@ -51,8 +51,10 @@ class RunArgs(StoreArgs):
 @click.command(
     cls=_Run,
     options_metavar="[OPTIONS]",
+    first="ok_status destination endpoint_url keyfile chunksize size_hint"
+    " overwrite receipt limit_rate quiet",
 )
-@click.argument("words", nargs=-1, metavar="s3://BUCKET/KEY -- COMMAND ...")
+@argument("words", nargs=-1, metavar="s3://BUCKET/KEY -- COMMAND ...")
 @option(
     "--ok-status",
     type=statuses,

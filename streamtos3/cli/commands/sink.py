@@ -25,6 +25,7 @@ from ..options.common import (
     OutputArgs,
     PartArgs,
     RetryArgs,
+    argument,
     command_line,
     connection_options,
     digest_option,
@@ -32,6 +33,7 @@ from ..options.common import (
     option,
     part_options,
     quiet_options,
+    rate_option,
     retries_from,
     wait_options,
 )
@@ -58,6 +60,7 @@ from ..options.sink import (
 )
 from ..options.types import duration
 from ..reporting import Reporter, report
+from ..service import ServiceNotifier
 
 if TYPE_CHECKING:
     from ...sink.sink import Sink
@@ -87,8 +90,12 @@ class SinkArgs:
     output: OutputArgs
 
 
-@click.command(cls=DestinationCommand)
-@click.argument("place", required=False, metavar="s3://BUCKET/PREFIX")
+@click.command(
+    cls=DestinationCommand,
+    first="listen token_file spool spool_limit flush_interval partition"
+    " compress endpoint_url keyfile quiet",
+)
+@argument("place", required=False, metavar="s3://BUCKET/PREFIX")
 @destination_options
 @cut_options
 @name_options
@@ -105,6 +112,7 @@ class SinkArgs:
 @part_options
 @digest_option
 @connection_options
+@rate_option
 @wait_options
 @option(
     "--retry-for",
@@ -157,7 +165,7 @@ def _vance_bucket(vance: VanceSettings | None) -> tuple[str, str]:
 
 
 def _options(args: SinkArgs, connection: Connection) -> Options:
-    """What each object's upload is told."""
+    """The options of each object's upload."""
     naming, about = args.naming, args.object
     suffix = naming.suffix + COMPRESSION_SUFFIXES.get(naming.compress or "", "")
     if not about.content_type and suffix.endswith(".ndjson"):
@@ -186,7 +194,8 @@ def _run(
 
     quiet = args.output.quiet
     lines = partial(_from_lines, args.cut.max_record)
-    fill = lines() if listening is None else _from_http(listening, quiet)
+    notifier = ServiceNotifier()
+    fill = lines() if listening is None else _from_http(listening, quiet, notifier)
     reporter = Reporter(replace(args.output, progress=False))
     spool = Spool(args.spool.spool, args.spool.spool_limit) if args.spool.spool else None
 
@@ -195,18 +204,20 @@ def _run(
 
     with (
         Sink(sink_options, options, spool=spool, on_stored=on_stored, on_event=reporter) as running,
-        on_signals(SinkInterrupts(running, quiet=quiet)),
+        on_signals(SinkInterrupts(running, quiet=quiet, on_stopping=notifier.stopping)),
     ):
         running.check()
         running.recover_spool()
-        with running.ticking():
+        if listening is None:
+            notifier.ready("reading standard input")
+        with running.ticking(), notifier.watched(running.responds):
             fill(running)
         if not quiet:
             _say_total(running.figures())
 
 
 def _from_lines(max_record_bytes: int) -> Callable[[Sink], None]:
-    """Standard input, taken at once, before anybody asks for credentials."""
+    """Take standard input at once, before any library asks for credentials."""
     from ...sink.lines import store_lines
     from ...sources.open import take_standard_input
 
@@ -214,11 +225,18 @@ def _from_lines(max_record_bytes: int) -> Callable[[Sink], None]:
     return lambda running: store_lines(source, running, max_record_bytes)
 
 
-def _from_http(listening: Listening, quiet: bool) -> Callable[[Sink], None]:
-    """The address, taken at once: that it is in use is said before anything is uploaded."""
+def _from_http(
+    listening: Listening, quiet: bool, notifier: ServiceNotifier
+) -> Callable[[Sink], None]:
+    """Bind the address at once: that it is in use is reported before anything is uploaded."""
     from ...receiver.server import bind, serve
 
     bound = bind(listening.address)
+
+    def on_listening(url: str) -> None:
+        notifier.ready(f"listening on {url}")
+        if not quiet:
+            say(f"listening on {url}")
 
     def fill(running: Sink) -> None:
         try:
@@ -229,7 +247,7 @@ def _from_http(listening: Listening, quiet: bool) -> Callable[[Sink], None]:
                 token=listening.token,
                 tls=listening.tls,
                 limits=listening.limits,
-                on_listening=lambda url: None if quiet else say(f"listening on {url}"),
+                on_listening=on_listening,
                 bound=bound,
             )
         finally:

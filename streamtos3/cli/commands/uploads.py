@@ -1,6 +1,6 @@
 """`uploads`: show and remove what interrupted uploads have left behind.
 
-The table and the JSON lines are data and go to standard output; the talk about them does not.
+The table and the JSON lines are data and go to standard output; messages about them do not.
 """
 
 from __future__ import annotations
@@ -18,11 +18,13 @@ from ...errors import AbsentError, StoreError, UnsupportedError, UsageError
 from ...units import format_duration, format_size
 from ..arguments import arguments
 from ..console import escaped, is_terminal, print_list, say, write_line
+from ..help import Group
 from ..options.addresses import prefix_of
 from ..options.common import (
     ConnectionArgs,
     OutputArgs,
     RetryArgs,
+    argument,
     connection_from,
     connection_options,
     option,
@@ -44,7 +46,7 @@ _CLOCKS_DIFFER_S = 60.0
 _CONNECTIONS = 8
 
 
-@click.group(no_args_is_help=False)
+@click.group(cls=Group, no_args_is_help=False)
 def uploads() -> None:
     """Show and remove unfinished multipart uploads: their parts are invisible, and billed.
 
@@ -79,14 +81,17 @@ class AbortArgs(PrefixArgs):
     dry_run: bool
 
 
-_quiet = option("-q", "--quiet", is_flag=True, help="Say nothing but warnings and errors.")
+_quiet = option("-q", "--quiet", is_flag=True, help="Print nothing but warnings and errors.")
 _debug = option("-d", "--debug", is_flag=True, help="Add botocore's log and tracebacks.")
 
 
 @uploads.command(
-    "list", cls=DestinationCommand, short_help="List unfinished uploads, oldest first."
+    "list",
+    cls=DestinationCommand,
+    short_help="List unfinished uploads, oldest first.",
+    first="as_json destination endpoint_url profile keyfile quiet",
 )
-@click.argument("place", required=False, metavar="s3://BUCKET/[PREFIX]")
+@argument("place", required=False, metavar="s3://BUCKET/[PREFIX]")
 @option("--json", "as_json", is_flag=True, help="Print one JSON object a line.")
 @destination_options
 @connection_options
@@ -110,16 +115,19 @@ def _list(args: ListArgs) -> None:
 
 
 @uploads.command(
-    "abort", cls=DestinationCommand, short_help="Abort unfinished uploads that are old enough."
+    "abort",
+    cls=DestinationCommand,
+    short_help="Abort unfinished uploads that are old enough.",
+    first="older_than upload_id yes dry_run destination endpoint_url profile keyfile quiet",
 )
-@click.argument("place", required=False, metavar="s3://BUCKET/[PREFIX]")
+@argument("place", required=False, metavar="s3://BUCKET/[PREFIX]")
 @option(
     "--older-than",
     type=duration,
     default="7d",
     show_default=True,
     metavar="DURATION",
-    help="Touch nothing that began later, by the service's clock. 0 touches everything.",
+    help="Abort only what is at least this old, by the service's clock. 0 aborts everything.",
 )
 @option("--upload-id", metavar="ID", help="Only this upload, if it is old enough.")
 @option("--yes", is_flag=True, help="Do not ask.")
@@ -134,7 +142,7 @@ def _abort(args: AbortArgs) -> None:
     """Abort the unfinished uploads whose key begins with PREFIX and that are old enough.
 
     Lists them on a terminal and asks first. Without a terminal, --yes must be given. An upload
-    that cannot be aborted does not keep the others; the exit status is that of the worst.
+    that cannot be aborted does not stop the others; the exit status is that of the worst.
     """
     if not args.yes and not args.dry_run and not (is_terminal(0) and is_terminal(2)):
         raise UsageError(
@@ -178,7 +186,7 @@ class _Listed:
 
 @contextmanager
 def _opened(args: PrefixArgs, upload_id: str | None = None) -> Iterator[_Listed]:
-    """Connect, list, and say what is odd about the clocks.
+    """Connect and list, and warn if the clocks differ.
 
     Where uploads cannot be listed, the one of this `upload_id`, of the key that is the prefix.
     """
@@ -228,7 +236,7 @@ def _say_clocks(listing: Listing) -> None:
 
 
 def _chosen(listed: _Listed, upload_id: str | None, older_than_s: float) -> list[UnfinishedUpload]:
-    """What is to go: old enough, and the one that was named where one was."""
+    """The uploads to abort: old enough, and only the one that was named, if one was."""
     found = [each for each in listed.listing.uploads if upload_id in (None, each.upload_id)]
     if upload_id is not None and not found:
         raise AbsentError(f"there is no unfinished upload {upload_id} below {listed.url}")

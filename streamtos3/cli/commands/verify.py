@@ -14,7 +14,7 @@ from ..arguments import arguments
 from ..console import say
 from ..options.addresses import address_of
 from ..options.cluster import ClusterArgs, cluster_from, cluster_options
-from ..options.common import option
+from ..options.common import argument, option
 from ..options.destination import DestinationCommand
 from ..reporting import print_receipt
 from ..running import running
@@ -37,9 +37,11 @@ class VerifyArgs(ReadArgs):
 
 @click.command(
     cls=DestinationCommand,
+    first="receipt readback version_id destination endpoint_url keyfile"
+    " limit_rate as_json quiet debug",
 )
-@click.argument("url", metavar="s3://BUCKET/KEY")
-@click.argument("infile", required=False, metavar="[INFILE]")
+@argument("url", metavar="s3://BUCKET/KEY")
+@argument("infile", required=False, metavar="[INFILE]")
 @option("--receipt", metavar="FILE", help="Compare with the receipt of the upload.")
 @option("--readback", is_flag=True, help="Read the object too, and compare the bytes.")
 @option("--json", "as_json", is_flag=True, help="Print a report to standard output.")

@@ -1,7 +1,7 @@
 """Destinations by name, from one TOML file; their settings become defaults of the options.
 
 One file and no layers: `--config`, else `STREAMTOS3_CONFIG`, else
-`~/.config/streamtos3/config.toml`. What is said on the command line or in the environment wins.
+`~/.config/streamtos3/config.toml`. The command line and the environment win.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ def read_destinations(path: str) -> dict[str, Destination]:
     named = tables.pop("destination", {})
     if tables or not isinstance(named, dict):
         raise UsageError(
-            f"the configuration {path} holds something else than destinations",
+            f"the configuration {path} holds something other than destinations",
             hint="each is a table of its own: [destination.NAME]",
         )
     for name, table in named.items():
@@ -119,7 +119,7 @@ def _check(where: str, options: Mapping[str, Any]) -> None:
 
 
 def _translate_verify_tls(where: str, options: dict[str, Any]) -> None:
-    """The file says what to do, the option what not to do."""
+    """Replace `verify_tls` by the option that turns it off."""
     verify_tls = options.pop("verify_tls", None)
     if not isinstance(verify_tls, bool | None):
         raise UsageError(f"{where}: verify_tls is neither true nor false")
@@ -128,7 +128,7 @@ def _translate_verify_tls(where: str, options: dict[str, Any]) -> None:
 
 
 def _join_proxy_and_user(where: str, options: dict[str, Any]) -> None:
-    """The file keeps the proxy's user and password apart, the option has them in the address."""
+    """Put the proxy's user and password, separate in the file, into the proxy's address."""
     user, password = options.pop("proxy_user", None), options.pop("proxy_password", None)
     if user is None and password is not None or user is not None and "proxy" not in options:
         raise UsageError(f"{where}: proxy_password needs proxy_user, and that needs proxy")

@@ -92,7 +92,7 @@ class _Given:
         self._environment = environment
 
     def where(self, name: str) -> str:
-        """How a message calls what `name` was read from."""
+        """What messages call the source of `name`."""
         for each in (name, name.upper()):
             if self._environment.get(each):
                 return f"the environment variable {each}"
@@ -122,7 +122,9 @@ class _Given:
             return None
         is_number = isinstance(found, int | str) and _INTEGER.fullmatch(str(found).strip())
         if not is_number or not least <= int(found) <= largest:
-            raise UsageError(f"{self.where(name)} is not a number in its range: {found!r}")
+            raise UsageError(
+                f"{self.where(name)} must be an integer from {least} to {largest}, not {found!r}"
+            )
         return int(found)
 
 
@@ -135,7 +137,7 @@ def _config(path: str | None) -> dict[str, Any]:
     except OSError as error:
         reason = os_reason(error)
         raise UsageError(f"cannot read the configuration {path}: {reason}") from error
-    return _table(content, UsageError(f"the configuration {path} is malformed: no JSON object"))
+    return _table(content, UsageError(f"the configuration {path} is malformed: not a JSON object"))
 
 
 def _table(content: bytes, malformed: UsageError | CredentialsError) -> dict[str, Any]:
@@ -149,7 +151,7 @@ def _table(content: bytes, malformed: UsageError | CredentialsError) -> dict[str
 
 
 def _positive(number: int | None) -> int | None:
-    """As the reference has it: anything else means the default."""
+    """`number` if it is positive, else None: the default, as in the reference."""
     return number if number is not None and number > 0 else None
 
 
@@ -190,7 +192,7 @@ def _secret(given: _Given, name: str) -> str | None:
         return None
     try:
         decoded = base64.b64decode(str(encoded).strip(), validate=True).decode("ascii").strip()
-    except ValueError:  # not chained: it quotes
+    except ValueError:  # not chained: its message quotes the secret
         decoded = ""
     if not decoded or not all("!" <= character <= "~" for character in decoded):
         raise CredentialsError(

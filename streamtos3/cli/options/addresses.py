@@ -35,7 +35,7 @@ class BucketArgs:
 
 @dataclass(frozen=True)
 class ObjectAddress:
-    """Where an object goes; `template` is what its key was made from, None if that was none."""
+    """Where an object goes; `template` is what its key was made from, if it was one."""
 
     bucket: str
     key: str
@@ -45,7 +45,7 @@ class ObjectAddress:
 def destination_from(
     words: Sequence[str], args: BucketArgs, usage: str
 ) -> tuple[list[str], ObjectAddress]:
-    """What of `words` is no destination, and the destination.
+    """The words that are not a destination, and the destination.
 
     That is an s3:// word, -b and -o, or with -D the last word, under the named prefix.
     """
@@ -115,9 +115,9 @@ def publication_address_from(
 
 
 def address_of(word: str) -> tuple[str, str]:
-    """Bucket and key of an object that is there: an s3:// address, or with -D a key.
+    """Bucket and key of an object that exists: an s3:// address, or with -D a key.
 
-    Taken as it is: nothing is expanded, because what was stored yesterday is not named by today.
+    Templates are not expanded: the key of what was stored yesterday does not name today.
     """
     named = current_destination()
     if named is None:

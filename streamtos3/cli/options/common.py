@@ -18,7 +18,7 @@ import click
 from ...errors import UsageError
 from ...model.options import Addressing, Connection, Retries
 from ..console import redacted
-from .types import Choice, duration, size
+from .types import Choice, duration, rate, size
 
 __all__ = [
     "DESTINATION_META",
@@ -28,6 +28,7 @@ __all__ = [
     "OutputArgs",
     "PartArgs",
     "RetryArgs",
+    "argument",
     "command_line",
     "connection_from",
     "connection_options",
@@ -38,6 +39,7 @@ __all__ = [
     "pairs",
     "part_options",
     "quiet_options",
+    "rate_option",
     "retries_from",
     "retry_options",
     "together",
@@ -61,7 +63,28 @@ def option(*names: str, **attributes: Any) -> Callable[[F], F]:
     plain = long_name.removeprefix("--").replace("-", "_")
     OPTION_NAMES[plain] = next((name for name in names if name[0] != "-"), plain)
     variable = "STREAMTOS3_" + plain.upper()
+    if attributes.get("metavar") in ("FILE", "DIR"):
+        kind = str(attributes["metavar"]).lower()
+        attributes["shell_complete"] = lambda _, __, word: [_path_item(word, kind)]
     return click.option(*names, envvar=variable, **attributes)
+
+
+def argument(*names: str, **attributes: Any) -> Callable[[F], F]:
+    """`click.argument` that completes to a bucket, a key or a file."""
+
+    def complete(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[Any]:
+        from ..completion import complete_word
+
+        return list(complete_word(ctx, param, incomplete))
+
+    return click.argument(*names, shell_complete=complete, **attributes)
+
+
+def _path_item(word: str, kind: str) -> Any:
+    """For the shell: complete `word` to a file, or to a directory, itself."""
+    from click.shell_completion import CompletionItem
+
+    return CompletionItem(word, type=kind)
 
 
 def together(*decorators: Callable[[F], F]) -> Callable[[F], F]:
@@ -76,7 +99,7 @@ def together(*decorators: Callable[[F], F]) -> Callable[[F], F]:
 
 
 def pairs(name: str, words: Sequence[str]) -> dict[str, str]:
-    """What a repeatable option gives as KEY=VALUE."""
+    """The KEY=VALUE words of a repeatable option. UsageError if one is malformed or repeated."""
     found: dict[str, str] = {}
     for word in words:
         key, equals, value = word.partition("=")
@@ -90,7 +113,7 @@ def pairs(name: str, words: Sequence[str]) -> dict[str, str]:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class ConnectionArgs:
-    """How the service is reached, as the command line says it."""
+    """How the service is reached, as the command line says it; `limit_rate` in bytes a second."""
 
     keyfile: str | None
     insecure_keyfile: bool
@@ -101,6 +124,7 @@ class ConnectionArgs:
     ca_bundle: str | None
     no_verify_ssl: bool
     proxy: str | None
+    limit_rate: int | None = None
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -133,7 +157,7 @@ class PartArgs:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class DigestArgs:
-    """Digests of the whole stream, as they were given: none may stand for the default."""
+    """Digests of the whole stream, as they were given; empty means the default."""
 
     digest: tuple[str, ...]
 
@@ -165,6 +189,12 @@ connection_options = together(
     option("--proxy", metavar="URL", help="HTTP proxy, http://[USER:PASSWORD@]HOST:PORT."),
 )
 
+rate_option = option(
+    "--limit-rate",
+    type=rate,
+    help="Send and receive no more than this a second, by all connections together: 20MiB.",
+)
+
 wait_options = together(
     option(
         "-s",
@@ -193,7 +223,7 @@ retry_options = together(
 )
 
 quiet_options = together(
-    option("-q", "--quiet", is_flag=True, help="Say nothing but warnings and errors."),
+    option("-q", "--quiet", is_flag=True, help="Print nothing but warnings and errors."),
     option("-d", "--debug", is_flag=True, help="Add botocore's log and tracebacks."),
 )
 
@@ -225,7 +255,7 @@ part_options = together(
         help="Parts in flight, at most.",
     ),
     option(
-        "--memory", type=size, help="Part buffers, at most.  [default: 1/4 of what is free, 1GiB]"
+        "--memory", type=size, help="Memory for part buffers.  [default: 1/4 of free, at most 1GiB]"
     ),
 )
 
@@ -248,7 +278,7 @@ def digests_from(args: DigestArgs) -> tuple[str, ...]:
 
 
 def command_line() -> tuple[str, ...] | None:
-    """The words of the command line, for receipts: without secrets. None outside a program."""
+    """The words of the command line without secrets, for receipts. None outside the program."""
     argv: list[str] | None = click.get_current_context().obj
     return tuple(redacted(word) for word in argv) if argv else None
 
@@ -267,6 +297,7 @@ def connection_from(args: ConnectionArgs) -> Connection:
         ca_bundle=args.ca_bundle,
         verify_tls=not args.no_verify_ssl,
         proxy=args.proxy,
+        limit_bytes_per_s=args.limit_rate,
         proxy_origin=_origin_of("proxy"),
     )
 

@@ -10,6 +10,7 @@ import click
 
 from ...errors import UsageError
 from ..config.destinations import Destination, default_config_path, read_destinations
+from ..help import Command
 from .common import DESTINATION_META, OPTION_NAMES, option, together
 
 __all__ = [
@@ -20,8 +21,27 @@ __all__ = [
     "destination_options",
 ]
 
+
+def _complete_destination(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[Any]:
+    """The names that a half-typed one may become; the shell shows where each leads."""
+    from click.shell_completion import CompletionItem
+
+    known = read_destinations(ctx.params.get("config") or config_path())
+    return [
+        CompletionItem(name, help=f"s3://{each.bucket}/{each.prefix}")
+        for name, each in known.items()
+        if name.startswith(incomplete)
+    ]
+
+
 destination_options = together(
-    option("-D", "--destination", metavar="NAME", help="A destination of the configuration file."),
+    option(
+        "-D",
+        "--destination",
+        metavar="NAME",
+        shell_complete=_complete_destination,
+        help="A destination of the configuration file.",
+    ),
     option(
         "--config",
         metavar="FILE",
@@ -38,7 +58,7 @@ class NamedArgs:
     config: str | None
 
 
-class DestinationCommand(click.Command):
+class DestinationCommand(Command):
     """A command whose options take their defaults from the destination that -D names."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:

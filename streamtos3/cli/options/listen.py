@@ -1,7 +1,7 @@
 """Options of a sink that listens, and the reference sink's configuration as their defaults.
 
-What is said on the command line or in `STREAMTOS3_` variables wins, then a destination's own
-settings, then the reference's environment variables, then its files.
+The command line and `STREAMTOS3_` variables win, then a destination's own settings, then the
+reference's environment variables, then its files.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _NEEDS_LISTEN = ("token_file", "tls_cert", "tls_key", "insecure_listen", "max_re
 
 
 def _given(value: str) -> str:
-    """Some text: an empty one is a shell variable that nobody set, and would mean no token."""
+    """Refuse an empty value: it comes of a variable that is not set, and would mean no token."""
     if not value:
         raise click.BadParameter("it is empty")
     return value
@@ -49,7 +49,7 @@ listen_options = together(
         type=_given,
         metavar="HOST:PORT",
         help="Receive CloudEvents over HTTP instead of reading standard input. Needs --spool."
-        " Without HOST on loopback; port 0 is any that is free.",
+        " Without HOST, on loopback; port 0 is any free port.",
     ),
     option(
         "--token-file",
@@ -61,13 +61,13 @@ listen_options = together(
         "--tls-cert",
         type=_given,
         metavar="FILE",
-        help="Listen with HTTPS: the certificate and its chain.",
+        help="Serve HTTPS with this certificate and its chain.",
     ),
     option(
         "--tls-key",
         type=_given,
         metavar="FILE",
-        help="Its key, where that is not in the same file.",
+        help="The certificate's key, if it is not in the same file.",
     ),
     option(
         "--insecure-listen", is_flag=True, help="Listen beyond loopback without asking for a token."
@@ -110,7 +110,7 @@ class ListenArgs:
 
 @dataclass(frozen=True)
 class Listening:
-    """What `listen.serve` is told."""
+    """What `receiver.server.serve` is given."""
 
     address: Address
     token: str | None = field(repr=False)
@@ -121,10 +121,10 @@ class Listening:
 def vance_from(
     args: ListenArgs, connection: ConnectionArgs, *, has_destination: bool
 ) -> VanceSettings | None:
-    """The reference's configuration, where it is asked for.
+    """The reference's configuration, if it is asked for.
 
-    That is by naming one of its files, or by no destination where its environment variables
-    name a bucket. UsageError where there is no destination then either.
+    That is by naming one of its files, or by naming no destination while its environment
+    variables name a bucket. UsageError if there is no destination then either.
     """
     config, secret = args.vance_config, args.vance_secret
     asked = config or secret
@@ -140,7 +140,7 @@ def vance_from(
 
 
 def cut_with(args: CutArgs, vance: VanceSettings | None) -> CutArgs:
-    """`args`, what nobody has set in them taken from `vance`."""
+    """`args`, with the values of `vance` for options that are not set."""
     if vance is None:
         return args
     offered = {
@@ -152,7 +152,7 @@ def cut_with(args: CutArgs, vance: VanceSettings | None) -> CutArgs:
 
 
 def connection_with(args: ConnectionArgs, vance: VanceSettings | None) -> Connection:
-    """The connection, with region and keys of `vance` where nobody has set others."""
+    """The connection, with the region and keys of `vance` unless others are set."""
     if vance is None:
         return connection_from(args)
     connection = connection_from(replace(args, **_unset({"region": vance.region})))
@@ -201,14 +201,14 @@ def listening_from(
 
 
 def _unset(offered: dict[str, Any]) -> dict[str, Any]:
-    """What of `offered` has a value, and is an option that nobody has set."""
+    """The values of `offered` whose options are not set."""
     return {
         name: value for name, value in offered.items() if value is not None and not _is_set(name)
     }
 
 
 def _is_set(name: str) -> bool:
-    """Whether somebody has set this option, anywhere."""
+    """Whether this option is set anywhere: not by its default."""
     source = click.get_current_context().get_parameter_source(name)
     return source is not click.core.ParameterSource.DEFAULT
 
@@ -226,15 +226,15 @@ def _tls(args: ListenArgs) -> TlsFiles | None:
             raise UsageError("--tls-key goes with --tls-cert")
         return None
     files = TlsFiles(args.tls_cert, args.tls_key or None)
-    files.context()  # what is wrong with them is better said now
+    files.context()  # what is wrong with them is reported now
     return files
 
 
 def _limits(request_bytes: int, spool_bytes: int, max_record_bytes: int) -> ReceiverLimits:
     usual = ReceiverLimits()
     if request_bytes < 1:
-        raise UsageError("--max-request takes at least one byte")
-    # What is larger would be told to come again for ever; lines may be longer than the request.
+        raise UsageError("--max-request must be at least one byte")
+    # A larger request would be told to retry for ever; its lines may be longer than the request.
     request_bytes = min(request_bytes, spool_bytes)
     return replace(
         usual,

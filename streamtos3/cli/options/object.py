@@ -1,4 +1,4 @@
-"""Options for what the object gets besides its bytes, and how it is to be proved."""
+"""Options for what the object has besides its bytes, and for how it is to be proved."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ object_options = together(
     option(
         "--sse",
         type=Choice(["AES256", "aws:kms", "aws:kms:dsse"]),
-        help="Encryption by the service.",
+        help="Server-side encryption.",
     ),
     option("--sse-kms-key-id", metavar="ID", help="The KMS key to encrypt with."),
     option("--sse-c-key-file", metavar="FILE", help="Your own key to encrypt with: 32 bytes."),
@@ -53,7 +53,7 @@ object_options = together(
     option("--lock-days", type=click.IntRange(min=1), metavar="N", help="Retention for N days."),
     option("--legal-hold", is_flag=True, help="Object Lock: legal hold."),
     option("--expected-bucket-owner", metavar="ID", help="Refuse a bucket of any other account."),
-    option("--request-payer", is_flag=True, help="We pay for the requests."),
+    option("--request-payer", is_flag=True, help="Accept the charges of a requester-pays bucket."),
     option("--case", metavar="TEXT", help="Case, for receipt and metadata."),
     option("--evidence", metavar="TEXT", help="Evidence number, for receipt and metadata."),
     option("--examiner", metavar="TEXT", help="Examiner, for receipt and metadata."),
@@ -63,7 +63,7 @@ object_options = together(
 
 @dataclass(frozen=True, eq=False, repr=False)
 class ObjectArgs:
-    """What an object gets besides its bytes, and how it is proved, as the command line says it."""
+    """What an object has besides its bytes, and how it is proved, as given on the command line."""
 
     verify: Verify
     checksum: str | None

@@ -44,7 +44,7 @@ cut_options = together(
         type=duration,
         default="60s",
         show_default=True,
-        help="or so long after its first record",
+        help="or this long after its first record",
     ),
     option(
         "--partition",
@@ -87,7 +87,7 @@ spool_options = together(
         type=size,
         default="1GiB",
         show_default=True,
-        help="What the spool may take on the disk.",
+        help="Largest size of the spool on the disk.",
     ),
 )
 
@@ -123,7 +123,7 @@ class SpoolArgs:
 def rotation_rules_from(args: CutArgs) -> RotationRules:
     """The rules by which the stream is cut. Raises UsageError for a size below one byte."""
     if args.flush_size < 1:
-        raise UsageError("--flush-size is at least one byte")
+        raise UsageError("--flush-size must be at least one byte")
     return RotationRules(
         max_records=args.flush_count,
         max_bytes=args.flush_size,
@@ -133,7 +133,7 @@ def rotation_rules_from(args: CutArgs) -> RotationRules:
 
 
 def check_spool(args: SpoolArgs) -> None:
-    """UsageError for a spool that was asked for and would be dropped in silence."""
+    """UsageError for a spool that was asked for and would silently not be used."""
     source = click.get_current_context().get_parameter_source("spool_limit")
     if args.spool is None:
         if source is click.core.ParameterSource.COMMANDLINE:

@@ -95,7 +95,7 @@ def job_values(environment: Mapping[str, str]) -> dict[str, str]:
 
 
 def own_values(words: Sequence[str]) -> dict[str, str]:
-    """What --var gives; no name of ours may come to mean something else."""
+    """The values that --var gives. UsageError if one would redefine a name of ours."""
     own = pairs("--var", words)
     for name in own:
         if not name.isidentifier():

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ...units import parse_duration, parse_size
+from ...units import parse_duration, parse_rate, parse_size
 
-__all__ = ["Choice", "Text", "duration", "size", "statuses"]
+__all__ = ["Choice", "Text", "duration", "rate", "size", "statuses"]
 
 if TYPE_CHECKING:
     _Choice = click.Choice[str]
@@ -25,8 +25,16 @@ def size(value: str | int) -> int:
         raise click.BadParameter(str(error)) from error
 
 
+def rate(value: str | int) -> int:
+    """Bytes a second, likewise."""
+    try:
+        return value if isinstance(value, int) else parse_rate(value)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from error
+
+
 def statuses(value: str | frozenset[int]) -> frozenset[int]:
-    """Exit statuses, separated by commas, likewise."""
+    """Exit statuses, separated by commas, as click converts them."""
     if isinstance(value, frozenset):
         return value
     words = [word.strip() for word in value.split(",")]
@@ -36,7 +44,7 @@ def statuses(value: str | frozenset[int]) -> frozenset[int]:
 
 
 def duration(value: str | float) -> float:
-    """A duration with or without a unit, likewise."""
+    """A duration in seconds, with or without a unit, as click converts it."""
     try:
         return value if isinstance(value, int | float) else parse_duration(value)
     except ValueError as error:

@@ -22,6 +22,7 @@ from .common import (
     option,
     output_options,
     part_options,
+    rate_option,
     retries_from,
     retry_options,
     together,
@@ -35,12 +36,12 @@ __all__ = ["StoreArgs", "UploadArgs", "upload_options", "upload_options_from"]
 upload_options = together(
     option("-b", "--bucket", metavar="NAME", help="Bucket, where no s3:// destination is given."),
     option("-o", "--obj", metavar="KEY", help="Key, where no s3:// destination is given."),
-    option("--no-template", is_flag=True, help="Take the key as it is, braces and all."),
+    option("--no-template", is_flag=True, help="Use the key literally, braces included."),
     part_options,
     option("--expect-size", type=size, help="The input's exact size; any other stores nothing."),
     option("--min-size", type=size, default=0, help="A shorter input stores nothing."),
     option(
-        "--size-hint", type=size, help="About how long the input is; only guides the part size."
+        "--size-hint", type=size, help="Approximate size of the input; only guides the part size."
     ),
     option("--expect-sha256", metavar="HEX", help="The input's SHA-256; any other stores nothing."),
     option("--equal-parts", is_flag=True, help="Never let the part size grow."),
@@ -51,8 +52,8 @@ upload_options = together(
     ),
     option("--overwrite", is_flag=True, help="Replace an object that exists."),
     digest_option,
-    option("--tee", is_flag=True, help="Pass what is read on to standard output as well."),
-    option("--receipt-object", is_flag=True, help="Store the receipt, too, as KEY.receipt.json."),
+    option("--tee", is_flag=True, help="Copy what is read to standard output as well."),
+    option("--receipt-object", is_flag=True, help="Also store the receipt, as KEY.receipt.json."),
     option("--log", metavar="FILE", help="Append a readable acquisition log to FILE."),
     option(
         "--on-interrupt",
@@ -63,6 +64,7 @@ upload_options = together(
         " the input and store it all.",
     ),
     connection_options,
+    rate_option,
     retry_options,
     option("--json", "as_json", is_flag=True, help="Print the receipt to standard output."),
     option("--receipt", metavar="FILE", help="Write the receipt to FILE once all is proved."),

@@ -251,6 +251,12 @@ def test_a_key_file_that_is_no_key_file_is_status_3(
     assert_refused(invoke("--sse-c-key-file", key_file, "-", "s3://bucket/k"), 3, message)
 
 
+def test_an_empty_name_of_a_key_file_is_not_no_key_file() -> None:
+    """As from an unset variable of a shell: the object must not be stored without the key."""
+    message = "cannot read the key file"
+    assert_refused(invoke("--sse-c-key-file", "", "-", "s3://bucket/k"), 3, message)
+
+
 # Owner and payer
 
 

@@ -419,16 +419,14 @@ def test_a_file_that_vanishes_before_its_turn_is_named(
 # The store fails
 
 
-def test_an_object_that_exists_ends_the_publication(site: Site) -> None:
+def test_an_object_that_exists_ends_the_publication_before_the_first_byte(site: Site) -> None:
     site.add({"a": b"A", "b": b"B"})
     site.s3.put_object(Bucket=site.bucket, Key="r/b", Body=b"theirs")
     outcome = site.publish("r/", "--files", "1", "--manifest", "m")
     assert outcome.status == 6
-    assert site.stored() == {"r/a": b"A", "r/b": b"theirs"}
-    assert (paths(outcome), document(outcome)["complete"]) == (["a"], False)
-    assert outcome.said("left behind") == [
-        f"1 object at s3://{site.bucket}/r/, named in the specification"
-    ]
+    assert site.stored() == {"r/b": b"theirs"}
+    assert (paths(outcome), document(outcome)["complete"]) == ([], False)
+    assert outcome.said("error") == [f"s3://{site.bucket}/r/b already exists"]
     assert "--resume skips what is there and equal" in outcome.said("hint")[0]
     assert site.publish("r/", "--overwrite", "--manifest", "m").status == 0
     assert site.body("r/b") == b"B"
@@ -678,13 +676,13 @@ def test_memory_and_connections_are_shared_out_among_the_files(
 ) -> None:
     site.add({str(number): b"x" for number in range(6)})
     shares = []
-    real = engine.upload
+    real = engine.upload_one_of_many
 
     def spy(*arguments: Any, **more: Any) -> Any:
         shares.append((more["options"].memory_bytes, more["options"].jobs))
         return real(*arguments, **more)
 
-    monkeypatch.setattr(publish_module, "upload", spy)
+    monkeypatch.setattr(publish_module, "upload_one_of_many", spy)
     outcome = site.publish("r/", "--memory", memory, "--files", files, "-j", jobs)
     assert outcome.status == 0, outcome.stderr
     total_bytes = {"1GiB": 1024 * MIB, "20MiB": 20 * MIB, "1MiB": MIB}[memory]

@@ -336,7 +336,7 @@ def test_lines_that_could_never_be_stored_are_413_however_small_their_request_is
         image = {"content_type": "image/png", **headers}
         answer = sink.request("POST", "/", b"\xff" * 900, **image)  # 1200 in Base64
         assert (answer.status, sink.store.appends) == (413, [])
-        assert re.match(r"1\d{3} bytes would be stored, 1000 are possible", reason(answer.body))
+        assert re.match(r"1\d{3} bytes would be stored, at most 1000 can be", reason(answer.body))
         assert sink.request("POST", "/", b"\xff" * 500, **image).status == 202
         assert sink.post(*(event(number) for number in range(9))).status == 202
         assert _metrics(sink.port)['streamtos3_sink_rejected_requests_total{reason="too_large"}']
@@ -636,15 +636,18 @@ def test_beyond_loopback_it_takes_a_token_or_a_word() -> None:
     assert check(Address("127.0.0.1", 1), False, False, False) is None
 
 
-def test_without_the_extra_it_is_said_how_to_get_it() -> None:
-    program = """
+@pytest.mark.parametrize("call", ["bind(here)", "serve(None, address=here, scope=CancelScope())"])
+def test_without_the_extra_it_is_said_how_to_get_it(call: str) -> None:
+    """By `bind` already: before a spool is opened, or S3 is asked for anything."""
+    program = f"""
 import sys
 sys.modules["uvicorn"] = None
 from streamtos3.errors import UsageError
 from streamtos3.runtime.cancel import CancelScope
-from streamtos3.receiver.server import Address, serve
+from streamtos3.receiver.server import Address, bind, serve
+here = Address("127.0.0.1", 0)
 try:
-    serve(None, address=Address("127.0.0.1", 0), scope=CancelScope())
+    {call}
 except UsageError as error:
     print(error.message); print(error.hint)
 """

@@ -41,12 +41,11 @@ def test_a_part_is_not_waited_for_as_long_as_complete(on_fake: Bench) -> None:
     assert on_fake.proxy.count("put-part", 2) == 2
 
 
-@pytest.mark.parametrize("parts", [1, 3])
 def test_the_look_after_the_commit_is_not_waited_for_long(
-    on_fake: Bench, parts: int, monkeypatch: pytest.MonkeyPatch
+    on_fake: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(clients.TIMEOUTS_S, "body", (5.0, 30.0))
-    on_fake.stores(Fault("head", "slow", skip=1, delay_s=LONG_S), parts=parts)
+    on_fake.stores(Fault("head", "slow", skip=1, delay_s=LONG_S))
     assert on_fake.proxy.count("head") == 3  # before the first byte, the slow one, and another
 
 
@@ -58,16 +57,13 @@ def test_a_look_that_failed_is_repeated_on_another_connection(
     assert (again == first, slow == again) == (True, botocore == "apart")
 
 
-@pytest.mark.parametrize("parts", [1, 3])
-def test_the_end_of_an_upload_opens_no_connection(
-    on_fake: Bench, parts: int, botocore: str
-) -> None:
+def test_the_end_of_an_upload_opens_no_connection(on_fake: Bench, botocore: str) -> None:
     """What it cost was waited for: a handshake, and the making of a client."""
-    on_fake.stores(parts=parts)
+    on_fake.stores()
     sent = _ports(on_fake)
     before = {port for _, port in sent[:-2]}
-    assert [verb for verb, _ in sent[-2:]] == ["complete" if parts > 1 else "put-object", "head"]
-    if botocore == "shared" and parts > 1:
+    assert [verb for verb, _ in sent[-2:]] == ["complete", "head"]
+    if botocore == "shared":
         assert {port for _, port in sent[-2:]} <= before
     if botocore == "shared":
         assert sent[-1] == ("head", sent[-2][1])

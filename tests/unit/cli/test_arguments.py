@@ -79,6 +79,7 @@ ARGUMENTS = {
     "publish": ["{directory}", "s3://bkt/p/"],
     "get": ["s3://bkt/k", "{new}"],
     "verify": ["s3://bkt/k"],
+    "check": ["s3://bkt/"],
     "uploads list": ["s3://bkt/"],
     "uploads abort": ["s3://bkt/", "--dry-run"],
 }

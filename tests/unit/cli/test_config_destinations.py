@@ -90,8 +90,8 @@ def test_what_is_wrong_is_named_with_its_table(tmp_path: Path, settings: str, me
         ("[destination.d]", "names no bucket"),
         ('[destination.d]\nbucket = ""', "names no bucket"),
         ("[destination]\nd = 1", "is not a table"),
-        ("destination = 1", "holds something else than destinations"),
-        ("[other]", "holds something else than destinations"),
+        ("destination = 1", "holds something other than destinations"),
+        ("[other]", "holds something other than destinations"),
         ("[destination.d", "is malformed"),
     ],
 )

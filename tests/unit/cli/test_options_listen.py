@@ -191,7 +191,7 @@ def test_tls_files_are_tried_before_anything_is_opened(tmp_path: Path) -> None:
 
 def test_a_request_has_at_least_one_byte() -> None:
     words = ["s3://b/p", *SPOOL, "--listen", ":1", "--max-request", "0"]
-    assert message(words) == "--max-request takes at least one byte"
+    assert message(words) == "--max-request must be at least one byte"
 
 
 def test_no_request_is_taken_that_the_spool_could_never_hold() -> None:

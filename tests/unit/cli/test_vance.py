@@ -128,7 +128,7 @@ def test_a_wrong_value_is_named_with_its_file(key: str, value: object, tmp_path:
 
 
 def test_a_wrong_variable_is_named() -> None:
-    with pytest.raises(UsageError, match="^the environment variable FLUSHSIZE is not a number"):
+    with pytest.raises(UsageError, match="^the environment variable FLUSHSIZE must be an integer"):
         read_vance(None, None, {"FLUSHSIZE": "x"})
 
 

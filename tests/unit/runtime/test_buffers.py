@@ -205,6 +205,17 @@ def test_a_reader_that_waits_for_a_slow_link_is_allowed_more(scope: CancelScope)
 
 
 @pytest.mark.usefixtures("impatient")
+def test_a_reader_that_waits_because_we_hold_ourselves_back_is_not(scope: CancelScope) -> None:
+    pool = PeakPool(GIB, 8, scope, lambda: True)
+    *_, last = (pool.acquire(KIB) for _ in range(4))
+    thread, _ = in_thread(pool, KIB)
+    thread.join(0.05)  # fifty times its patience
+    assert pool.allowed == 4
+    pool.release(last)
+    thread.join()
+
+
+@pytest.mark.usefixtures("impatient")
 def test_fewer_are_allowed_when_parts_become_larger_and_more_again_after_waits(
     scope: CancelScope,
 ) -> None:
@@ -221,7 +232,10 @@ def test_fewer_are_allowed_when_parts_become_larger_and_more_again_after_waits(
     assert pool.allowed == 6
 
 
-def test_three_buffers_stay_however_large_the_parts_become(scope: CancelScope) -> None:
+def test_three_buffers_stay_however_large_the_parts_become(
+    scope: CancelScope, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(buffers, "_PATIENCE_S", 60)  # a machine that stalls is no slow link
     pool = PeakPool(GIB, 8, scope)
     for size_bytes in (KIB, 2 * KIB, 64 * KIB):
         pool.release(pool.acquire(size_bytes))
@@ -340,3 +354,30 @@ def test_the_default_is_a_quarter_of_what_is_left_within_bounds(
 ) -> None:
     monkeypatch.setattr(machine, "available_bytes", lambda: available_bytes)
     assert expected == default_memory_bytes()
+
+
+# What is allowed, for those who plan with it
+
+
+def test_more_buffers_can_be_allowed_from_the_start(scope: CancelScope) -> None:
+    pool = PeakPool(64 * KIB, 8, scope)
+    pool.allow(7)
+    assert pool.allowed == 7
+    pool.allow(3)
+    assert pool.allowed == 7
+    pool.allow(100)
+    assert pool.allowed == 8
+
+
+def test_what_the_service_took_away_is_not_allowed_again(scope: CancelScope) -> None:
+    pool = PeakPool(64 * KIB, 8, scope)
+    pool.hold_back()
+    pool.allow(7)
+    assert pool.allowed == 2
+
+
+@pytest.mark.parametrize(("size_kib", "buffers"), [(1, 4), (16, 4), (20, 3), (32, 2), (64, 2)])
+def test_room_is_bounded_by_memory_and_by_what_is_allowed(
+    scope: CancelScope, size_kib: int, buffers: int
+) -> None:
+    assert PeakPool(64 * KIB, 8, scope).room_for(size_kib * KIB) == buffers

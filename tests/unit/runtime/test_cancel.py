@@ -148,12 +148,21 @@ def test_no_except_clause_for_errors_swallows_a_stop() -> None:
 def test_a_closed_latch_has_given_its_descriptors_back_and_can_still_fail() -> None:
     before = len(os.listdir("/proc/self/fd"))
     with CancelScope() as scope:
+        assert len(os.listdir("/proc/self/fd")) == before, "nobody waits on one yet"
+        assert scope.wake_fd == scope.wake_fd
         assert len(os.listdir("/proc/self/fd")) == before + 2
     assert len(os.listdir("/proc/self/fd")) == before
+    assert scope.wake_fd == -1
     scope.close()
     scope.fail(ValueError("late"))
     with pytest.raises(Cancelled):
         scope.check()
+
+
+def test_a_wake_descriptor_that_is_asked_for_after_the_error_is_readable() -> None:
+    with CancelScope() as scope:
+        scope.fail(ValueError("early"))
+        assert readable(scope.wake_fd)
 
 
 def test_the_first_error_is_told_whoever_asks_with_which() -> None:

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from streamtos3.runtime.host import available_bytes, processors
+from streamtos3.runtime import host
+from streamtos3.runtime.host import LoadMeter, available_bytes, processors
 from streamtos3.units import GIB, KIB, MIB
 
 CGROUPS = "/sys/fs/cgroup/"
@@ -105,3 +106,62 @@ def test_where_a_process_cannot_be_bound_all_processors_count(
     monkeypatch.delattr(os, "sched_getaffinity")
     monkeypatch.setattr(os, "cpu_count", lambda: 6)
     assert processors() == 6
+
+
+# Load
+
+
+class Clock:
+    """The time, and what this process has computed since it began."""
+
+    def __init__(self) -> None:
+        self.now_s = 100.0
+        self.used_s = 5.0
+
+    def monotonic(self) -> float:
+        return self.now_s
+
+    def process_time(self) -> float:
+        return self.used_s
+
+
+@pytest.mark.parametrize(
+    ("idle_s", "used_s", "is_spare"),
+    [
+        (0.0, 2.0, False),  # we take all there is
+        (0.0, 0.1, False),  # others do
+        (1.9, 0.1, True),  # nobody does: it is the input or the link that is waited for
+        (0.6, 1.3, True),
+        (0.4, 1.3, False),
+        (1.0, 1.9, False),  # more than we may: a container's quota holds us back
+    ],
+)
+def test_processors_have_time_to_spare(
+    idle_s: float, used_s: float, is_spare: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = Clock()
+    machine = Machine(monkeypatch, {"/proc/uptime": "1000.00 700.00\n"})
+    monkeypatch.setattr(host, "time", clock)
+    monkeypatch.setattr(os, "cpu_count", lambda: 2)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1}, raising=False)
+    load = LoadMeter()
+    for _ in range(2):
+        clock.now_s += 1.0
+        clock.used_s += used_s
+        before_s = float(machine.files["/proc/uptime"].split()[1])
+        machine.files["/proc/uptime"] = f"1001.00 {before_s + idle_s:.2f}\n"
+        assert load.has_spare_time() is is_spare
+
+
+@pytest.mark.parametrize(("used_s", "is_spare"), [(0.1, True), (1.9, False)])
+def test_where_the_system_does_not_say_our_own_use_decides(
+    used_s: float, is_spare: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = Clock()
+    Machine(monkeypatch, {})
+    monkeypatch.setattr(host, "time", clock)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1}, raising=False)
+    load = LoadMeter()
+    clock.now_s += 1.0
+    clock.used_s += used_s
+    assert load.has_spare_time() is is_spare

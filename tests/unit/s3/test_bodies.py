@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streamtos3.runtime.cancel import Cancelled, CancelScope
-from streamtos3.s3.bodies import PartBody
+from streamtos3.runtime.rate import RateLimit
+from streamtos3.s3.bodies import Landing, PartBody
 
 DATA = bytes(range(100))
 
@@ -73,3 +74,54 @@ def test_a_failed_upload_stops_sending_in_the_middle_of_a_part() -> None:
         with pytest.raises(Cancelled):
             body.read(10)
         assert body.tell() == 10
+
+
+class Clock:
+    """A clock that moves when somebody sleeps."""
+
+    def __init__(self) -> None:
+        self.now_s = 0.0
+
+    def sleep(self, seconds: float) -> None:
+        self.now_s += seconds
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def limit(clock: Clock) -> RateLimit:
+    """1,000 times 1 KiB a second, each piece of 20 KiB when it is due."""
+    return RateLimit(1000 * 1024, clock=lambda: clock.now_s, sleep=clock.sleep)
+
+
+def test_a_body_with_a_limit_is_sent_piece_by_piece(clock: Clock, limit: RateLimit) -> None:
+    body = body_of(bytes(10_000 * 1024))
+    body.limit = limit
+    sizes = []
+    while piece := body.read(1 << 17):
+        sizes.append(len(piece))
+    assert sum(sizes) == len(body)
+    assert max(sizes) == 20 * 1024
+    assert clock.now_s == pytest.approx(10, rel=0.05)
+
+
+def test_reading_for_the_signature_waits_for_nothing(clock: Clock, limit: RateLimit) -> None:
+    body = body_of(bytes(10_000 * 1024))
+    body.limit, body.sending = limit, False
+    assert len(body.read(1 << 20)) == 1 << 20
+    body.seek(0)
+    body.sending = True
+    assert len(body.read(1 << 20)) < 1 << 20
+    assert clock.now_s < 0.1
+
+
+def test_what_arrives_with_a_limit_is_read_piece_by_piece(clock: Clock, limit: RateLimit) -> None:
+    source = io.BytesIO(bytes(10_000 * 1024))
+    landing = Landing(memoryview(bytearray(10_000 * 1024)), lambda: None)
+    landing.limit = limit
+    landing.fill(source.readinto)
+    assert landing.is_full
+    assert clock.now_s == pytest.approx(10, rel=0.05)

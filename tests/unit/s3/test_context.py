@@ -19,6 +19,7 @@ from streamtos3.errors import (
 )
 from streamtos3.model.events import Event, Retrying
 from streamtos3.runtime.cancel import CancelScope
+from streamtos3.runtime.rate import RateLimit
 from streamtos3.s3.bucket import Bucket
 from streamtos3.s3.context import OperationContext
 from streamtos3.s3.responses import ObjectInfo
@@ -35,6 +36,7 @@ class Answers:
     heads: list[ObjectInfo | StoreError] = field(default_factory=list)
     parts: dict[int, list[tuple[int, int] | StoreError | None]] = field(default_factory=dict)
     name: str = "bucket"
+    limit: RateLimit = field(default_factory=lambda: RateLimit(None))
 
     def url(self, key: str) -> str:
         return f"s3://{self.name}/{key}"

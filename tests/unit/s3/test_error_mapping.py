@@ -369,7 +369,7 @@ def test_redirects_in_a_circle_are_refused() -> None:
     """botocore follows a 307 to nowhere until Python's stack ends."""
     error = meaning_of(RecursionError("maximum recursion depth exceeded"))
     assert isinstance(error, RefusedError)
-    assert error.message == f"cannot {WHAT}: {ENDPOINT} redirects in a circle"
+    assert error.message == f"cannot {WHAT}: {ENDPOINT} redirects in a loop"
 
 
 @pytest.mark.parametrize("error", [TypeError("a bug"), KeyError("ContentLength")])

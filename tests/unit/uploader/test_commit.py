@@ -7,7 +7,7 @@ what is tested.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
 import pytest
@@ -139,11 +139,13 @@ class Run:
     overwrite: bool = False
     token: str | None = "token"
     cancelled_at: int | None = None
+    looks: bool = True  # at an object of one request, too: a lock shows nowhere else
 
     def __post_init__(self) -> None:
         self.warnings: list[str] = []
         etag = COMPOSITE if self.verb == "complete" else MD5
-        self.bucket = ScriptedBucket(self.script.split(), etag)
+        settings = ObjectSettings(legal_hold=self.looks)
+        self.bucket = ScriptedBucket(self.script.split(), etag, settings=settings)
         self.expected = Expected(size_bytes=SIZE_BYTES, etag=etag, etags_are_md5=True)
 
     def __call__(self) -> str | None | type[BaseException]:
@@ -260,6 +262,35 @@ def test_both_ways_to_commit(
     if outcome == PROVED:
         outcome = "composite-etag" if verb == "complete" else "md5-etag"
     check(Run(verb, script, tries), outcome, fate)
+
+
+@pytest.mark.parametrize(
+    ("script", "tries", "outcome", "fate"),
+    [
+        ("ok", 1, "md5-etag", MADE),
+        ("unsent ?absent ok ?ours", 2, "md5-etag", MADE),
+        ("lost ?absent ok ?ours", 2, "md5-etag", MADE),
+        ("lost ?ours ?ours", 2, "md5-etag", MADE),
+        ("lost ?absent 412 ?ours ?ours", 2, "md5-etag", MADE),
+        ("lost ?absent 412 ?others", 2, ExistsError, NOTHING),
+        ("412 ?others", 2, ExistsError, NOTHING),
+        ("501 ?absent ok ?ours", 1, "md5-etag", MADE),
+        ("kms ?ours", 2, None, MADE),
+        ("other-etag ?absent ok ?ours", 2, "md5-etag", MADE),
+        ("no-etag ?absent ok ?ours", 2, "md5-etag", MADE),
+    ],
+)
+def test_an_answer_to_put_that_says_all_is_not_followed_by_a_look(
+    script: str, tries: int, outcome: object, fate: Fate
+) -> None:
+    """Only the first answer, and only one whose ETag is the MD5."""
+    check(Run("put", script, tries, looks=False), outcome, fate)
+
+
+def test_a_checksum_that_was_asked_for_is_looked_for() -> None:
+    run = Run("put", "ok ?ours", looks=False)
+    run.expected = replace(run.expected, checksums=("AAAAAA==",))
+    check(run, "md5-etag", MADE)
 
 
 @pytest.mark.parametrize(

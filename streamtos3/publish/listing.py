@@ -1,0 +1,68 @@
+"""What is at the destination already: the prefix listed once, and not every key asked for.
+
+1,000 keys cost one request. Where the listing cannot tell, because it is not allowed, too long, or
+spells a key in its own way, each key is looked at as for a single upload.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection
+
+from ..errors import AbsentError, RefusedError
+from ..runtime.retry import Retrier
+from ..s3.bucket import Bucket
+from ..s3.responses import ListedObject
+
+__all__ = ["Listing", "list_destination"]
+
+# Keys that every service lists as they are. Of others SeaweedFS says that it encodes them, and does
+# not; some services list a backslash as a slash.
+_AS_IT_IS = re.compile(r"[\w/.~-]*", re.ASCII)
+_PAGE = 1000
+_MORE_PAGES = 2
+
+
+class Listing:
+    """What was `found` of our keys; `is_whole` unless there was more than was looked at."""
+
+    def __init__(self, found: dict[str, ListedObject], *, is_whole: bool) -> None:
+        self._found = found
+        self.is_whole = is_whole
+
+    def find(self, key: str) -> ListedObject | None:
+        """The object under `key`; None where there is none or this cannot tell."""
+        return self._found.get(key)
+
+    def is_absent(self, key: str) -> bool:
+        """Whether there was surely no object under `key`."""
+        return self.is_whole and key not in self._found and _AS_IT_IS.fullmatch(key) is not None
+
+
+def list_destination(
+    bucket: Bucket, retrier: Retrier, prefix: str, keys: Collection[str], check_for_s: float
+) -> Listing:
+    """What is there under `keys`, which all begin with `prefix`.
+
+    Asks for twice as many keys as there are of ours, and a little more; a prefix that holds more
+    is not listed to its end. Raises the error that each upload would end with: AbsentError (no such
+    bucket), CredentialsError, UnreachableError. What else refuses the listing need not refuse an
+    upload, and an empty listing that tells nothing comes back.
+    """
+    most = 2 * len(keys) + _MORE_PAGES * _PAGE
+
+    def look() -> Listing:
+        found = {}
+        for number, each in enumerate(bucket.list_objects(prefix), start=1):
+            if each.key in keys:
+                found[each.key] = each
+            if number == most:
+                return Listing(found, is_whole=False)
+        return Listing(found, is_whole=True)
+
+    try:
+        return retrier.call(f"list {bucket.url(prefix)}", look, check_for_s=check_for_s).value
+    except RefusedError as error:
+        if isinstance(error, AbsentError) and error.code == "NoSuchBucket":
+            raise
+        return Listing({}, is_whole=False)

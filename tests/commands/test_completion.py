@@ -1,0 +1,140 @@
+"""Completion, by the shells themselves where they are installed."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.rig.command import account, invoke
+from tests.rig.process import wait_until
+from tests.rig.seaweed import SeaweedFS
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+ROOT = Path(__file__).parents[2]
+needs = {
+    name: pytest.mark.skipif(shutil.which(name) is None, reason=f"{name} is not installed")
+    for name in ("bash", "zsh", "fish")
+}
+
+_BASH = """\
+compopt() { printf '%s\\n' "compopt $2"; }
+eval "$(streamtos3 completion bash)"
+COMP_LINE=$1 COMP_POINT=${#1}
+_streamtos3_completion streamtos3
+printf '%s\\n' "${COMPREPLY[@]}"
+"""
+
+
+@pytest.fixture
+def env(tmp_path: Path) -> dict[str, str]:
+    """An environment in which `streamtos3` is this program."""
+    directory = tmp_path / "bin"
+    directory.mkdir()
+    script = directory / "streamtos3"
+    script.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m streamtos3 "$@"\n')
+    script.chmod(0o755)
+    path = f"{directory}:{os.environ['PATH']}"
+    return {**os.environ, "PATH": path, "PYTHONPATH": str(ROOT)}
+
+
+def in_bash(line: str, env: dict[str, str]) -> list[str]:
+    """What bash completes the end of `line` to; it says nothing on standard error."""
+    done = subprocess.run(
+        ["bash", "--norc", "-c", _BASH, "bash", line],
+        env=env, capture_output=True, text=True, timeout=60, check=True,
+    )  # fmt: skip
+    assert done.stderr == ""
+    return done.stdout.split("\n")[:-1]
+
+
+@needs["bash"]
+@pytest.mark.parametrize(
+    ("line", "completed"),
+    [
+        ("streamtos3 pu", ["put", "publish"]),
+        ("streamtos3 uploads ", ["abort", "list"]),
+        ("streamtos3 --overw", ["--overwrite"]),
+        ("streamtos3 put --verify rea", ["readback"]),
+        ("streamtos3 put --expect-s", ["--expect-size", "--expect-sha256"]),
+        ("streamtos3 put --receipt r", ["compopt default", ""]),
+        ("streamtos3 put dis", ["compopt default", ""]),
+        ("streamtos3 dis", ["compopt default", ""]),
+        ("streamtos3 run s3://bucket/key -- pg_d", ["compopt default", ""]),
+        ("streamtos3 completion ", ["bash", "zsh", "fish"]),
+        ("streamtos3 get s3:", ["compopt nospace", "//"]),
+        ("streamtos3 get 'unfinished", ["compopt default", ""]),
+    ],
+)
+def test_bash(line: str, completed: list[str], env: dict[str, str]) -> None:
+    assert in_bash(line, env) == completed
+
+
+@needs["bash"]
+def test_buckets_and_keys(
+    env: dict[str, str], seaweed: SeaweedFS, s3: S3Client, bucket: str
+) -> None:
+    for key in ("alpha", "beta/1", "beta/2"):
+        s3.put_object(Bucket=bucket, Key=key, Body=b"")
+    env |= account(seaweed)
+
+    def completes(line: str, *completed: str) -> None:
+        """At last: on a busy machine the answer may come when nobody waits for it any more."""
+        wait_until(lambda: {*completed} <= {*in_bash(line, env)}, lambda: f"{line} to complete")
+
+    completes("streamtos3 get s3://test-", "compopt nospace", f"//{bucket}/")
+    completes(f"streamtos3 get s3://{bucket}/", f"//{bucket}/beta/", f"//{bucket}/alpha")
+    completes(f"streamtos3 s3://{bucket}/al", f"//{bucket}/alpha")
+
+
+@needs["bash"]
+def test_where_nobody_answers_nothing_is_said(env: dict[str, str]) -> None:
+    """No credentials, and an endpoint that does not exist; bash prints an empty line for none."""
+    env |= {"AWS_ENDPOINT_URL": "http://127.0.0.1:1", "AWS_EC2_METADATA_DISABLED": "true"}
+    assert in_bash("streamtos3 get s3://b", env) == [""]
+
+
+@needs["bash"]
+def test_destinations(env: dict[str, str], tmp_path: Path) -> None:
+    config = tmp_path / "config.toml"
+    config.write_text('[destination.nightly]\nbucket = "b"\n[destination.weekly]\nbucket = "c"\n')
+    env |= {"STREAMTOS3_CONFIG": str(config)}
+    assert in_bash("streamtos3 put -D ni", env) == ["nightly"]
+    assert in_bash("streamtos3 uploads list --destination ", env) == ["nightly", "weekly"]
+    config.write_text("broken")
+    assert in_bash("streamtos3 put -D ni", env) == [""]
+
+
+@needs["fish"]
+def test_fish(env: dict[str, str]) -> None:
+    line = 'streamtos3 completion fish | source; complete -C "streamtos3 pu"'
+    done = subprocess.run(
+        ["fish", "--no-config", "-c", line], env=env, capture_output=True, text=True, timeout=60
+    )
+    assert {each.split("\t")[0] for each in done.stdout.splitlines()} == {"put", "publish"}
+    assert "\tStore standard input" in done.stdout
+
+
+@needs["zsh"]
+def test_zsh(env: dict[str, str]) -> None:
+    """Its own completion needs a terminal; so the script is parsed, and its question asked."""
+    script = invoke("completion", "zsh").stdout
+    subprocess.run(["zsh", "-n"], input=script, text=True, check=True, timeout=60)
+    line = '_STREAMTOS3_COMPLETE=zsh_complete COMP_WORDS="streamtos3 pub" COMP_CWORD=1 streamtos3'
+    done = subprocess.run(["zsh", "-fc", line], env=env, capture_output=True, text=True, timeout=60)
+    kind, word, text = done.stdout.splitlines()
+    assert (kind, word) == ("plain", "publish")
+    assert text.startswith("Store a directory")
+
+
+def test_another_shell() -> None:
+    done = invoke("completion", "tcsh")
+    assert done.status == 2
+    assert "'tcsh'" in done.said("error")[0]

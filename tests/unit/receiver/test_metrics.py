@@ -1,3 +1,0 @@
-"""What Prometheus is told: names, kinds and values, read back by its own parser."""
-
-from __future__ import annotations
