@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from .downloader.verify import verify_object
     from .errors import StreamToS3Error
     from .model.options import ByteRange, Connection, Credentials, Options, Retries
-    from .receipt import read_receipt
+    from .receipts.file import read_receipt
     from .results import ReadReport, Receipt, StoredPart
     from .runtime.cancel import CancelScope
     from .s3.clients import Clients
@@ -57,7 +57,7 @@ _HOMES = {
     "StoredPart": "results",
     "StreamToS3Error": "errors",
     "download": "downloader.download",
-    "read_receipt": "receipt",
+    "read_receipt": "receipts.file",
     "upload": "uploader.upload",
     "verify_object": "downloader.verify",
 }

@@ -39,6 +39,7 @@ __all__ = [
     "UndecidedError",
     "UnprovedError",
     "UnprovedReadError",
+    "UnprovedReceiptError",
     "UnreachableError",
     "UnsupportedError",
     "UsageError",
@@ -142,6 +143,12 @@ class UnprovedReadError(StreamToS3Error):
     def __init__(self, message: str, *, hint: str | None = None, report: ReadReport) -> None:
         super().__init__(message, hint=hint)
         self.report = report
+
+
+class UnprovedReceiptError(StreamToS3Error):
+    """Nothing in a receipt is wrong, but nothing proves all of what it was asked to prove."""
+
+    exit_status = 10
 
 
 class ReportError(StreamToS3Error):

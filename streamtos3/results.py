@@ -6,7 +6,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
-__all__ = ["CommandReport", "Proof", "ReadReport", "Receipt", "SinkFigures", "StoredPart"]
+__all__ = [
+    "CommandReport",
+    "Proof",
+    "ReadReport",
+    "Receipt",
+    "RetriedRequest",
+    "SinkFigures",
+    "StoredPart",
+]
 
 
 @dataclass(frozen=True)
@@ -15,8 +23,9 @@ class StoredPart:
 
     `etag_is_md5` is False if the service encrypts and its ETag is therefore not an MD5.
     `resumed`: stored by an earlier run and not sent again. `checksum`: S3's additional
-    checksum in base64, where one was asked for. `worker` and `sha256` (hex): which process of a
-    cluster stored it, and what it read; None for one machine.
+    checksum in base64, where one was asked for. `stored_at`: when its ETag was compared, or of a
+    resumed part when the service says that it was stored; None where nobody knows. `worker` and
+    `sha256` (hex): which process of a cluster stored it, and what it read; None for one machine.
     """
 
     number: int
@@ -28,8 +37,20 @@ class StoredPart:
     etag_is_md5: bool = True
     resumed: bool = False
     checksum: str | None = None
+    stored_at: datetime | None = None
     worker: str | None = None
     sha256: str | None = None
+
+
+@dataclass(frozen=True)
+class RetriedRequest:
+    """A request that failed at `at`, on try number `tries`, and was sent again after `wait_s`."""
+
+    at: datetime
+    action: str
+    tries: int
+    wait_s: float
+    reason: str
 
 
 @dataclass(frozen=True)
@@ -59,6 +80,8 @@ class Receipt:
     Times are UTC. `etag_expected` and `etag_found` are without quotes; `first_byte_at` is None
     for an empty stream; `upload_id` is None for a stream sent in one request; `token` is
     None where an earlier run began the upload (its parts that were kept are `resumed`).
+    `retried` holds the first 10,000 of `retries`. `source` is what messages call the input;
+    `utc_offset` (`+01:00`) that of this machine's own time at the end.
     `checksums`: CRCs of the whole in base64, by name, where the parts' were combined.
     """
 
@@ -88,6 +111,10 @@ class Receipt:
     command: CommandReport | None = None
     key_template: str | None = None
     case: Mapping[str, str] = field(default_factory=dict)
+    retried: tuple[RetriedRequest, ...] = ()
+    source: str | None = None
+    utc_offset: str | None = None
+    platform: str | None = None
     checksums: Mapping[str, str] = field(default_factory=dict)
     schema: int = 1
 

@@ -10,12 +10,12 @@ import functools
 import os
 import re
 import sys
-import unicodedata
 from collections.abc import Iterable, Iterator
 
 import click
 
 from ..errors import ReportError, os_reason
+from ..model.printable import escaped, without_passwords
 
 __all__ = [
     "escaped",
@@ -63,7 +63,7 @@ def _heard_by_journal() -> bool:
 
 def line(text: str) -> str:
     """`text` as this program says it: without passwords in addresses, and escaped."""
-    return "streamtos3: " + escaped(re.sub(_IN_ADDRESS, "***", text))
+    return "streamtos3: " + escaped(without_passwords(text))
 
 
 def write_line(text: str) -> None:
@@ -112,21 +112,6 @@ def print_list(lines: Iterable[str], what: str) -> None:
         if isinstance(error.__cause__, BrokenPipeError):
             raise error.__cause__ from None
         raise
-
-
-def escaped(text: str) -> str:
-    """`text` with everything escaped that could control a terminal."""
-    return "".join(_escape(each) if _is_control(each) else each for each in text)
-
-
-def _is_control(character: str) -> bool:
-    """Whether it is a control, a format such as a change of direction, or breaks a line."""
-    category = unicodedata.category(character)
-    return category[0] == "C" or category in ("Zl", "Zp")
-
-
-def _escape(character: str) -> str:
-    return character.encode("unicode_escape").decode("ascii")
 
 
 def redacted(argument: str) -> str:

@@ -24,7 +24,8 @@ GROUPS: Mapping[str, str] = {
     "Unfinished uploads": "older_than upload_id yes dry_run",
     "Parts and memory": "byte_range chunksize jobs memory equal_parts",
     "Proof": "verify checksum digest readback",
-    "Receipt and evidence": "receipt receipt_object log case evidence examiner notes",
+    "Receipt and evidence": "receipt receipt_object sign_key outfile allowed_signers object log"
+    " case evidence examiner notes",
     "Object settings": "metadata tag content_type content_encoding cache_control storage_class acl"
     " sse sse_kms_key_id sse_c_key_file lock_mode lock_until lock_days legal_hold",
     "Connection": "keyfile insecure_keyfile profile region endpoint_url addressing ca_bundle"

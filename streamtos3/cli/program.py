@@ -30,6 +30,7 @@ _COMMANDS = {
     "publish": "Store a directory: every file as an object, or all in one archive.",
     "get": "Read an object back, proved, to standard output or a file.",
     "verify": "Compare an object with a file, a stream, a receipt, or its own ETag.",
+    "receipt": "Verify, show or report receipts and their signatures.",
     "etag": "Print the ETag that a file stored by `put` would have.",
     "destinations": "List the destinations of the configuration file.",
     "check": "Say whether an upload would work, and what would prove it.",

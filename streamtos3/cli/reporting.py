@@ -78,22 +78,16 @@ def _progress(output: OutputArgs, verb: str) -> Progress:
 def report(
     receipt: Receipt,
     output: OutputArgs,
-    receipt_path: str | None = None,
+    files: Sequence[Callable[[], None]] = (),
     more: Sequence[Callable[[], None]] = (),
 ) -> None:
-    """Receipt to file and standard output, one line for people, and `more` reports.
+    """Receipt to `files` and standard output, `more` reports, and one line for people.
 
     Each is tried, whatever became of the others; the first ReportError is raised at the end.
     """
-    ways = list(more)
-    if output.as_json:
-        ways.insert(0, lambda: print_receipt(receipt))
-    if receipt_path:
-        from ..receipt import write_receipt
-
-        ways.insert(0, lambda: write_receipt(receipt, receipt_path))
+    printed = [lambda: print_receipt(receipt)] if output.as_json else []
     failed: ReportError | None = None
-    for way in ways:
+    for way in (*files, *printed, *more):
         try:
             way()
         except ReportError as error:
@@ -107,7 +101,7 @@ def report(
 
 def print_receipt(receipt: Receipt | ReadReport) -> None:
     """A receipt or report as one line on standard output. ReportError if that fails."""
-    from ..receipt import receipt_json
+    from ..receipts.file import receipt_json
 
     print_data(receipt_json(receipt) + "\n", "receipt")
 

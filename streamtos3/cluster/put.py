@@ -78,7 +78,7 @@ def put_file(
         ) as context,
         ExitStack() as stack,
     ):
-        on_cluster = running_on(how, bucket, options, context.scope, context.emit)
+        on_cluster = running_on(how, bucket, options, context.scope, context.note)
         # The cluster is begun when the destination has been checked.
         feed = _FileFeed(file, key, context, partial(stack.enter_context, on_cluster), how)
         receipt = ObjectUpload(feed, context, key).run()
@@ -100,6 +100,7 @@ class _FileFeed:
         begin: Callable[[], Running],
         how: ClusterOptions,
     ) -> None:
+        self.name = file.path
         self.length_bytes = file.size_bytes or None
         self._key = key
         self.size_bytes = 0

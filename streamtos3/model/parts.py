@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from datetime import datetime
 from functools import cached_property
 from itertools import count
 from urllib.parse import urlsplit
@@ -117,11 +118,12 @@ class PartPlan:
 
 @dataclass(frozen=True)
 class ListedPart:
-    """A part of an unfinished upload, as the server lists it."""
+    """A part of an unfinished upload, as the server lists it; `stored_at` by its clock."""
 
     number: int
     size_bytes: int
     etag: str
+    stored_at: datetime | None = field(default=None, compare=False)
 
 
 def plan_parts(

@@ -42,9 +42,10 @@ class UnfinishedUpload:
         sizes = {part.number: part.size_bytes for part in parts}
         return replace(self, parts=len(sizes), size_bytes=sum(sizes.values()))
 
-    def holds(self, number: int, size_bytes: int, md5_hex: str) -> bool:
-        """Whether a part of this number, size and MD5 is `listed`."""
-        return any(
-            (part.number, part.size_bytes, part.etag.lower()) == (number, size_bytes, md5_hex)
-            for part in self.listed
-        )
+    def find_part(self, number: int, size_bytes: int, md5_hex: str) -> ListedPart | None:
+        """The part of this number, size and MD5, if it is `listed`."""
+        wanted = (number, size_bytes, md5_hex)
+        for part in self.listed:
+            if (part.number, part.size_bytes, part.etag.lower()) == wanted:
+                return part
+        return None

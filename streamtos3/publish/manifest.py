@@ -18,7 +18,7 @@ from .._version import __version__
 from ..errors import SourceError, leave_behind
 from ..model.events import Event, Warned
 from ..model.options import Options
-from ..receipt import receipt_json
+from ..receipts.file import receipt_json
 from ..results import ReadReport, Receipt
 from ..s3.bucket import Bucket
 from .selection import Item, OpenItem, Selection

@@ -7,6 +7,7 @@ import os
 import resource
 import time
 from dataclasses import dataclass
+from datetime import datetime, timezone
 
 __all__ = [
     "Descriptors",
@@ -15,6 +16,7 @@ __all__ = [
     "processors",
     "raise_limit",
     "user_name",
+    "utc_offset",
 ]
 
 _WANTED = 65536
@@ -150,3 +152,9 @@ def user_name() -> str:
         return getpass.getuser()
     except (KeyError, OSError):
         return str(os.getuid())
+
+
+def utc_offset() -> str:
+    """How far this machine's own time is from UTC now: `+01:00`."""
+    offset = f"{datetime.now(timezone.utc).astimezone():%z}"
+    return f"{offset[:3]}:{offset[3:5]}"

@@ -380,8 +380,12 @@ class Bucket:
         for page in self._sender.pages(what, "list_parts", Key=key, UploadId=upload_id):
             for part in page.get("Parts", []):
                 if "PartNumber" in part:
-                    etag = part.get("ETag", "").strip('"')
-                    yield ListedPart(part["PartNumber"], part.get("Size", 0), etag)
+                    yield ListedPart(
+                        part["PartNumber"],
+                        part.get("Size", 0),
+                        part.get("ETag", "").strip('"'),
+                        part.get("LastModified"),
+                    )
 
     def list_uploads(self, prefix: str = "") -> Iterator[UnfinishedUpload]:
         """The unfinished uploads whose key begins with `prefix`."""

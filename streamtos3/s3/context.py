@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
+from datetime import datetime, timezone
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,8 @@ from ..errors import AbsentError, IntegrityError, RefusedError, TransientError
 from ..integrity.checksums import Checksum
 from ..model.events import Event, Retrying, Warned, serialized
 from ..model.options import Options
+from ..model.printable import without_passwords
+from ..results import RetriedRequest
 from ..runtime.cancel import CancelScope
 from ..runtime.retry import Retrier
 from ..runtime.workers import WorkerPool
@@ -28,13 +31,15 @@ if TYPE_CHECKING:
 
 __all__ = ["OperationContext", "find_object"]
 
+_MOST_RETRIED = 10_000
 _DIRECTORY_BUCKET = "--x-s3"  # ETags there are never MD5s (docs/s3-facts.org, ETag)
 
 
 class OperationContext:
     """The bucket, the workers, the retries and the listener of one operation.
 
-    `retries` counts the requests that were tried again. `on_throttled` is called each time the
+    `retries` counts the requests that were tried again, and `retried` says what of the first
+    10,000: an outage of days must not fill the memory. `on_throttled` is called each time the
     service asks for less; the owner of the part memory sets it.
     """
 
@@ -50,6 +55,7 @@ class OperationContext:
         clock = bucket.limit.clock
         self.retrier = Retrier(options.retries, scope, self._note_retry, clock=clock)
         self.retries = 0
+        self.retried: list[RetriedRequest] = []
         self.on_throttled: Callable[[], None] = lambda: None
 
     @classmethod
@@ -139,6 +145,17 @@ class OperationContext:
             self.retries += 1
         if error.throttled:
             self.on_throttled()
+        self.note(event)
+
+    def note(self, event: Event) -> None:
+        """Emit `event`, and list it if it is a retry, here or by another process."""
+        if isinstance(event, Retrying):
+            now = datetime.now(timezone.utc)
+            reason = without_passwords(event.reason)
+            retried = RetriedRequest(now, event.action, event.tries, event.wait_s, reason)
+            with self.scope.condition:
+                if len(self.retried) < _MOST_RETRIED:
+                    self.retried.append(retried)
         self.emit(event)
 
 

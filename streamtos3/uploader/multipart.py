@@ -99,7 +99,9 @@ class MultipartUpload:
         """
         md5 = part_md5(data) if md5 is None else md5
         checksum = self._compute(data) if self._compute else None
-        if self._resumed is not None and self._resumed.holds(number, len(data), md5.hex()):
+        resumed = self._resumed
+        kept = resumed.find_part(number, len(data), md5.hex()) if resumed else None
+        if kept is not None:
             return StoredPart(
                 number=number,
                 offset_bytes=offset_bytes,
@@ -109,6 +111,7 @@ class MultipartUpload:
                 tries=0,
                 resumed=True,
                 checksum=checksum,
+                stored_at=kept.stored_at,
             )
         sent = self._send_part(number, partial(PartBody, data, check), md5, checksum)
         answer, is_proved = sent.value
@@ -122,6 +125,7 @@ class MultipartUpload:
             etag_is_md5=is_proved,
             # Not sent, but perhaps answered: AWS computes one of its own for every object.
             checksum=checksum if is_proved or checksum else free_checksum_of(data),
+            stored_at=datetime.now(timezone.utc),
         )
 
     def _send_part(

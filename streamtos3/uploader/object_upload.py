@@ -7,6 +7,7 @@ file that many machines read.
 
 from __future__ import annotations
 
+import platform
 import socket
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -32,7 +33,7 @@ from ..model.parts import PartPlan, infer_plan, plan_parts, requires_equal_parts
 from ..model.unfinished_upload import UnfinishedUpload
 from ..results import CommandReport, Proof, Receipt, StoredPart
 from ..runtime.cancel import Cancelled
-from ..runtime.host import user_name
+from ..runtime.host import user_name, utc_offset
 from ..s3.bodies import PartBody
 from ..s3.clients import library_versions
 from ..s3.context import OperationContext
@@ -51,10 +52,12 @@ __all__ = ["Feed", "ObjectUpload", "OneOfMany"]
 class Feed(Protocol):
     """Where the bytes of an upload come from; the methods are called in this order.
 
-    `length_bytes` is how much will come, None where that is not known. The figures at the end are
-    of all that was read, and known once `check_end` has returned.
+    `name` is what messages call the input, `length_bytes` how much will come, None where that is
+    not known. The figures at the end are of all that was read, and known once `check_end` has
+    returned.
     """
 
+    name: str
     length_bytes: int | None
 
     def start(self) -> None:
@@ -321,6 +324,7 @@ class ObjectUpload:
             tries=committed.tries,
             etag_is_md5=committed.proof is not None,
             checksum=checksum,
+            stored_at=datetime.now(timezone.utc),
         )
         self._emit(PartStored(self._stored[1]))
         if self.unfinished is not None:
@@ -349,6 +353,7 @@ class ObjectUpload:
     def _receipt(self, committed: Committed, expected: Expected, proof: str | None) -> Receipt:
         parts = tuple(self._stored[number] for number in sorted(self._stored))
         parts_proved = all(part.etag_is_md5 for part in parts)
+        retried = tuple(self._context.retried)
         return Receipt(
             bucket=self._bucket.name,
             key=self._key,
@@ -362,7 +367,8 @@ class ObjectUpload:
             part_plan=str(self.plan),
             digests=self._feed.digests(),
             proof=Proof("md5-etag" if parts_proved else None, proof),
-            retries=self._context.retries,
+            # A worker of a cluster that died has told of retries that it never counted.
+            retries=max(self._context.retries, len(retried)),
             upload_id=self._multipart.upload_id if self._multipart else None,
             token=self._token,
             started_at=self._started_at,
@@ -376,6 +382,10 @@ class ObjectUpload:
             command=self._feed.command(),
             key_template=self._options.key_template,
             case=self._options.case,
+            retried=retried,
+            source=self._feed.name,
+            utc_offset=utc_offset(),
+            platform=platform.platform(),
             checksums=self._feed.checksums(),
         )
 

@@ -115,6 +115,7 @@ class _StreamFeed:
 
     def __init__(self, source: Source, context: OperationContext) -> None:
         options = context.options
+        self.name = source.name
         self.length_bytes = source.length_bytes
         self._source = source
         self._scope = context.scope

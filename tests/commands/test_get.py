@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from streamtos3.receipt import write_receipt
+from streamtos3.receipts.file import write_receipt
 from tests.rig.command import (
     PROGRAM,
     Outcome,

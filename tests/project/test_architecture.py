@@ -27,7 +27,7 @@ LAYERS = (
     "uploader",
     "downloader",
     "s3 sources receiver",
-    "receipt",
+    "receipts",
     "runtime",
     "model integrity",
     "errors",
@@ -45,6 +45,7 @@ ONLY_IN = {
     "boto3": {"s3"},
     "botocore": {"s3"},
     "cloudevents": {"receiver.event_rules"},
+    "jinja2": {"receipts.report"},
     "dask": {"cluster.connection"},
     "distributed": {"cluster.connection", "cluster.orders", "cluster.plugin"},
     "prometheus_client": {"receiver.metrics"},
@@ -54,7 +55,7 @@ ONLY_IN = {
     "mypy_boto3_s3": {"s3", "uploader", "downloader", "publish", "sink"},
 }
 HEAVY = (
-    *("backports.zstd", "boto3", "botocore", "cloudevents", "dask", "distributed"),
+    *("backports.zstd", "boto3", "botocore", "cloudevents", "dask", "distributed", "jinja2"),
     *("prometheus_client", "starlette", "tenacity", "tqdm", "urllib3", "uvicorn"),
 )
 

@@ -6,10 +6,12 @@ import dataclasses
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import click
 import pytest
@@ -21,7 +23,14 @@ from streamtos3.cli import program
 from streamtos3.cli.failures import error_json
 from streamtos3.model.parts import plan_parts
 from streamtos3.publish.manifest import Entry, Specification
-from streamtos3.results import CommandReport, Proof, ReadReport, Receipt, StoredPart
+from streamtos3.results import (
+    CommandReport,
+    Proof,
+    ReadReport,
+    Receipt,
+    RetriedRequest,
+    StoredPart,
+)
 from streamtos3.units import MIB, format_size
 from streamtos3.uploader.examination import Finding
 from tests.project import servers_table
@@ -153,17 +162,18 @@ def test_the_exit_statuses_documented_are_those_of_the_error_classes() -> None:
 
 def test_the_fields_of_the_receipt_documented_are_those_of_its_classes() -> None:
     documented = set(terms(section(doc("formats"), "Receipt")))
-    nested: list[tuple[str, type[Receipt | StoredPart | Proof | CommandReport]]] = [
+    nested: list[tuple[str, type[Any]]] = [
         ("", Receipt),
         ("parts[].", StoredPart),
         ("proof.", Proof),
         ("command.", CommandReport),
+        ("retried[].", RetriedRequest),
     ]
     fields = {
         prefix + field.name
         for prefix, kind in nested
         for field in dataclasses.fields(kind)
-        if prefix or field.name not in ("parts", "proof", "command")
+        if prefix or field.name not in ("parts", "proof", "command", "retried")
     }
     assert documented == fields
 
@@ -332,3 +342,41 @@ def test_the_table_of_endpoints_is_what_was_found() -> None:
     readme = README.read_text(encoding="utf-8")
     first, end = servers_table.table_in(readme)
     assert readme[first:end] == servers_table.table()
+
+
+EVIDENCE = ROOT / "docs" / "evidence.org"
+
+
+def _masked_findings(line: str) -> str:
+    """`line` without the keys, times and hosts that differ from run to run."""
+    line = re.sub(r"SHA256:[\w+/]{43}", "KEY", line)
+    line = re.sub(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{3} UTC", "TIME", line)
+    return _masked(re.sub(r"[\d,]+ bytes|(?<=the clock of )\S+", "N", line))
+
+
+@pytest.mark.skipif(shutil.which("ssh-keygen") is None, reason="ssh-keygen is missing")
+def test_the_sessions_about_evidence_print_what_the_page_shows(
+    shell: dict[str, str], bucket: str, tmp_path: Path
+) -> None:
+    blocks = re.findall(
+        r"^#\+begin_example\n(.*?)^#\+end_example", EVIDENCE.read_text(), re.MULTILINE | re.DOTALL
+    )
+    shown = "".join(blocks).splitlines()
+    directory = tmp_path / "session"
+    directory.mkdir()
+    (directory / "sda.img").write_bytes(payload(11 * MIB))
+    printed = []
+    for command in [line.removeprefix("$ ") for line in shown if line.startswith("$ ")]:
+        printed.append(f"$ {command}")
+        done = subprocess.run(
+            ["bash", "-c", command.replace("s3://demo/", f"s3://{bucket}/")],
+            cwd=directory,
+            env=shell,
+            capture_output=True,
+            text=True,
+        )
+        text = done.stdout + done.stderr
+        printed += text.replace(f"s3://{bucket}/", "s3://demo/").splitlines()
+    assert [_masked_findings(line) for line in printed] == [
+        _masked_findings(line) for line in shown
+    ]

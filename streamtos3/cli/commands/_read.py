@@ -1,4 +1,4 @@
-"""What `get` and `verify` share: their options, and the object and receipt they are about."""
+"""What `get`, `verify` and `receipt verify` share: their options, the object, the receipt."""
 
 from __future__ import annotations
 
@@ -28,11 +28,17 @@ from ..options.destination import NamedArgs, destination_options
 from ..options.object import customer_key
 from ..options.types import size
 
-__all__ = ["AccessArgs", "ReadArgs", "options_from", "reading_options", "receipt_from"]
+__all__ = [
+    "AccessArgs",
+    "ReadArgs",
+    "TransferArgs",
+    "options_from",
+    "reading_options",
+    "receipt_from",
+    "transfer_options",
+]
 
-reading_options = together(
-    destination_options,
-    option("--version-id", metavar="ID", help="This version instead of the latest one."),
+transfer_options = together(
     option(
         "-c",
         "--chunksize",
@@ -60,6 +66,12 @@ reading_options = together(
     output_options,
 )
 
+reading_options = together(
+    destination_options,
+    option("--version-id", metavar="ID", help="This version instead of the latest one."),
+    transfer_options,
+)
+
 
 @dataclass(frozen=True, eq=False, repr=False)
 class AccessArgs:
@@ -71,12 +83,9 @@ class AccessArgs:
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class ReadArgs:
-    """Everything that `get` and `verify` share."""
+class TransferArgs:
+    """How an object is read, whichever it is."""
 
-    url: str
-    receipt: str | None
-    version_id: str | None
     named: NamedArgs
     parts: PartArgs
     access: AccessArgs
@@ -85,7 +94,16 @@ class ReadArgs:
     output: OutputArgs
 
 
-def options_from(args: ReadArgs) -> Options:
+@dataclass(frozen=True, eq=False, repr=False)
+class ReadArgs(TransferArgs):
+    """Everything that `get` and `verify` share."""
+
+    url: str
+    receipt: str | None
+    version_id: str | None
+
+
+def options_from(args: TransferArgs) -> Options:
     """What the command line says about how to read."""
     return Options(
         connection=connection_from(args.connection),
@@ -105,6 +123,6 @@ def receipt_from(path: str | None) -> Receipt | None:
     """The receipt that --receipt names."""
     if path is None:
         return None
-    from ...receipt import read_receipt
+    from ...receipts.file import read_receipt
 
     return read_receipt(path)

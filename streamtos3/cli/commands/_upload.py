@@ -5,14 +5,12 @@ A command says what the source is; what happens to it is the same for all.
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import replace
+from typing import TYPE_CHECKING
 
-from ...errors import ReportError, StreamToS3Error, UnprovedError, UsageError
+from ...errors import ReportError, UnprovedError, UsageError
 from ...model.events import Event
-from ...model.names import check_destination_name
 from ...model.options import Options
 from ...results import Receipt
 from ...sources.base import Source
@@ -24,10 +22,12 @@ from ..options.addresses import ObjectAddress
 from ..options.upload import StoreArgs, upload_options_from
 from ..reporting import print_receipt, report
 from ..running import Run, running
+from ._receipts import ReceiptCopies, check_copies
+
+if TYPE_CHECKING:
+    from ...receipts.signatures import Signer
 
 __all__ = ["Store", "store_stream"]
-
-_RECEIPT_SUFFIX = ".receipt.json"
 
 
 Store = Callable[[Source, ObjectAddress, Options, Run, Callable[[Event], None]], Receipt]
@@ -45,10 +45,12 @@ def store_stream(
     `store` does it in place of this process's own `upload`.
     """
     options = upload_options_from(args, address)
-    _check(options, address, args)
+    _check(options, args)
+    signer = check_copies(args.upload, address)
     log = AcquisitionLog(args.upload.log) if args.upload.log else None
     try:
-        _upload_and_report(open_source, address, options, args, log, store or _store_here)
+        how = store or _store_here
+        _upload_and_report(open_source, address, options, args, signer, log, how)
     except BaseException as error:
         if log is not None and not isinstance(error, ReportError):
             log.failed(error)
@@ -62,6 +64,7 @@ def _upload_and_report(
     address: ObjectAddress,
     options: Options,
     args: StoreArgs,
+    signer: Signer | None,
     log: AcquisitionLog | None,
     store: Store,
 ) -> None:
@@ -83,12 +86,14 @@ def _upload_and_report(
         run.interrupts.stored = f"s3://{address.bucket}/{address.key}"
         if log is not None:
             log.stored(receipt)
-        late: list[Callable[[], None]] = [log.close] if log else []
+        copies = ReceiptCopies(receipt, signer)
+        files = copies.to_files(args.upload.receipt) if args.upload.receipt else []
+        late = copies.to_objects(options) if args.upload.receipt_object else []
+        if log is not None:
+            late.append(log.close)
         if tee is not None:
             late.append(tee.check)
-        if args.upload.receipt_object:
-            late.insert(0, lambda: _store_receipt(receipt, options))
-        report(receipt, args.output, args.upload.receipt, late)
+        report(receipt, args.output, files, late)
 
 
 def _store_here(
@@ -110,29 +115,6 @@ def _store_here(
     )
 
 
-def _store_receipt(receipt: Receipt, options: Options) -> None:
-    """Store the receipt beside the object. ReportError when that fails, and says why."""
-    from ...receipt import receipt_json
-    from ...uploader.upload import upload
-
-    text = receipt_json(receipt, indent=2) + "\n"
-    settings = replace(options.settings, content_type="application/json", content_encoding=None)
-    plain = replace(
-        options,
-        settings=settings,
-        resume=False,
-        expect_size_bytes=None,
-        min_size_bytes=0,
-        expect_sha256=None,
-        size_hint_bytes=None,
-    )
-    key = receipt.key + _RECEIPT_SUFFIX
-    try:
-        upload(io.BytesIO(text.encode()), receipt.bucket, key, options=plain)
-    except StreamToS3Error as error:
-        raise ReportError(f"cannot store the receipt: {error.message}") from error
-
-
 def _print_unproved(receipt: Receipt) -> None:
     """A receipt that cannot be printed is the smaller trouble: the status stays 10."""
     try:
@@ -141,16 +123,10 @@ def _print_unproved(receipt: Receipt) -> None:
         say(f"warning: {error.message}")
 
 
-def _check(options: Options, address: ObjectAddress, args: StoreArgs) -> None:
+def _check(options: Options, args: StoreArgs) -> None:
     """What can be said of the options before anything is opened."""
     if args.upload.tee and args.output.as_json:
         raise UsageError("--tee and --json both want standard output")
-    if args.upload.receipt_object:
-        check_destination_name(address.bucket, address.key + _RECEIPT_SUFFIX)
-    if args.upload.receipt:
-        from ...receipt import check_receipt_path
-
-        check_receipt_path(args.upload.receipt)
     if options.memory_bytes is not None and options.memory_bytes < 2 * options.chunk_bytes:
         say(
             f"warning: --memory {format_size(options.memory_bytes)} holds fewer than two parts; "

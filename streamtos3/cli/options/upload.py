@@ -54,6 +54,12 @@ upload_options = together(
     digest_option,
     option("--tee", is_flag=True, help="Copy what is read to standard output as well."),
     option("--receipt-object", is_flag=True, help="Also store the receipt, as KEY.receipt.json."),
+    option(
+        "--sign-key",
+        metavar="FILE",
+        help="Sign the receipt with this OpenSSH key, into FILE.sig and KEY.receipt.json.sig. For a"
+        " public key the agent holds the private half.",
+    ),
     option("--log", metavar="FILE", help="Append a readable acquisition log to FILE."),
     option(
         "--on-interrupt",
@@ -86,6 +92,7 @@ class UploadArgs:
     tee: bool
     receipt: str | None
     receipt_object: bool
+    sign_key: str | None
     log: str | None
     on_interrupt: Literal["abort", "finish"]
 

@@ -14,6 +14,8 @@ from click.testing import CliRunner
 from streamtos3.cli import program
 from streamtos3.cli.arguments import arguments, build
 from streamtos3.cli.options.common import connection_options, quiet_options
+from streamtos3.receipts.file import write_receipt
+from tests.rig.made_receipts import receipt_of
 
 
 @dataclass(frozen=True)
@@ -79,6 +81,7 @@ ARGUMENTS = {
     "publish": ["{directory}", "s3://bkt/p/"],
     "get": ["s3://bkt/k", "{new}"],
     "verify": ["s3://bkt/k"],
+    "receipt verify": ["{receipt}", "--object"],
     "check": ["s3://bkt/"],
     "uploads list": ["s3://bkt/"],
     "uploads abort": ["s3://bkt/", "--dry-run"],
@@ -95,7 +98,8 @@ def invoked(words: str, tmp_path: Path, *options: str) -> str:
     (tmp_path / "file").write_bytes(b"x")
     (tmp_path / "directory").mkdir()
     (tmp_path / "directory" / "file").write_bytes(b"x")
-    names = {name: str(tmp_path / name) for name in ("file", "directory", "new")}
+    write_receipt(receipt_of([1]), str(tmp_path / "receipt"))
+    names = {name: str(tmp_path / name) for name in ("file", "directory", "new", "receipt")}
     rest = [each.format(**names) for each in ARGUMENTS[words]]
     keyfile = tmp_path / "keys"
     keyfile.write_text("KEY:SECRET\n")

@@ -36,7 +36,7 @@ def test_a_part_that_is_listed_twice_counts_once() -> None:
 
 def test_a_part_is_held_if_number_size_and_md5_are_the_same() -> None:
     upload = UnfinishedUpload("k", "id", BEGUN, listed=(ListedPart(1, 5, MD5),))
-    assert upload.holds(1, 5, MD5)
-    assert not upload.holds(2, 5, MD5)
-    assert not upload.holds(1, 6, MD5)
-    assert not upload.holds(1, 5, "1" * 32)
+    assert upload.find_part(1, 5, MD5)
+    assert not upload.find_part(2, 5, MD5)
+    assert not upload.find_part(1, 6, MD5)
+    assert not upload.find_part(1, 5, "1" * 32)

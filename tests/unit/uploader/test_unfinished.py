@@ -102,8 +102,8 @@ def test_a_part_that_is_listed_twice_counts_once_and_either_is_held() -> None:
     parts = (PART, OTHER, SECOND)
     found = replace(upload("id").measured(parts), listed=parts)
     assert (found.parts, found.size_bytes) == (2, 9)
-    assert found.holds(1, 5, PART.etag)
-    assert found.holds(1, 6, OTHER.etag)
+    assert found.find_part(1, 5, PART.etag)
+    assert found.find_part(1, 6, OTHER.etag)
 
 
 @pytest.mark.parametrize(
@@ -112,7 +112,7 @@ def test_a_part_that_is_listed_twice_counts_once_and_either_is_held() -> None:
 def test_a_part_of_another_number_size_or_md5_is_not_held(
     number: int, size_bytes: int, md5: str
 ) -> None:
-    assert not replace(upload("id"), listed=(PART, OTHER)).holds(number, size_bytes, md5)
+    assert not replace(upload("id"), listed=(PART, OTHER)).find_part(number, size_bytes, md5)
 
 
 # Found for --resume

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from streamtos3.errors import ReportError, UsageError
-from streamtos3.receipt import check_receipt_path, receipt_json, write_receipt
+from streamtos3.receipts.file import check_receipt_path, receipt_json, write_receipt
 from streamtos3.results import CommandReport, Proof, Receipt, StoredPart
 from tests.rig.support import unless_root
 
