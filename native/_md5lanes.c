@@ -83,101 +83,12 @@ static PyObject *digests(PyObject *module, PyObject *args)
     if (!PyArg_ParseTuple(args, "sO!", &name, &PyList_Type, &list) || !(kind = find_kind(name)))
         return NULL;
     if (hold(&work, list)) {
-        for (Py_ssize_t i = 0; i < work.count; i++) {
-            memcpy(work.jobs[i].state, md5_initial, 16);
-            md5_finish(&work.jobs[i], work.buffers[i].buf, work.buffers[i].len, 0);
-        }
+        for (Py_ssize_t i = 0; i < work.count; i++)
+            md5_begin(&work.jobs[i], work.buffers[i].buf, work.buffers[i].len);
         run(kind, &work);
         result = digests_of(&work);
     }
     release(&work);
-    return result;
-}
-
-/* Take the states of all messages from a buffer of 16 bytes for each; 0 with an exception set. */
-static int take_states(struct work *work, const Py_buffer *states)
-{
-    if (states->len != 16 * work->count) {
-        PyErr_SetString(PyExc_ValueError, "there must be 16 bytes of state for each buffer");
-        return 0;
-    }
-    for (Py_ssize_t i = 0; i < work->count; i++)
-        memcpy(work->jobs[i].state, (const char *)states->buf + 16 * i, 16);
-    return 1;
-}
-
-PyDoc_STRVAR(update_doc, "update(kind, states, buffers)\n--\n\n"
-"Take the next bytes of several messages into their states, of 16 bytes each, in place.\n\n"
-"Each buffer holds whole blocks of 64 bytes.");
-
-static PyObject *update(PyObject *module, PyObject *args)
-{
-    const char *name;
-    PyObject *list;
-    Py_buffer states;
-    const struct md5_kind *kind;
-    struct work work;
-    int done = 0;
-    (void)module;
-
-    if (!PyArg_ParseTuple(args, "sw*O!", &name, &states, &PyList_Type, &list))
-        return NULL;
-    if ((kind = find_kind(name))) {
-        done = hold(&work, list) && take_states(&work, &states);
-        for (Py_ssize_t i = 0; done && i < work.count; i++) {
-            done = work.buffers[i].len % 64 == 0;
-            md5_advance(&work.jobs[i], work.buffers[i].buf, work.buffers[i].len);
-            if (!done)
-                PyErr_SetString(PyExc_ValueError, "only whole blocks of 64 bytes can be taken in");
-        }
-        if (done) {
-            run(kind, &work);
-            for (Py_ssize_t i = 0; i < work.count; i++)
-                memcpy((char *)states.buf + 16 * i, work.jobs[i].state, 16);
-        }
-        release(&work);
-    }
-    PyBuffer_Release(&states);
-    if (!done)
-        return NULL;
-    Py_RETURN_NONE;
-}
-
-PyDoc_STRVAR(finish_doc, "finish(kind, states, sizes, buffers)\n--\n\n"
-"The binary MD5 of each message: its state, what that has taken in, and its last bytes.\n\n"
-"`sizes` are the bytes that `update` took in, of all messages.");
-
-static PyObject *finish(PyObject *module, PyObject *args)
-{
-    const char *name;
-    PyObject *sizes, *list, *result = NULL;
-    Py_buffer states;
-    const struct md5_kind *kind;
-    struct work work;
-    (void)module;
-
-    if (!PyArg_ParseTuple(args, "sy*O!O!", &name, &states, &PyList_Type, &sizes, &PyList_Type,
-                          &list))
-        return NULL;
-    if ((kind = find_kind(name))) {
-        int ready = hold(&work, list) && take_states(&work, &states);
-        if (ready && PyList_Size(sizes) != work.count) {
-            PyErr_SetString(PyExc_ValueError, "there must be a size for each buffer");
-            ready = 0;
-        }
-        for (Py_ssize_t i = 0; ready && i < work.count; i++) {
-            PyObject *item = PyList_GetItem(sizes, i);
-            unsigned long long before = item ? PyLong_AsUnsignedLongLong(item) : 0;
-            ready = !PyErr_Occurred();
-            md5_finish(&work.jobs[i], work.buffers[i].buf, work.buffers[i].len, before);
-        }
-        if (ready) {
-            run(kind, &work);
-            result = digests_of(&work);
-        }
-        release(&work);
-    }
-    PyBuffer_Release(&states);
     return result;
 }
 
@@ -205,8 +116,6 @@ static int fill(PyObject *module)
 
 static PyMethodDef methods[] = {
     {"digests", digests, METH_VARARGS, digests_doc},
-    {"update", update, METH_VARARGS, update_doc},
-    {"finish", finish, METH_VARARGS, finish_doc},
     {NULL, NULL, 0, NULL},
 };
 

@@ -18,23 +18,23 @@
 #error "written for little-endian processors; elsewhere hashlib is used"
 #endif
 
-/* One message, or the next piece of one. */
+/* One message. */
 struct md5_job {
     uint32_t state[4];
     const uint8_t *data; /* whole blocks, not copied */
     size_t blocks;
-    uint8_t tail[128]; /* the last bytes with the padding; its blocks are 0 where more will follow */
+    uint8_t tail[128]; /* the last bytes with the padding */
     size_t tail_blocks;
 };
 
 static const uint32_t md5_initial[4] = {0x67452301, 0xefcdab89, 0x98badcfe, 0x10325476};
 
-/* Set up the end of a message: `size` bytes, after `before` bytes (whole blocks) that `state` has. */
-static inline void md5_finish(struct md5_job *job, const uint8_t *data, size_t size, uint64_t before)
+static inline void md5_begin(struct md5_job *job, const uint8_t *data, size_t size)
 {
     size_t rest = size % 64;
-    uint64_t bits = (before + size) * 8;
+    uint64_t bits = (uint64_t)size * 8;
 
+    memcpy(job->state, md5_initial, sizeof md5_initial);
     job->data = data;
     job->blocks = size / 64;
     job->tail_blocks = rest < 56 ? 1 : 2;
@@ -43,14 +43,6 @@ static inline void md5_finish(struct md5_job *job, const uint8_t *data, size_t s
         memcpy(job->tail, data + size - rest, rest);
     job->tail[rest] = 0x80;
     memcpy(job->tail + 64 * job->tail_blocks - 8, &bits, 8);
-}
-
-/* Set up the middle of a message: `size` bytes, whole blocks. */
-static inline void md5_advance(struct md5_job *job, const uint8_t *data, size_t size)
-{
-    job->data = data;
-    job->blocks = size / 64;
-    job->tail_blocks = 0;
 }
 
 /* The next blocks that lie side by side: the data, then the tail; 0 where there are no more. */

@@ -20,6 +20,7 @@ from ..model.options import ByteRange, Options
 from ..results import ReadReport, Receipt
 from ..runtime.buffers import BufferPool, default_memory_bytes
 from ..runtime.cancel import CancelScope
+from ..runtime.md5_group import Md5Group
 from ..s3.clients import Clients
 from ..s3.context import OperationContext
 from ..s3.responses import ObjectInfo
@@ -94,6 +95,7 @@ class _Download:
         self._ranges: RangeReader | None = None
         self._layout: tuple[int, ...] | None = None
         self._proof: DownloadProof = NoProof()
+        self._md5s = Md5Group()
 
     def run(
         self, byte_range: ByteRange | None, version_id: str | None, receipt: Receipt | None
@@ -145,7 +147,9 @@ class _Download:
         sizes = self._layout
         if sizes is not None:
             whole_parts = parts_in(self._info.etag) is not None and self._fit(max(sizes))
-            self._proof = EtagProof(self._url, self._info, sizes, whole_parts=whole_parts)
+            self._proof = EtagProof(
+                self._url, self._info, sizes, whole_parts=whole_parts, md5=self._md5s.digest
+            )
             sizes = sizes if whole_parts else None
         return cut_pieces(first, end, self._options.chunk_bytes, sizes)
 
@@ -158,7 +162,7 @@ class _Download:
                 f"the receipt says {receipt.size_bytes}",
                 hint=_other_version(receipt, self._info),
             )
-        self._proof = ReceiptProof(self._url, receipt, whole=whole)
+        self._proof = ReceiptProof(self._url, receipt, whole=whole, md5=self._md5s.digest)
         sizes = [part.size_bytes for part in receipt.parts]
         pieces = list(cut_pieces(first, end, self._options.chunk_bytes, sizes))
         largest_bytes = max((piece.size_bytes for piece in pieces), default=0)

@@ -7,7 +7,7 @@ bytes were read.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -17,7 +17,18 @@ from ..integrity.etag import is_md5
 from ..results import Receipt
 from ..s3.responses import ObjectInfo
 
-__all__ = ["DownloadProof", "EtagProof", "NoProof", "Piece", "ReceiptProof", "cut_pieces"]
+__all__ = [
+    "DownloadProof",
+    "EtagProof",
+    "NoProof",
+    "PartMd5",
+    "Piece",
+    "ReceiptProof",
+    "cut_pieces",
+]
+
+PartMd5 = Callable[[memoryview], bytes]
+"""Computes the binary MD5 of a part; called by several threads."""
 
 
 @dataclass(frozen=True)
@@ -108,15 +119,22 @@ class NoProof:
 class EtagProof:
     """Computes the ETag anew; `sizes` are those of the object's parts in bytes.
 
-    `whole_parts`: every piece is one part, so the workers can compute its MD5.
+    `whole_parts`: every piece is one part, so the workers can compute its MD5, by `md5`.
     """
 
     compared: tuple[str, ...] = ("etag",)
 
     def __init__(
-        self, url: str, info: ObjectInfo, sizes: Sequence[int], *, whole_parts: bool
+        self,
+        url: str,
+        info: ObjectInfo,
+        sizes: Sequence[int],
+        *,
+        whole_parts: bool,
+        md5: PartMd5 = part_md5,
     ) -> None:
         self._url = url
+        self._md5 = md5
         self._etag = (info.etag or "").lower()
         self._whole_parts = whole_parts
         self._in_order = PartDigests(sizes)
@@ -124,7 +142,7 @@ class EtagProof:
 
     def examine(self, piece: Piece, data: memoryview) -> bytes | None:
         """See DownloadProof."""
-        return part_md5(data) if self._whole_parts else None
+        return self._md5(data) if self._whole_parts else None
 
     def take(self, piece: Piece, data: memoryview, md5: bytes | None) -> None:
         """See DownloadProof."""
@@ -155,11 +173,13 @@ class EtagProof:
 class ReceiptProof:
     """Compares with the receipt of the upload: every part's MD5, and the digests of the whole.
 
-    `whole`: all of the object is read, so that its digests can be compared too.
+    `whole`: all of the object is read, so that its digests can be compared too. `md5` computes the
+    MD5 of a part.
     """
 
-    def __init__(self, url: str, receipt: Receipt, *, whole: bool) -> None:
+    def __init__(self, url: str, receipt: Receipt, *, whole: bool, md5: PartMd5 = part_md5) -> None:
         self._url = url
+        self._md5 = md5
         self._parts = receipt.parts
         self._expected = receipt.digests if whole else {}
         self._digests = StreamDigests(self._expected)
@@ -168,7 +188,7 @@ class ReceiptProof:
     def examine(self, piece: Piece, data: memoryview) -> bytes | None:
         """See DownloadProof."""
         assert piece.part is not None
-        md5, expected = part_md5(data), self._parts[piece.part - 1].md5
+        md5, expected = self._md5(data), self._parts[piece.part - 1].md5
         if md5.hex() != expected:
             raise TransientError(
                 f"part {piece.part} of {self._url} has the MD5 {md5.hex()}, "

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from .._version import __version__
 from ..errors import IntegrityError, UnprovedReadError
-from ..integrity.digests import PartDigests, StreamDigests, composite_etag
+from ..integrity.digests import StreamDigests, composite_etag
 from ..integrity.etag import is_md5
 from ..model.events import Event, RangeRead, ReadStarted
 from ..model.names import check_object_name
@@ -25,7 +25,7 @@ from ..s3.context import OperationContext
 from ..sources.base import Source
 from ..sources.open import as_source
 from .download import download
-from .local_etag import read_through
+from .local_etag import LocalParts, read_through
 from .part_layout import ask_exact_layout, find_layout
 
 if TYPE_CHECKING:
@@ -152,7 +152,7 @@ class _Verification:
             sizes: Sequence[int] | None = [part.size_bytes for part in receipt.parts]
         else:
             sizes = find_layout(self._info, self._ask, self._context.options.limits)
-        parts = PartDigests(sizes or (self._info.size_bytes,))
+        parts = LocalParts(sizes or (self._info.size_bytes,))
         digests = StreamDigests((_READBACK_DIGEST,) if readback else ())
         self._context.emit(ReadStarted(source.length_bytes))
         size_bytes = read_through(

@@ -8,21 +8,18 @@ its first use: where it is missing, or ever differs, hashlib computes one MD5 af
 from __future__ import annotations
 
 import functools
-import hashlib
 import os
 from collections.abc import Sequence
 from typing import NamedTuple
 
 from .digests import part_md5
 
-__all__ = ["METHOD_VARIABLE", "Md5Method", "ParallelMd5", "md5_method", "md5s"]
+__all__ = ["METHOD_VARIABLE", "Md5Method", "md5_method", "md5s"]
 
 METHOD_VARIABLE = "STREAMTOS3_MD5"
 """The environment variable that chooses a method by its name."""
 
 _NAMES = {"avx512": "AVX-512", "avx2": "AVX2", "sse2": "SSE2", "neon": "NEON", "plain": "plain C"}
-_BLOCK_BYTES = 64
-_INITIAL_STATE = bytes.fromhex("0123456789abcdeffedcba9876543210")  # RFC 1321, 3.3
 # Around the borders of the blocks, and around where the length still fits the last one.
 _CHECKED_BYTES = (0, 1, 55, 56, 63, 64, 65, 119, 120, 127, 128, 129, 183, 184, 500, 1000, 4097)
 
@@ -87,51 +84,11 @@ def md5s(buffers: Sequence[bytes | bytearray | memoryview]) -> list[bytes]:
     return _md5lanes.digests(kind, list(buffers))
 
 
-class ParallelMd5:
-    """MD5s of `count` messages that come in piece by piece, a piece of each at a time."""
-
-    def __init__(self, count: int) -> None:
-        self._kind = md5_method().kind
-        self._states = bytearray(_INITIAL_STATE * count)
-        self._sizes_bytes = [0] * count
-        self._hashes = [hashlib.md5(usedforsecurity=False) for _ in range(count)]
-
-    def update(self, pieces: Sequence[memoryview]) -> None:
-        """Take in the next piece of each message: whole blocks of 64 bytes, or nothing."""
-        if self._kind is None:
-            for each, piece in zip(self._hashes, pieces, strict=True):
-                each.update(piece)
-            return
-        from .. import _md5lanes
-
-        _md5lanes.update(self._kind, self._states, list(pieces))
-        for index, piece in enumerate(pieces):
-            self._sizes_bytes[index] += len(piece)
-
-    def finish(self, pieces: Sequence[memoryview]) -> list[bytes]:
-        """Binary MD5 of each message; `pieces` are their last ones, of any lengths."""
-        if self._kind is None:
-            self.update(pieces)
-            return [each.digest() for each in self._hashes]
-        from .. import _md5lanes
-
-        return _md5lanes.finish(self._kind, self._states, self._sizes_bytes, list(pieces))
-
-
 def _agrees_with_hashlib(kind: str) -> bool:
-    """Whether the extension computes what hashlib does, at once and piece by piece."""
+    """Whether the extension computes what hashlib does."""
     from .. import _md5lanes
 
     # Not random: a check that fails once must fail again.
     data = memoryview(bytes(each * each % 251 for each in range(max(_CHECKED_BYTES) + 64)))
     buffers = [data[at : at + size] for at, size in enumerate(_CHECKED_BYTES, 1)]
-    expected = [part_md5(buffer) for buffer in buffers]
-    halves = [size // 2 // _BLOCK_BYTES * _BLOCK_BYTES for size in _CHECKED_BYTES]
-    states = bytearray(_INITIAL_STATE * len(buffers))
-    first = [buffer[:half] for buffer, half in zip(buffers, halves, strict=True)]
-    rest = [buffer[half:] for buffer, half in zip(buffers, halves, strict=True)]
-    _md5lanes.update(kind, states, list(first))
-    return (
-        _md5lanes.digests(kind, list(buffers)) == expected
-        and _md5lanes.finish(kind, states, halves, list(rest)) == expected
-    )
+    return _md5lanes.digests(kind, list(buffers)) == [part_md5(buffer) for buffer in buffers]

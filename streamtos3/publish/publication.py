@@ -10,7 +10,7 @@ import hashlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 
-from ..downloader.local_etag import read_through
+from ..downloader.local_etag import LocalParts, read_through
 from ..downloader.verify import verify_object
 from ..errors import (
     AbsentError,
@@ -23,7 +23,7 @@ from ..errors import (
     leave_behind,
     leave_behind_of,
 )
-from ..integrity.digests import PartDigests, StreamDigests, composite_etag
+from ..integrity.digests import StreamDigests, composite_etag
 from ..integrity.etag import is_md5, parts_in
 from ..model.events import Event, RangeRead, ReadStarted, Started, UploadCreated, Warned, serialized
 from ..model.object_settings import guess_content_type
@@ -271,7 +271,8 @@ class Publication:
         if sizes is None:
             return False
         open_item = item.open()
-        parts, digests = PartDigests(sizes), StreamDigests(("sha256",))
+        # Several files are read at a time, so none of them holds parts for a batch.
+        parts, digests = LocalParts(sizes, held_bytes=0), StreamDigests(("sha256",))
         try:
             read_through(open_item.source, parts, digests, self._scope, lambda _: None)
         finally:

@@ -8,9 +8,10 @@ has stored nothing. What a refusal costs is bounded: see ReceiverLimits.
 from __future__ import annotations
 
 import asyncio
-import hmac
 from collections.abc import Awaitable, Callable, Mapping
+from datetime import datetime, timezone
 from typing import Any
+from urllib.parse import parse_qs
 
 from starlette.applications import Starlette
 from starlette.requests import ClientDisconnect, Request
@@ -18,13 +19,18 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from ..errors import InvalidEventError
+from .activity import Activity
 from .batcher import Batcher, ByteBudget, ByteShare, Outcome, ReceiverLimits
 from .cloudevents import event_lines
 from .metrics import SinkMetrics
+from .session import COOKIE, Sessions
+from .status_page import PAGE_HEADERS, login_page, status_page
 
 __all__ = ["ReceiverApp"]
 
 _REASONS = {400: "invalid", 413: "too_large", 415: "unsupported"}
+_LARGEST_FORM_BYTES = 4096
+_WRONG_TOKEN_S = 1.0
 
 
 class _Refusal(Exception):
@@ -71,13 +77,15 @@ class ReceiverApp:
         budget: ByteBudget,
         metrics: SinkMetrics,
         limits: ReceiverLimits,
-        token: str | None,
+        sessions: Sessions,
+        activity: Activity,
     ) -> None:
         self._batcher = batcher
         self._budget = budget
         self._metrics = metrics
         self._limits = limits
-        self._token = None if token is None else token.encode()
+        self._sessions = sessions
+        self._activity = activity
         self._is_ending = False
 
     def end(self) -> None:
@@ -90,6 +98,9 @@ class ReceiverApp:
             routes=[
                 Route("/", self._endpoint(self._accept_events), methods=["POST"]),
                 Route("/", self._answer_handshake, methods=["OPTIONS"]),
+                Route("/", self._show_page, methods=["GET"]),
+                Route("/login", self._endpoint(self._log_in), methods=["POST"]),
+                Route("/logout", self._log_out, methods=["POST"]),
                 Route("/healthz", self._show_health, methods=["GET"]),
                 Route("/metrics", self._endpoint(self._show_metrics), methods=["GET"]),
             ]
@@ -167,12 +178,13 @@ class ReceiverApp:
         refusal.headers["connection"] = "close"
         return refusal
 
-    def _check_token(self, request: Request) -> None:
-        if self._token is None:
-            return
+    def _has_token(self, request: Request) -> bool:
         scheme, _, given = request.headers.get("authorization", "").partition(" ")
-        right = hmac.compare_digest(given.strip().encode("latin-1"), self._token)
-        if scheme.lower() != "bearer" or not right:
+        knows = self._sessions.knows(given.strip())
+        return knows and (scheme.lower() == "bearer" or not self._sessions.needed)
+
+    def _check_token(self, request: Request) -> None:
+        if not self._has_token(request):
             raise _Refusal(
                 401,
                 "unauthorized",
@@ -214,6 +226,41 @@ class ReceiverApp:
         if "webhook-request-origin" in request.headers:
             headers |= {"webhook-allowed-origin": "*", "webhook-allowed-rate": "*"}
         return Response(status_code=200, headers=headers)
+
+    async def _show_page(self, request: Request) -> Response:
+        """GET /: the state for a browser, or the form that asks for the token."""
+        has_cookie = self._sessions.is_open(request.cookies.get(COOKIE))
+        if not has_cookie and not self._has_token(request):
+            return Response(login_page(), 401, PAGE_HEADERS)
+        page = status_page(
+            self._metrics.figures(),
+            self._activity,
+            datetime.now(timezone.utc),
+            ending=self._is_ending or self._batcher.has_ended,
+            can_leave=self._sessions.needed,
+        )
+        return Response(page, headers=PAGE_HEADERS)
+
+    async def _log_in(self, request: Request, body: _Body) -> Response:
+        """POST /login: a cookie for who knows the token."""
+        with self._budget.share() as share:
+            size = request.headers.get("content-length", "")
+            if not size.isdecimal() or int(size) > _LARGEST_FORM_BYTES:
+                raise _Refusal(413, "too_large", "that is no token")
+            content = await self._read(request, body, share)
+        given = parse_qs(content.decode("latin-1"), encoding="utf-8").get("token", [""])[0]
+        if not self._sessions.knows(given.strip()):
+            self._metrics.rejected["unauthorized"] += 1
+            await asyncio.sleep(_WRONG_TOKEN_S)  # whoever tries many has to wait
+            return Response(login_page("This is not the token."), 401, PAGE_HEADERS)
+        headers = {"location": "/", "set-cookie": self._sessions.begin()}
+        return Response(status_code=303, headers=headers)
+
+    async def _log_out(self, request: Request) -> Response:
+        """POST /logout: the cookie is forgotten."""
+        return Response(
+            status_code=303, headers={"location": "/", "set-cookie": self._sessions.end()}
+        )
 
     async def _show_health(self, request: Request) -> Response:
         if self._is_ending or self._batcher.has_ended:

@@ -12,6 +12,7 @@ from prometheus_client import CollectorRegistry, exposition
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from ..results import SinkFigures
 from .batcher import Batcher, ByteBudget, RecordStore
 
 __all__ = ["SinkMetrics"]
@@ -42,6 +43,10 @@ class SinkMetrics(Collector):
         self._registry.register(self)
         self.accepted = 0
         self.rejected: Counter[str] = Counter()
+
+    def figures(self) -> SinkFigures:
+        """The store's, as they are now."""
+        return self._store.figures()
 
     def text(self, accept: str) -> tuple[bytes, str]:
         """The exposition, and its content type, in the form that `accept` asks for."""

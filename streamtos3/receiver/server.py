@@ -18,8 +18,10 @@ from ..errors import CredentialsError, UsageError, os_reason
 from ..runtime.cancel import CancelScope
 from ..runtime.files import read_private_file
 from ..runtime.host import Descriptors, raise_limit
+from .activity import Activity
 from .batcher import Batcher, ByteBudget, ReceiverLimits, RecordStore
 from .listener import ReservingListener
+from .session import Sessions
 
 __all__ = ["Address", "TlsFiles", "bind", "check_exposure", "parse_address", "read_token", "serve"]
 
@@ -143,8 +145,12 @@ def serve(
     limits: ReceiverLimits = _USUAL_LIMITS,
     on_listening: Callable[[str], None] = lambda url: None,
     bound: socket.socket | None = None,
+    activity: Activity | None = None,
 ) -> None:
     """Take events and hand them to `store` until `scope` fails; then return.
+
+    `activity` is what `GET /` shows beside the store's figures; the caller tells it of objects and
+    errors.
 
     `on_listening` is called with the URL once connections are accepted. At the end no more are
     accepted, and requests under way are answered. An error of the store, other than a full spool
@@ -154,6 +160,7 @@ def serve(
     Raises the process's limit of open files as far as its hard limit allows, and keeps some of
     the descriptors from senders.
     """
+    activity = activity or Activity()
     with _extra():
         from .app import ReceiverApp
         from .metrics import SinkMetrics
@@ -166,18 +173,21 @@ def serve(
             listener.listen(limits.backlog)
         budget = ByteBudget(limits.max_pending_bytes)
         batcher = Batcher(store, scope.fail)
-        app = ReceiverApp(batcher, budget, SinkMetrics(store, batcher, budget), limits, token)
+        metrics = SinkMetrics(store, batcher, budget)
+        sessions = Sessions(token, secure=tls is not None)
+        app = ReceiverApp(batcher, budget, metrics, limits, sessions, activity)
         at = Address(address.host, listener.getsockname()[1])
         try:
-            run_server(
-                app.application(),
-                listener,
-                context,
-                limits,
-                scope,
-                on_started=lambda: on_listening(f"http{'s' if tls else ''}://{at}"),
-                on_ending=app.end,
-            )
+            with activity.sampled(store.figures):
+                run_server(
+                    app.application(),
+                    listener,
+                    context,
+                    limits,
+                    scope,
+                    on_started=lambda: on_listening(f"http{'s' if tls else ''}://{at}"),
+                    on_ending=app.end,
+                )
         finally:
             batcher.close(limits.grace_s)
     if batcher.error is not None:

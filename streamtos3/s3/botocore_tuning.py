@@ -8,6 +8,7 @@ though it never changes. Where botocore's internals are not as expected, nothing
 from __future__ import annotations
 
 import gzip
+import http.client
 import json
 import os
 import ssl
@@ -19,7 +20,13 @@ if TYPE_CHECKING:
     from botocore.session import Session
     from mypy_boto3_s3.client import S3Client
 
-__all__ = ["Authorities", "compute_once", "read_quickly", "share_authorities"]
+__all__ = [
+    "Authorities",
+    "compute_once",
+    "read_directly",
+    "read_quickly",
+    "share_authorities",
+]
 
 
 class Authorities(ssl.SSLContext):
@@ -141,6 +148,34 @@ def read_quickly(session: Session) -> None:
 
     loader.list_available_services = lambda type_name: _Services(loader, type_name)
     files.load_file = load_file
+
+
+def read_directly(body: Any) -> None:
+    """Have the `body` of an answer read into the caller's memory, if it is built as known here.
+
+    urllib3's own `readinto` reads into new memory and copies, which costs more than the
+    decryption. Its errors, its count of bytes and its care for the connection stay.
+    """
+    raw: Any = getattr(body, "_raw_stream", None)
+    answer: Any = getattr(raw, "_fp", None)
+    known = (
+        isinstance(answer, http.client.HTTPResponse)
+        and hasattr(raw, "_error_catcher")
+        and hasattr(raw, "_fp_bytes_read")
+        and not answer.chunked
+        and isinstance(getattr(raw, "length_remaining", None), int)
+    )
+    if not known or getattr(raw, "_decoded_buffer", None):
+        return
+
+    def readinto(view: memoryview) -> int:
+        with raw._error_catcher():
+            count: int = answer.readinto(view)
+        raw._fp_bytes_read += count
+        raw.length_remaining -= count
+        return count
+
+    raw.readinto = readinto
 
 
 def _load_file(path: str) -> Any:

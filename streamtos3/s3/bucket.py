@@ -29,6 +29,7 @@ from ..model.unfinished_upload import UnfinishedUpload
 from ..results import StoredPart
 from ..runtime.rate import RateLimit
 from .bodies import Landing, ObjectStream, PartBody
+from .botocore_tuning import read_directly
 from .clients import Clients, TimeoutProfile
 from .responses import (
     Answer,
@@ -214,6 +215,7 @@ class Bucket:
                 **self._of_version(version_id),
             )
             body = answer["Body"]
+            read_directly(body)
             try:
                 check_range(what, answer, range(first, end), etag, version_id)
                 with self._sender.mapped_errors(what):

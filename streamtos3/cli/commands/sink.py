@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING
 import click
 
 from ...errors import UsageError
+from ...model.events import Event, Retrying, Warned
 from ...model.options import Connection, Options
+from ...receiver.activity import Activity
 from ...results import Receipt, SinkFigures
 from ...sink.rotation import SinkOptions
 from ...sources.compressed import COMPRESSION_SUFFIXES
@@ -195,15 +197,25 @@ def _run(
     quiet = args.output.quiet
     lines = partial(_from_lines, args.cut.max_record)
     notifier = ServiceNotifier()
-    fill = lines() if listening is None else _from_http(listening, quiet, notifier)
+    activity = Activity()
+    fill = lines() if listening is None else _from_http(listening, quiet, notifier, activity)
     reporter = Reporter(replace(args.output, progress=False))
     spool = Spool(args.spool.spool, args.spool.spool_limit) if args.spool.spool else None
 
+    def on_event(event: Event) -> None:
+        reporter(event)
+        if isinstance(event, Retrying):
+            activity.failed(event.reason)
+        elif isinstance(event, Warned):
+            activity.failed(event.message)
+
     def on_stored(receipt: Receipt) -> None:
+        url = f"s3://{receipt.bucket}/{receipt.key}"
+        activity.stored(url, receipt.size_bytes, receipt.proof.object or "nothing")
         report(receipt, args.output)
 
     with (
-        Sink(sink_options, options, spool=spool, on_stored=on_stored, on_event=reporter) as running,
+        Sink(sink_options, options, spool=spool, on_stored=on_stored, on_event=on_event) as running,
         on_signals(SinkInterrupts(running, quiet=quiet, on_stopping=notifier.stopping)),
     ):
         running.check()
@@ -226,7 +238,7 @@ def _from_lines(max_record_bytes: int) -> Callable[[Sink], None]:
 
 
 def _from_http(
-    listening: Listening, quiet: bool, notifier: ServiceNotifier
+    listening: Listening, quiet: bool, notifier: ServiceNotifier, activity: Activity
 ) -> Callable[[Sink], None]:
     """Bind the address at once: that it is in use is reported before anything is uploaded."""
     from ...receiver.server import bind, serve
@@ -249,6 +261,7 @@ def _from_http(
                 limits=listening.limits,
                 on_listening=on_listening,
                 bound=bound,
+                activity=activity,
             )
         finally:
             running.finish()

@@ -10,9 +10,11 @@ from typing import Any
 import pytest
 
 from streamtos3.errors import SpoolFullError
+from streamtos3.receiver.activity import Activity
 from streamtos3.receiver.app import ReceiverApp
 from streamtos3.receiver.batcher import Batcher, ByteBudget, ReceiverLimits
 from streamtos3.receiver.metrics import SinkMetrics
+from streamtos3.receiver.session import Sessions
 from tests.rig.receiver_rig import ListStore, event
 
 JSON = (b"content-type", b"application/cloudevents+json")
@@ -26,8 +28,15 @@ class Receiver:
         self.batcher = Batcher(self.store)
         self.budget = ByteBudget(1000)
         self.metrics = SinkMetrics(self.store, self.batcher, self.budget)
+        self.sessions = Sessions(token, secure=False)
+        self.activity = Activity()
         self.app = ReceiverApp(
-            self.batcher, self.budget, self.metrics, ReceiverLimits(**limits), token
+            self.batcher,
+            self.budget,
+            self.metrics,
+            ReceiverLimits(**limits),
+            self.sessions,
+            self.activity,
         )
 
     def ask(
