@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 from typing import Literal
+from xml.sax.saxutils import escape
 
 from tests.rig.client import md5
 from tests.rig.fake_s3 import Answer, FakeS3
@@ -94,7 +95,7 @@ class FakeAlluxio(FakeS3):
         if self.no_listing == "json":
             return Answer(400, b'{"error": "unknown query"}')
         rows = "".join(
-            f'<Contents><Key>{key}</Key><ETag>""</ETag><Size>{len(stored.body)}</Size></Contents>'
+            f'<Contents><Key>{escape(key)}</Key><ETag>""</ETag><Size>{len(stored.body)}</Size></Contents>'
             for (bucket, key), stored in self.objects.items()
             if bucket == asked.bucket
         )

@@ -25,7 +25,7 @@ from tests.rig.servers import SERVERS, Server
 from tests.rig.support import MIB, object_exists, open_uploads, payload
 from tests.rig.tiny import InSteps, Seen, broken_input
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
 
 LARGE = payload(11 * MIB)
 PARTS = ("-c", "5MiB", "-s", "0.05")
