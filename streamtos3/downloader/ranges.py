@@ -94,7 +94,7 @@ class Target:
         )
 
 
-class WholeReader:
+class _WholeReader:
     """Reads pieces from one stream of the whole object, where the service knows no ranges.
 
     Each worker that reads a piece waits for its turn, so that the stream is read in order. It is
@@ -141,7 +141,7 @@ class RangeReader:
         self._requested: deque[tuple[Piece, Buffer, Task[bytes | None]]] = deque()
         self._all_requested = False
         self._unread: list[Piece] = []
-        self._whole: WholeReader | None = None
+        self._whole: _WholeReader | None = None
 
     def run(
         self,
@@ -209,7 +209,7 @@ class RangeReader:
                 return
             except RangeIgnoredError:
                 with self._scope.condition:
-                    self._whole = self._whole or WholeReader(target, self._scope)
+                    self._whole = self._whole or _WholeReader(target, self._scope)
         self._whole.read(piece, landing, lambda piece: self._unread[0] is piece)
 
     def _write_all(

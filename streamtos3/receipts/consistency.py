@@ -80,7 +80,7 @@ def _parts(receipt: Receipt) -> str:
     if not receipt.parts or offset_bytes != receipt.size_bytes:
         raise ValueError(f"its parts have {offset_bytes} bytes, the whole {receipt.size_bytes}")
     for part in receipt.parts:
-        if part.etag_is_md5 and part.etag != part.md5:
+        if part.etag_is_md5 and part.etag.lower() != part.md5:
             raise ValueError(f"part {part.number} is said to be proved by its ETag, which differs")
     count = plural(len(receipt.parts), "part")
     return f"{count} without a gap, together {plural(receipt.size_bytes, 'byte')}, as the whole"

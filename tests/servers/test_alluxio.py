@@ -203,7 +203,7 @@ def test_verify_reads_back_what_a_receipt_does_not_prove(
     outcome = call(alluxio, *PARTS, "--verify", "etag", "--json", large, "s3://bkt/k")
     assert outcome.status == 10, outcome
     receipt = tmp_path / "receipt"
-    receipt.write_text(outcome.stdout)
+    receipt.write_text(outcome.stdout.splitlines()[0])
     outcome = call(alluxio, "verify", "s3://bkt/k", "--receipt", receipt)
     assert outcome.status == 0, outcome
     assert "part MD5s" in outcome.stderr
