@@ -11,7 +11,7 @@ from pathlib import Path
 
 from .cases import CASES, Outcome, Scale, prove_programs, run_case
 from .ground import Files, Place
-from .report import as_json, save_plot, table, targets
+from .report import as_json, from_json, save_plot, table, targets
 
 _QUICK = Scale(
     size_mib=128,
@@ -37,7 +37,16 @@ def _parse() -> argparse.Namespace:
         "--only", action="append", metavar="WORD", help="programs with WORD in the name; repeatable"
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures to FILE")
-    parser.add_argument("--plot", type=Path, metavar="PNG", help="draw the medians (matplotlib)")
+    parser.add_argument(
+        "--from",
+        dest="earlier",
+        type=Path,
+        metavar="FILE",
+        help="measure nothing: what --json wrote",
+    )
+    parser.add_argument(
+        "--plot", type=Path, metavar="FILE", help="draw the medians into FILE, an SVG or PNG"
+    )
     return parser.parse_args()
 
 
@@ -66,11 +75,8 @@ def _versions() -> dict[str, str]:
     return {name: found[name] for name in _PEERS if name in found}
 
 
-def main() -> None:
-    """Measure what the command line asks for."""
-    how = _parse()
-    # As an exception, so that whatever was started is ended on the way out.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+def _measure(how: argparse.Namespace) -> dict[int, Outcome]:
+    """Run the cases, and print what each gave."""
     numbers = sorted(set(how.case or CASES) - ({7} if not how.case else set()))
     scale = _scale(how)
     outcomes: dict[int, Outcome] = {}
@@ -84,6 +90,15 @@ def main() -> None:
             _tell("")
             size = f", {outcome.size_mib:g} MiB" if outcome.size_mib else ""
             print(f"\ncase {number}, {outcome.title}{size}; medians\n{table(outcome)}", flush=True)
+    return outcomes
+
+
+def main() -> None:
+    """Measure what the command line asks for."""
+    how = _parse()
+    # As an exception, so that whatever was started is ended on the way out.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    outcomes = from_json(how.earlier.read_text()) if how.earlier else _measure(how)
     print()
     for target in targets(outcomes):
         print(target)

@@ -131,6 +131,17 @@ def _copies(copiers: Sequence[Copier], files: Files, *, again: bool = False) -> 
     }
 
 
+def _hashes(scale: Scale) -> dict[str, Run]:
+    size_bytes = scale.size_mib * MIB
+    return {
+        "streamtos3 etag": lambda ground: ground.call(
+            [*STREAMTOS3, "etag", str(ground.file(size_bytes))]
+        ),
+        "streamtos3 verify FILE": lambda ground: ground.verify(size_bytes),
+        "openssl md5": lambda ground: ground.call(["openssl", "md5", str(ground.file(size_bytes))]),
+    }
+
+
 CASES: dict[int, Case] = {
     1: Case(
         "near: over TLS, unlimited",
@@ -186,6 +197,12 @@ CASES: dict[int, Case] = {
         lambda scale: scale.limited_mib,
         _limited,
         rounds_factor=0.2,
+    ),
+    12: Case(
+        "hashing: a file that is in memory",
+        _NEAR,
+        lambda scale: scale.size_mib,
+        _hashes,
     ),
 }
 

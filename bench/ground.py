@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 
 from .certificate import make_certificate
 from .measure import Figures, ProgramFailed, drain, feed
-from .programs import BUCKET, Copier, Program, environment_of
+from .programs import BUCKET, STREAMTOS3, Copier, Program, environment_of, streamtos3_by
 from .service import BLOCK, composite_etag
 
 __all__ = ["Files", "Ground", "Link", "Place"]
@@ -153,6 +153,20 @@ class Ground:
         if stored != [files.size_bytes] * files.count:
             raise ProgramFailed(f"{len(stored)} objects of {sum(stored)} bytes are stored")
         return figures
+
+    def file(self, size_bytes: int) -> Path:
+        """A file with the bytes of the object that is made up; written when first asked for."""
+        path = self._place.folder / f"generated-{size_bytes}"
+        if not path.exists():
+            with path.open("wb") as file:
+                for _ in range(0, size_bytes, MIB):
+                    file.write(BLOCK)
+        return path
+
+    def verify(self, size_bytes: int) -> Figures:
+        """Compare that file with that object."""
+        words = streamtos3_by([*STREAMTOS3, "verify"])(self._url, f"generated-{size_bytes}")
+        return self.call([*words, str(self.file(size_bytes))])
 
     def call(self, words: list[str]) -> Figures:
         """Run a command without an input."""

@@ -15,7 +15,7 @@ from .cases import START, Outcome
 from .measure import Figures
 from .programs import LIMIT_MIB_PER_S, LIMITED, LIMITED_GETTERS
 
-__all__ = ["as_json", "save_plot", "table", "targets"]
+__all__ = ["as_json", "from_json", "save_plot", "table", "targets"]
 
 MIB = 1 << 20
 _OURS, _BARE = "streamtos3", "streamtos3 --digest none"
@@ -134,12 +134,26 @@ def _fastest(outcome: Outcome) -> str:
 
 def _judge_near(outcome: Outcome) -> list[Target]:
     return [
-        *_beside(outcome, "CPU", _cpu, _OURS, ("rclone rcat",), 0.9),
+        *_beside(outcome, "CPU", _cpu, _OURS, ("rclone rcat",), 0.7),
+        *_beside(outcome, "CPU", _cpu, _OURS, ("aws s3 cp",), 0.95),
         *_beside(outcome, "CPU", _cpu, _BARE, (_MD5, _CURL), 1.3),
-        *_beside(outcome, "CPU", _cpu, _BARE, ("aws s3 cp",), 1.1),
-        *_beside(outcome, "wall", _wall, _OURS, ("aws s3 cp",), 0.8),
-        *_beside(outcome, "wall", _wall, _OURS, (_fastest(outcome),), 1.15),
-        *_beside(outcome, "peak memory", _peak, _OURS, ("aws s3 cp",), 0.9),
+        *_beside(outcome, "CPU", _cpu, _BARE, ("aws s3 cp",), 0.75),
+        *_beside(outcome, "wall", _wall, _OURS, ("aws s3 cp",), 0.72),
+        *_beside(outcome, "wall", _wall, _OURS, (_fastest(outcome),), 1.0),
+        *_beside(outcome, "peak memory", _peak, _OURS, ("aws s3 cp",), 1.0),
+    ]
+
+
+def _judge_get(outcome: Outcome) -> list[Target]:
+    return _beside(outcome, "CPU", _cpu, "streamtos3 get", ("rclone cat",), 1.2)
+
+
+def _judge_hashing(outcome: Outcome) -> list[Target]:
+    """Three times the bytes for a second of a processor."""
+    return [
+        target
+        for ours in ("streamtos3 etag", "streamtos3 verify FILE")
+        for target in _beside(outcome, "CPU", _cpu, ours, (_MD5,), 1 / 3)
     ]
 
 
@@ -223,10 +237,12 @@ _JUDGES: Mapping[int, Callable[[Outcome], list[Target]]] = {
     3: _judge_start,
     4: _judge_growth,
     5: _judge_slow,
+    6: _judge_get,
     8: _judge_files,
     9: _judge_files,
     10: _judge_second_run,
     11: _judge_limited,
+    12: _judge_hashing,
 }
 
 
@@ -247,22 +263,57 @@ def as_json(outcomes: Mapping[int, Outcome], versions: Mapping[str, str]) -> str
     )
 
 
+def from_json(text: str) -> dict[int, Outcome]:
+    """What `as_json` wrote."""
+    return {
+        int(number): Outcome(
+            case["title"],
+            case["size_mib"],
+            {name: [Figures(**run) for run in runs] for name, runs in case["runs"].items()},
+            case["failures"],
+            case["endpoint_cpu_s"],
+        )
+        for number, case in json.loads(text)["cases"].items()
+    }
+
+
 def save_plot(outcomes: Mapping[int, Outcome], path: Path) -> None:
-    """Bars of the medians: a row for each case, a column for each figure."""
+    """One picture of the medians: a row for each case; CPU, wall time and memory side by side.
+
+    The end of the name chooses the form. An SVG is the same for the same figures.
+    """
     import matplotlib
 
     matplotlib.use("Agg")
+    matplotlib.rcParams.update({"svg.fonttype": "none", "svg.hashsalt": "bench", "font.size": 8})
     from matplotlib import pyplot
 
+    shown = {
+        number: [name for name in outcome.runs if name not in (_MD5, _CURL)]
+        for number, outcome in outcomes.items()
+    }
+    heights = [0.6 + 0.22 * len(names) for names in shown.values()]
     figure, rows = pyplot.subplots(
-        len(outcomes), 3, figsize=(15, 3.2 * len(outcomes)), squeeze=False, layout="constrained"
+        len(outcomes),
+        3,
+        figsize=(9, sum(heights)),
+        height_ratios=heights,
+        squeeze=False,
+        layout="constrained",
     )
     for axes, (number, outcome) in zip(rows, outcomes.items(), strict=True):
-        for axis, (title, column) in zip(axes, list(_COLUMNS.items())[:3], strict=True):
-            names = list(outcome.runs)
+        for place, (title, column) in enumerate(list(_COLUMNS.items())[:3]):
+            axis = axes[place]
+            names = shown[number]
             values = [median(map(column, outcome.runs[name])) for name in names]
-            colors = ["tab:orange" if name.startswith(_OURS) else "tab:blue" for name in names]
-            axis.barh(names, values, color=colors)
+            colors = ["tab:orange" if name.startswith(_OURS) else "tab:gray" for name in names]
+            bars = axis.barh(names, values, color=colors)
+            axis.bar_label(bars, [_shown(value) for value in values], padding=2)
+            axis.margins(x=0.15)
             axis.invert_yaxis()
-            axis.set_title(f"case {number}, {outcome.title.split(':')[0]}: {title}", fontsize=10)
-    figure.savefig(path, dpi=100)
+            axis.set_title(title)
+            axis.spines[["top", "right", "bottom"]].set_visible(False)
+            axis.tick_params(left=False, bottom=False, labelbottom=False, labelleft=place == 0)
+        size = f", {outcome.size_mib:g} MiB" if outcome.size_mib else ""
+        axes[0].set_ylabel(f"{outcome.title.split(':')[0]}{size}")
+    figure.savefig(path, dpi=100, metadata={"Date": None} if path.suffix == ".svg" else None)

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, BinaryIO
 from .._version import __version__
 from ..errors import IntegrityError, RefusedError, UnprovedReadError, UsageError
 from ..integrity.etag import is_md5, parts_in
-from ..model.events import Event, ReadStarted
+from ..integrity.md5 import problem_to_report
+from ..model.events import Event, ReadStarted, Warned
 from ..model.names import check_object_name
 from ..model.options import ByteRange, Options
 from ..results import ReadReport, Receipt
@@ -184,6 +185,8 @@ class _Download:
 
     def _read(self, pieces: Iterator[Piece]) -> None:
         context = self._context
+        if problem := problem_to_report():
+            context.emit(Warned(problem))
         self._ranges = RangeReader(context.workers, self._pool, context.retrier, self._scope)
         target = Target(self._bucket, self._key, self._version_id, self._info)
         self._ranges.run(target, pieces, self._proof, self._writer, context.emit)

@@ -15,7 +15,8 @@ from .._version import __version__
 from ..errors import IntegrityError, UnprovedReadError
 from ..integrity.digests import StreamDigests, composite_etag
 from ..integrity.etag import is_md5
-from ..model.events import Event, RangeRead, ReadStarted
+from ..integrity.md5 import problem_to_report
+from ..model.events import Event, RangeRead, ReadStarted, Warned
 from ..model.names import check_object_name
 from ..model.options import READ_BACK_UNASKED_BYTES, Options
 from ..results import ReadReport, Receipt
@@ -154,6 +155,8 @@ class _Verification:
             sizes = find_layout(self._info, self._ask, self._context.options.limits)
         parts = LocalParts(sizes or (self._info.size_bytes,))
         digests = StreamDigests((_READBACK_DIGEST,) if readback else ())
+        if problem := problem_to_report():
+            self._context.emit(Warned(problem))
         self._context.emit(ReadStarted(source.length_bytes))
         size_bytes = read_through(
             source,

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from .digests import part_md5
 
-__all__ = ["METHOD_VARIABLE", "Md5Method", "md5_method", "md5s"]
+__all__ = ["METHOD_VARIABLE", "Md5Method", "md5_method", "md5s", "problem_to_report"]
 
 METHOD_VARIABLE = "STREAMTOS3_MD5"
 """The environment variable that chooses a method by its name."""
@@ -69,6 +69,21 @@ def md5_method() -> Md5Method:
         problem = f"the {_NAMES[kind]} code for MD5 does not work on this machine; hashlib is used"
         return _HASHLIB._replace(problem=problem)
     return Md5Method(kind, kinds[kind])
+
+
+@functools.cache
+def _unreported() -> list[str]:
+    """The problem with the method, until it is taken out."""
+    problem = md5_method().problem
+    return [problem] if problem else []
+
+
+def problem_to_report() -> str | None:
+    """Why the extension is not used although it is there; once for a process, None after that."""
+    try:
+        return _unreported().pop()
+    except IndexError:
+        return None
 
 
 def md5s(buffers: Sequence[bytes | bytearray | memoryview]) -> list[bytes]:

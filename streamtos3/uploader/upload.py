@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from ..errors import UnprovedError
 from ..integrity.checksums import CHECKSUMS
-from ..integrity.md5 import md5s
-from ..model.events import Event, PartStored
+from ..integrity.md5 import md5s, problem_to_report
+from ..model.events import Event, PartStored, Warned
 from ..model.names import check_destination_name
 from ..model.options import Options
 from ..results import CommandReport, Receipt
@@ -142,6 +142,8 @@ class _StreamFeed:
             return first
         multipart = upload.begin()
         start = partial(self._start_batch, upload, multipart)
+        if problem := problem_to_report():
+            self._emit(Warned(problem))
         batches = PartBatches(self._pool, self._scope, start)
         batches.add(first)
         for part in self._reader.rest(second):

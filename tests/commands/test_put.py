@@ -136,6 +136,22 @@ def test_version_warns_of_a_method_that_is_not_there() -> None:
     assert warning.startswith("streamtos3: warning: STREAMTOS3_MD5 is 'abacus'; ")
 
 
+def test_a_method_that_is_not_there_is_warned_of_where_it_matters(
+    seaweed: SeaweedFS, bucket: str, tmp_path: Path
+) -> None:
+    infile = tmp_path / "infile"
+    infile.write_bytes(payload(11 * MIB))
+    env = {**account(seaweed), "STREAMTOS3_MD5": "abacus"}
+    warning = "streamtos3: warning: STREAMTOS3_MD5 is 'abacus'; "
+    stored = run("-q", "-c", "5MiB", f"s3://{bucket}/k", stdin=infile.read_bytes(), env=env)
+    got = run("get", "-q", f"s3://{bucket}/k", tmp_path / "out", env=env)
+    verified = run("verify", "-q", f"s3://{bucket}/k", infile, env=env)
+    computed = run("etag", infile, env=env)
+    for outcome in (stored, got, verified, computed):
+        assert outcome.status == 0, outcome.stderr
+        assert outcome.stderr.count(warning) == 1
+
+
 # Options that shape the upload
 
 

@@ -6,7 +6,7 @@ import click
 
 from ...errors import Interrupted
 from ...runtime.cancel import Cancelled, CancelScope
-from ..console import print_data
+from ..console import print_data, say
 from ..help import Command
 from ..options.common import argument, option
 from ..options.types import size
@@ -27,6 +27,7 @@ def etag(infile: str, chunksize: int) -> None:
     10,000 of them, growing after 2,500 where the length of the stream is unknown.
     """
     from ...downloader.local_etag import etag_as_stored
+    from ...integrity.md5 import problem_to_report
     from ...sources.open import open_file, take_standard_input
     from ..signals import on_signals
 
@@ -39,4 +40,6 @@ def etag(infile: str, chunksize: int) -> None:
             raise scope.error from None
         finally:
             source.close()
+    if problem := problem_to_report():
+        say(f"warning: {problem}")
     print_data(f"{found}\n", "ETag")

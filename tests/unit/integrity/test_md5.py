@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 import streamtos3
 from streamtos3.integrity import md5
-from streamtos3.integrity.md5 import METHOD_VARIABLE, md5_method, md5s
+from streamtos3.integrity.md5 import METHOD_VARIABLE, md5_method, md5s, problem_to_report
 
 _md5lanes = pytest.importorskip("streamtos3._md5lanes", reason="installed without a compiler")
 
@@ -47,9 +47,11 @@ def as_hex(digests: list[bytes]) -> list[str]:
 @pytest.fixture
 def fresh(monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
     """The method is chosen anew, and once more after the test."""
-    md5_method.cache_clear()
+    for cached in (md5_method, md5._unreported):
+        cached.cache_clear()
     yield monkeypatch
-    md5_method.cache_clear()
+    for cached in (md5_method, md5._unreported):
+        cached.cache_clear()
 
 
 def test_the_kinds_end_with_plain_and_the_widest_is_the_first() -> None:
@@ -175,3 +177,13 @@ def test_wrong_code_is_found_and_switched_off(fresh: pytest.MonkeyPatch) -> None
 def test_a_method_says_what_it_is(fresh: pytest.MonkeyPatch) -> None:
     assert str(md5.Md5Method("avx512", 16)) == "AVX-512, 16 parts at a time"
     assert str(md5.Md5Method(None, 1)) == "hashlib, one part at a time"
+
+
+def test_a_problem_is_reported_once(fresh: pytest.MonkeyPatch) -> None:
+    fresh.setenv(METHOD_VARIABLE, "abacus")
+    assert (problem_to_report() or "").startswith("STREAMTOS3_MD5 is 'abacus'")
+    assert problem_to_report() is None
+
+
+def test_where_all_is_well_nothing_is_reported(fresh: pytest.MonkeyPatch) -> None:
+    assert problem_to_report() is None
