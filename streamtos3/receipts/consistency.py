@@ -107,9 +107,10 @@ def _etag(receipt: Receipt) -> str:
     follows = composite_etag(md5s) if "-" in expected else md5s[0].hex()
     if follows != expected or ("-" not in expected and len(md5s) != 1):
         raise ValueError(f"the MD5s of the parts give the ETag {follows}, it says {expected}")
-    if receipt.proof.object in _PROVING_ETAGS and receipt.etag_found != expected:
+    found = (receipt.etag_found or "").lower()  # some services write MD5s in capitals
+    if receipt.proof.object in _PROVING_ETAGS and found != expected:
         raise ValueError(f"the ETag that is said to prove the object is {receipt.etag_found}")
-    answered = "" if receipt.etag_found != expected else ", and the service answered with it"
+    answered = "" if found != expected else ", and the service answered with it"
     return f"{expected} follows from the MD5s of the parts{answered}"
 
 
