@@ -12,7 +12,8 @@ BENCH := bench/.venv
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 MAKEFLAGS += --no-print-directory
 .DELETE_ON_ERROR:
-.PHONY: help venv demo test-unit test test-slow test-servers check format docs bench dist clean
+STANDALONE := standalone/.venv
+.PHONY: help venv demo test-unit test test-slow test-servers check format docs bench dist standalone clean
 
 help: ## list these targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1|\2/p' $(firstword $(MAKEFILE_LIST)) \
@@ -71,8 +72,19 @@ $(BENCH)/.installed: bench/requirements.txt
 dist: $(STAMP) ## build the source archive and the wheel into dist/
 	@$(BIN)/python -m build --outdir dist .
 
+standalone: $(STANDALONE)/.installed ## build a folder into dist/ that runs without Python
+	@$(STANDALONE)/bin/python -m pip install --quiet --no-deps --force-reinstall .
+	@$(STANDALONE)/bin/python standalone/build.py
+
+$(STANDALONE)/.installed: standalone/requirements.txt requirements.txt setup.cfg
+	@echo "installing PyInstaller into $(STANDALONE) ..."
+	@"$(PYTHON)" -m venv $(STANDALONE)
+	@$(STANDALONE)/bin/python -m pip install --quiet -r standalone/requirements.txt
+	@$(STANDALONE)/bin/python -m pip install --quiet -c requirements.txt ".[crt,sink,zstd]"
+	@touch $@
+
 clean: ## remove all that make and the tests have made
-	@rm -rf $(VENV) $(BENCH) .servers build dist *.egg-info streamtos3/*.so .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	@rm -rf $(VENV) $(BENCH) $(STANDALONE) .servers build dist *.egg-info streamtos3/*.so .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(STAMP): requirements.txt setup.cfg setup.py pyproject.toml $(NATIVE)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import random
 import re
 import signal
+import struct
 import subprocess
+import termios
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
@@ -227,12 +230,12 @@ def _has_read(program: Running) -> bool:
 
 
 def _pipe_is_empty(program: Running) -> bool:
-    import fcntl
-    import struct
-    import termios
-
     assert program._process.stdin is not None
-    held = fcntl.ioctl(program._process.stdin.fileno(), termios.FIONREAD, struct.pack("i", 0))
+    return _is_empty(program._process.stdin.fileno())
+
+
+def _is_empty(pipe: int) -> bool:
+    held = fcntl.ioctl(pipe, termios.FIONREAD, struct.pack("i", 0))
     return struct.unpack("i", held) == (0,)
 
 
@@ -402,7 +405,8 @@ def test_a_standard_error_that_nobody_drains_does_not_keep_a_signal_from_working
     try:
         program.stdin.write(lines(3))
         program.stdin.flush()
-        time.sleep(2)
+        pipe = program.stdin.fileno()
+        wait_until(lambda: _is_empty(pipe), lambda: "the records to be read")
         program.send_signal(signal.SIGTERM)
         wait_until(lambda: stored(store), lambda: "the object")
         program.send_signal(signal.SIGTERM)

@@ -43,7 +43,11 @@ README = ROOT / "README.org"
 DESIGN = ROOT / "docs" / "design.org"
 
 HELP_WIDTH = 100
-ALL = [README, ROOT / "CHANGELOG.org", *sorted((ROOT / "docs").glob("*.org"))]
+ALL = [
+    README,
+    *(ROOT / f"{name}.org" for name in ("CHANGELOG", "CONTRIBUTING", "SECURITY")),
+    *sorted((ROOT / "docs").glob("*.org")),
+]
 documents = pytest.mark.parametrize("path", ALL, ids=lambda path: path.name)
 
 
