@@ -85,7 +85,7 @@ class Publication:
             options.chunk_bytes,
             min(files, options.jobs, len(selection.items)),
         )
-        self._options = replace(options, digests=("sha256",))
+        self._options = replace(options, digests=("sha256", *set(options.digests) - {"sha256"}))
         self._scope = scope
         self._emit = serialized(on_event)
         self._builder = SpecificationBuilder(selection, options, self._emit)

@@ -16,7 +16,7 @@ from functools import partial
 from typing import Protocol
 
 from .._version import __version__
-from ..errors import IntegrityError, leave_behind
+from ..errors import IntegrityError, UnsupportedError, leave_behind
 from ..integrity.checksums import checksum_of, free_checksum_of, whole_checksums
 from ..integrity.digests import composite_etag, part_md5
 from ..integrity.etag import Expected
@@ -206,7 +206,17 @@ class ObjectUpload:
             self._context.warn_of_endpoint()
         self._context.warn_of_encoding()
         if self._options.resume:
+            self._find_unfinished(check_for_s)
+
+    def _find_unfinished(self, check_for_s: float) -> None:
+        """Look for the upload to resume. Without a list of them there is none, now or later."""
+        try:
             self.unfinished = find_unfinished(self._bucket, self._retrier, self._key, check_for_s)
+        except UnsupportedError as error:
+            self._cleanup.keeps_parts = False
+            text = f"{error.message}; so nothing is resumed, and no parts are kept"
+            if self._bucket.is_news("nothing is resumed"):
+                self._emit(Warned(text))
 
     def begin(self) -> MultipartUpload:
         """Begin the multipart upload, or resume the unfinished one. Called once."""
@@ -239,8 +249,13 @@ class ObjectUpload:
         with self._scope.condition:
             is_first_sent = not any(each.tries for each in self._stored.values())
             self._stored[part.number] = part
-        if self.unfinished is not None and is_first_sent and not part.etag_is_md5:
+        if self.unfinished is None or not is_first_sent or not part.tries:
+            return
+        listed = self.unfinished.listed
+        if not part.etag_is_md5:
             self._emit(Warned("this endpoint's part ETags are not MD5s, so no part can be skipped"))
+        elif listed and not any(each.etag for each in listed):
+            self._emit(Warned("this endpoint lists parts without ETags, so no part can be skipped"))
 
     def _commit_all(self, only_part: Part | None) -> tuple[Committed, Expected]:
         """Wait for every part, then commit. Nothing more is sent after a signal."""
