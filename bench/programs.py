@@ -16,6 +16,8 @@ from pathlib import Path
 __all__ = [
     "BUCKET",
     "COPIERS",
+    "DASK_COPIERS",
+    "FILE_PUTTERS",
     "FLOOR",
     "GETTERS",
     "LIMITED",
@@ -24,6 +26,7 @@ __all__ = [
     "PUTTERS",
     "RECOPIERS",
     "STREAMTOS3",
+    "WORKERS",
     "Copier",
     "Program",
     "environment_of",
@@ -109,6 +112,15 @@ def _publish(*options: str) -> Callable[[str, str, str], list[str]]:
     ]
 
 
+def _put_file(*options: str) -> Callable[[str, str, str], list[str]]:
+    """The one file of a directory; without a digest of the whole, as with --dask."""
+    words = [*STREAMTOS3, "put", "-q", "--digest", "none", *options]
+    return lambda endpoint, directory, prefix: [
+        *(*words, "--endpoint-url", endpoint, f"{directory}/000000.bin"),
+        f"s3://{BUCKET}/{prefix}/file",
+    ]
+
+
 def _s5cmd(verb: str) -> Command:
     # The program itself and not the Python script in front of it, which would cost a start-up.
     binary = str(_SITE / "s5cmd" / "bin" / "s5cmd")
@@ -184,3 +196,19 @@ RECOPIERS = [
     Copier("rclone copy, again", _rclone_copy),
 ]
 """Where all is there already, stored by the same program."""
+
+FILE_PUTTERS = [
+    Copier("streamtos3 put FILE", _put_file()),
+    Copier("streamtos3 put --dask local:2", _put_file("--dask", "local:2")),
+]
+
+DASK_COPIERS = [
+    Copier("streamtos3 publish", _publish()),
+    Copier("streamtos3 publish --dask local:2", _publish("--dask", "local:2")),
+]
+
+WORKERS = [
+    Copier(f"local:{count}", _put_file("--dask", f"local:{count}", "--jobs", str(count)))
+    for count in (1, 2, 4, 8)
+]
+"""Of one connection each, as if each had a link of its own."""

@@ -68,6 +68,18 @@ class StreamToS3Error(Exception):
         self.hint = hint
         self.left_behind = left_behind
 
+    def __reduce__(self) -> tuple[object, ...]:
+        """To travel from a worker: by what it holds, as some classes demand more to be made."""
+        return _restored, (type(self), self.args, vars(self))
+
+
+def _restored(
+    kind: type[StreamToS3Error], arguments: tuple[object, ...], state: dict[str, object]
+) -> StreamToS3Error:
+    error = kind.__new__(kind, *arguments)
+    vars(error).update(state)
+    return error
+
 
 class UsageError(StreamToS3Error):
     """The command line, or an option given to the library, is invalid or contradicts another."""

@@ -7,15 +7,19 @@ that a scheduler that hangs never keeps the program from ending.
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import os
 import shutil
+import signal
 import tempfile
 import uuid
 import warnings
 from collections.abc import Callable, Collection, Iterator
+from concurrent.futures import CancelledError
 from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
+from multiprocessing import resource_tracker
 from typing import Any
 
 from ..errors import RetriesUsedUpError, UnreachableError, UsageError, os_reason
@@ -112,9 +116,10 @@ class Cluster:
 
             try:
                 (value,) = await self._client.gather([future], asynchronous=True)
-            except asyncio.CancelledError as error:  # Dask's own derives from it
-                lost = "the connection to the Dask scheduler was lost"
-                value = RetriesUsedUpError(f"{lost}: {str(error).splitlines()[0]}")
+            except CancelledError:  # not asyncio's: that comes when we give up
+                value = RetriesUsedUpError(
+                    f"the connection to the Dask scheduler {self.address} was lost"
+                )
             except KilledWorker as error:
                 value = TaskLost(str(error))
             except Exception as error:  # noqa: BLE001 - delivered, and judged there
@@ -200,10 +205,13 @@ def open_cluster(address: ClusterAddress, scope: CancelScope) -> Iterator[Cluste
         raise UsageError("--dask needs the packages dask and distributed", hint=_EXTRA) from error
     with ExitStack() as stack:
         stack.enter_context(_quiet())
-        if address.is_local:
-            stack.enter_context(dask.config.set(_LOCAL_CONFIG))
         opened: list[Any] = []
         stack.callback(_close, opened)
+        if address.is_local:
+            directory = _Directory()
+            opened.append(directory)
+            where = {"temporary-directory": directory.path}
+            stack.enter_context(dask.config.set(_LOCAL_CONFIG | where))
         workers = WorkerPool(1, scope)
         stack.callback(workers.shutdown)
         opener = _open_local if address.is_local else _open_remote
@@ -224,15 +232,17 @@ def _open_remote(distributed: Any, address: ClusterAddress, opened: list[Any]) -
 
 
 def _open_local(distributed: Any, address: ClusterAddress, opened: list[Any]) -> Any:
-    directory = _Directory()
-    opened.append(directory)
+    # Ctrl-C reaches all processes of the terminal, and these are to end when we say so. What a
+    # thread blocks is blocked in the threads and processes that it starts. The tracker first,
+    # because Python unblocks the signal when it starts that.
+    resource_tracker.ensure_running()
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     cluster = distributed.LocalCluster(
         n_workers=address.processes or max(1, int(processors())),
         threads_per_worker=_THREADS,
         processes=True,
         dashboard_address=None,
         memory_limit=0,
-        local_directory=directory.path,
         security=_private_security(distributed, opened),
         silence_logs=logging.CRITICAL,
     )
@@ -331,5 +341,6 @@ def _quiet() -> Iterator[None]:
             warnings.simplefilter("ignore")  # other versions on workers: we compare our own
             yield
     finally:
+        gc.collect()  # or what nobody waited for is told later, with a traceback
         for each, before in zip(loggers, levels, strict=True):
             each.setLevel(before)

@@ -121,7 +121,7 @@ class SecretsChannel:
 
         while not self._is_over:
             self._scope.wait_for(lambda: self._is_over, _LOOK_S)
-            found = self._source.current()
+            found = None if self._is_over else self._source.current()
             if not self._is_over and found != self._secrets.credentials:
                 self._secrets = replace(self._secrets, credentials=found)
                 self._cluster.run_on_scheduler(send_anew, self._operation_id, self._secrets)

@@ -128,6 +128,7 @@ class Dispatcher:
         with self._scope.condition:
             self._is_over = True
             self._scope.condition.notify_all()
+        self._watch.wait_idle(1.0, 1.0)
         for flight in self._flights.values():
             flight.give_up()
         interrupted = self._scope.interrupted_at_s is not None
@@ -184,7 +185,12 @@ class Dispatcher:
         """In a thread: count the workers, and fail where there is none, or no scheduler."""
         alone_since_s: float | None = None
         while not self._is_over:
-            workers = self._cluster.workers(self._retry_for_s)
+            try:
+                workers = self._cluster.workers(self._retry_for_s)
+            except Exception:
+                if self._is_over:  # the client was closed meanwhile
+                    return
+                raise
             self._note_workers(workers)
             if workers:
                 alone_since_s = None

@@ -61,8 +61,9 @@ def running_on(
 ) -> Iterator[Running]:
     """One operation on the cluster, which has a worker when the block begins.
 
-    `options` are the client's: on this machine `jobs` and `memory_bytes` are shared out to its
-    processes, elsewhere each process has them all. What still runs when the block ends is stopped.
+    `options` are the client's: on this machine `jobs`, `memory_bytes` and the limit of the rate are
+    shared out to its processes, elsewhere each process has them all. What still runs when the
+    block ends is stopped.
     """
     openly, secrets = secrets_to_send(how.address, options, sends=how.sends_credentials)
     with open_cluster(how.address, scope) as cluster:
@@ -140,8 +141,13 @@ async def _look_at_file(path: str, identity: FileIdentity, again: bool) -> Strea
 
 def _share_out(options: Options, processes: int) -> Options:
     memory_bytes = options.memory_bytes or default_memory_bytes()
+    connection = options.connection
+    if connection.limit_bytes_per_s is not None:
+        share_bytes = max(1, connection.limit_bytes_per_s // processes)
+        connection = replace(connection, limit_bytes_per_s=share_bytes)
     return replace(
         options,
+        connection=connection,
         jobs=max(1, options.jobs // processes),
         memory_bytes=max(memory_bytes // processes, 2 * options.chunk_bytes),
     )

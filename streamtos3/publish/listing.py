@@ -40,20 +40,30 @@ class Listing:
 
 
 def list_destination(
-    bucket: Bucket, retrier: Retrier, prefix: str, keys: Collection[str], check_for_s: float
+    bucket: Bucket,
+    retrier: Retrier,
+    prefix: str,
+    keys: Collection[str],
+    check_for_s: float,
+    *,
+    only_between: bool = False,
 ) -> Listing:
     """What is there under `keys`, which all begin with `prefix`.
 
     Asks for twice as many keys as there are of ours, and a little more; a prefix that holds more
     is not listed to its end. Raises the error that each upload would end with: AbsentError (no such
     bucket), CredentialsError, UnreachableError. What else refuses the listing need not refuse an
-    upload, and an empty listing that tells nothing comes back.
+    upload, and an empty listing that tells nothing comes back. `only_between`: begin just before
+    the first of our keys and end after the last, as there are many more of them.
     """
+    after, last = (min(keys)[:-1], max(keys)) if only_between else ("", None)
     most = 2 * len(keys) + _MORE_PAGES * _PAGE
 
     def look() -> Listing:
         found = {}
-        for number, each in enumerate(bucket.list_objects(prefix), start=1):
+        for number, each in enumerate(bucket.list_objects(prefix, after), start=1):
+            if last is not None and each.key > last:  # in the order of their bytes, as keys are
+                break
             if each.key in keys:
                 found[each.key] = each
             if number == most:

@@ -76,6 +76,7 @@ class Publication:
         files: int,
         scope: CancelScope,
         on_event: Callable[[Event], None] | None = None,
+        clients: Clients | None = None,
     ) -> None:
         self._selection = selection
         self._at_once, self._memory_bytes = share_memory(
@@ -88,7 +89,7 @@ class Publication:
         self._emit = serialized(on_event)
         self._builder = SpecificationBuilder(selection, options, self._emit)
         self._workers = WorkerPool(self._at_once, scope)
-        self._clients = Clients(options.connection, options.jobs + self._at_once)
+        self._clients = clients or Clients(options.connection, options.jobs + self._at_once)
         bucket, key = selection.bucket, selection.manifest_key
         self._bucket = Bucket(
             bucket, options.connection, settings=options.settings, client=self._clients
@@ -181,6 +182,7 @@ class Publication:
             self._selection.key,
             {item.key for item in items},
             self._options.retries.check_for_s,
+            only_between=self._selection.is_batch,
         )
         if not (self._options.resume or self._options.overwrite):
             taken = next((item.key for item in items if self._listing.find(item.key)), None)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -19,7 +19,16 @@ from ..sources.regular_file import WatchedFile
 from .tar_source import ArchiveSource, archive_key
 from .tree import Tree, Unreadable
 
-__all__ = ["Item", "OpenItem", "Selection", "select_archive", "select_files"]
+__all__ = [
+    "Item",
+    "OpenItem",
+    "Selection",
+    "as_some_servers_see",
+    "check_key",
+    "select_archive",
+    "select_batch",
+    "select_files",
+]
 
 
 @dataclass(frozen=True)
@@ -62,7 +71,7 @@ class Selection:
     """The objects to be made from `directory`, and what in it cannot be read.
 
     `key` is the prefix of all keys, or the archive's key; `manifest_key` is where the
-    specification is to be stored.
+    specification is to be stored. `is_batch`: others publish the other files of the directory.
     """
 
     directory: str
@@ -73,6 +82,35 @@ class Selection:
     links_not_followed: int = 0
     manifest_key: str | None = None
     template: str | None = None
+    is_batch: bool = False
+
+
+def select_batch(
+    directory: str,
+    bucket: str,
+    prefix: str,
+    files: Sequence[tuple[str, int]],
+    *,
+    follow_links: bool,
+) -> Selection:
+    """Files below `directory` that another process has listed and checked: path and size of each.
+
+    `prefix` ends as the keys demand.
+    """
+    opener = partial(_open_file, directory, follow_links)
+    items = tuple(Item(path, prefix + path, size, opener) for path, size in files)
+    return Selection(directory, bucket, prefix, items, is_batch=True)
+
+
+def check_key(bucket: str, path: str, key: str) -> None:
+    """UsageError if a file at `path` cannot be published under `key`."""
+    try:
+        check_destination_name(bucket, key, of_a_file=True)
+    except UsageError as error:
+        raise UsageError(
+            f"cannot publish {path}: {error.message}",
+            hint="rename it; in an archive (--archive) any name will do",
+        ) from error
 
 
 def select_files(
@@ -131,14 +169,8 @@ def _open_archive(tree: Tree, codec: str | None, _: str) -> OpenItem:
 def _check_keys(bucket: str, items: Iterable[Item]) -> None:
     seen: dict[str, Item] = {}
     for item in items:
-        try:
-            check_destination_name(bucket, item.key, of_a_file=True)
-        except UsageError as error:
-            raise UsageError(
-                f"cannot publish {item.path}: {error.message}",
-                hint="rename it; in an archive (--archive) any name will do",
-            ) from error
-        other = seen.setdefault(_as_some_servers_see(item.key), item)
+        check_key(bucket, item.path, item.key)
+        other = seen.setdefault(as_some_servers_see(item.key), item)
         if other is not item:
             raise UsageError(
                 f"cannot publish {other.path} and {item.path}: to some services they are one key",
@@ -150,10 +182,11 @@ def _check_manifest(bucket: str, key: str | None, items: Iterable[Item]) -> None
     if key is None:
         return
     check_destination_name(bucket, key)
-    if _as_some_servers_see(key) in {_as_some_servers_see(item.key) for item in items}:
+    if as_some_servers_see(key) in {as_some_servers_see(item.key) for item in items}:
         raise UsageError(f"the manifest's key {key} is that of a file")
 
 
-def _as_some_servers_see(key: str) -> str:
+def as_some_servers_see(key: str) -> str:
+    """The key that some services take `key` for."""
     # SeaweedFS: a backslash is a slash, and slashes are one.
     return re.sub(r"[/\\]+", "/", key)

@@ -14,7 +14,7 @@ from typing import Literal
 
 from ..errors import SourceError, os_reason
 
-__all__ = ["TreeEntry", "Tree", "Unreadable", "walk"]
+__all__ = ["TreeEntry", "Tree", "Unreadable", "iterate", "walk"]
 
 _Kind = Literal["file", "directory", "link"]
 _Identity = tuple[int, int]
@@ -66,11 +66,12 @@ class _Pending:
     above: frozenset[_Identity]
 
 
-def walk(directory: str, *, follow_links: bool) -> Tree:
-    """List everything below `directory`. SourceError if the directory itself cannot be listed.
+def iterate(directory: str, *, follow_links: bool) -> Iterator[TreeEntry | Unreadable]:
+    """Everything below `directory`, one after the other: only open directories are in memory.
 
-    With `follow_links`, a link counts as what it points to; one that leads back to a directory
-    above it is listed as unreadable, since following it would never end.
+    SourceError if the directory itself cannot be listed. With `follow_links`, a link counts as what
+    it points to; one that leads back to a directory above it comes as unreadable, since following
+    it would never end.
     """
     tree = Tree(directory, follow_links)
     try:
@@ -83,9 +84,21 @@ def walk(directory: str, *, follow_links: bool) -> Tree:
         try:
             pending += _visit(tree, each)
         except OSError as error:
-            tree.unreadable.append(
-                Unreadable(each.path, f"cannot read {each.path}: {os_reason(error)}")
-            )
+            yield Unreadable(each.path, f"cannot read {each.path}: {os_reason(error)}")
+        yield from tree.entries
+        yield from tree.unreadable
+        tree.entries.clear()
+        tree.unreadable.clear()
+
+
+def walk(directory: str, *, follow_links: bool) -> Tree:
+    """All that `iterate` finds below `directory`, at once. Raises as it does."""
+    tree = Tree(directory, follow_links)
+    for each in iterate(directory, follow_links=follow_links):
+        if isinstance(each, Unreadable):
+            tree.unreadable.append(each)
+        else:
+            tree.entries.append(each)
     return tree
 
 

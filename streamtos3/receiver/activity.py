@@ -100,8 +100,10 @@ class Activity:
                 if ended.wait(STEP_S):
                     return
 
-        threading.Thread(target=watch, name="streamtos3-activity", daemon=True).start()
+        thread = threading.Thread(target=watch, name="streamtos3-activity", daemon=True)
+        thread.start()
         try:
             yield
         finally:
             ended.set()
+            thread.join()

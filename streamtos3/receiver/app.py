@@ -8,12 +8,14 @@ has stored nothing. What a refusal costs is bounded: see ReceiverLimits.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+import re
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, MutableMapping
 from datetime import datetime, timezone
 from typing import Any
 from urllib.parse import parse_qs
 
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
@@ -21,14 +23,20 @@ from starlette.routing import Route
 from ..errors import InvalidEventError
 from .activity import Activity
 from .batcher import Batcher, ByteBudget, ByteShare, Outcome, ReceiverLimits
-from .cloudevents import event_lines
 from .metrics import SinkMetrics
+from .parser import EventParser, ParserDied
 from .session import COOKIE, Sessions
 from .status_page import PAGE_HEADERS, login_page, status_page
 
-__all__ = ["ReceiverApp"]
+__all__ = ["Application", "ReceiverApp"]
+
+Application = Callable[..., Coroutine[Any, Any, None]]
+_Message = MutableMapping[str, Any]
+_Work = Callable[["Request", "_Body"], Awaitable[Response]]
 
 _REASONS = {400: "invalid", 413: "too_large", 415: "unsupported"}
+_UNKNOWN = {404: ("not_found", "there is no such path"), 405: ("method", "not with this method")}
+_ABSOLUTE = re.compile(r"https?://[^/?#]*", re.IGNORECASE)
 _LARGEST_FORM_BYTES = 4096
 _WRONG_TOKEN_S = 1.0
 
@@ -69,7 +77,10 @@ class _Body:
 
 
 class ReceiverApp:
-    """The application, and its counters."""
+    """The application, and its counters.
+
+    is_crowded: whether more connections are open than are served.
+    """
 
     def __init__(
         self,
@@ -79,7 +90,10 @@ class ReceiverApp:
         limits: ReceiverLimits,
         sessions: Sessions,
         activity: Activity,
+        is_crowded: Callable[[], bool] = lambda: False,
     ) -> None:
+        self._parser = EventParser(limits.max_record_bytes)
+        self._is_crowded = is_crowded
         self._batcher = batcher
         self._budget = budget
         self._metrics = metrics
@@ -92,23 +106,62 @@ class ReceiverApp:
         """Refuse new requests; those under way continue."""
         self._is_ending = True
 
-    def application(self) -> Starlette:
-        """The ASGI application."""
-        return Starlette(
-            routes=[
-                Route("/", self._endpoint(self._accept_events), methods=["POST"]),
-                Route("/", self._answer_handshake, methods=["OPTIONS"]),
-                Route("/", self._show_page, methods=["GET"]),
-                Route("/login", self._endpoint(self._log_in), methods=["POST"]),
-                Route("/logout", self._log_out, methods=["POST"]),
-                Route("/healthz", self._show_health, methods=["GET"]),
-                Route("/metrics", self._endpoint(self._show_metrics), methods=["GET"]),
-            ]
-        )
+    async def close(self) -> None:
+        """Release what parsing uses. No request may follow."""
+        await self._parser.close()
 
-    def _endpoint(
-        self, work: Callable[[Request, _Body], Awaitable[Response]]
-    ) -> Callable[[Request], Awaitable[Response]]:
+    def application(self) -> Application:
+        """The ASGI application."""
+        starlette = Starlette(
+            routes=[
+                Route("/", self._endpoint(self._answer_events), methods=["POST", "OPTIONS"]),
+                Route("/", self._endpoint(self._show_page), methods=["GET"]),
+                Route("/login", self._endpoint(self._log_in), methods=["POST"]),
+                Route("/logout", self._endpoint(self._log_out), methods=["POST"]),
+                Route("/healthz", self._endpoint(self._show_health), methods=["GET"]),
+                Route("/metrics", self._endpoint(self._show_metrics), methods=["GET"]),
+            ],
+            exception_handlers=dict.fromkeys(_UNKNOWN, self._answer_unknown),
+        )
+        starlette.router.redirect_slashes = False
+        crowded = self._endpoint(self._answer_crowd)
+
+        async def application(
+            scope: _Message,
+            receive: Callable[[], Awaitable[_Message]],
+            send: Callable[[_Message], Awaitable[None]],
+        ) -> None:
+            scope = {**scope, "path": _origin_form(scope["path"])}
+            if _is_ambiguous(scope["headers"]):
+                send = _closing(send)
+            if self._is_crowded():
+                await (await crowded(Request(scope, receive)))(scope, receive, send)
+            else:
+                await starlette(scope, receive, send)
+
+        return application
+
+    async def _answer_events(self, request: Request, body: _Body) -> Response:
+        if request.method == "OPTIONS":
+            return self._answer_handshake(request)
+        return await self._accept_events(request, body)
+
+    async def _answer_crowd(self, request: Request, body: _Body) -> Response:
+        refusal = self._busy_refusal("connections", "too many connections are open")
+        refusal.headers["connection"] = "close"
+        raise refusal
+
+    async def _answer_unknown(self, request: Request, error: Exception) -> Response:
+        """404 and 405 of the router."""
+        assert isinstance(error, HTTPException)
+        label, message = _UNKNOWN[error.status_code]
+
+        async def refuse(request: Request, body: _Body) -> Response:
+            raise _Refusal(error.status_code, label, message, error.headers)
+
+        return await self._endpoint(refuse)(request)
+
+    def _endpoint(self, work: _Work) -> Callable[[Request], Awaitable[Response]]:
         """An endpoint that does `work` and answers a refusal with its reason."""
 
         async def endpoint(request: Request) -> Response:
@@ -147,15 +200,23 @@ class ReceiverApp:
         if self._is_ending or self._batcher.has_ended:
             raise self._ending_refusal()
         self._check_token(request)
+        self._check_room(request)
         with self._budget.share() as share:
             content = await self._read(request, body, share)
-            lines = event_lines(
-                request.headers.raw, content, max_record_bytes=self._limits.max_record_bytes
-            )
+            try:
+                lines = await self._parser.lines(request.headers.raw, content)
+            except ParserDied:
+                raise self._busy_refusal("busy", "the events could not be parsed now") from None
             if lines:
                 await self._store_lines(lines)
         self._metrics.accepted += 1
-        return Response(status_code=202)
+        return JSONResponse({"accepted": len(lines)}, 202)
+
+    def _check_room(self, request: Request) -> None:
+        """Refuse what was too much for the spool a moment ago, before it is sent."""
+        refused_bytes = self._batcher.refused_bytes
+        if refused_bytes is not None and _announced_bytes(request) >= refused_bytes:
+            raise self._full_refusal()
 
     async def _store_lines(self, lines: list[bytes]) -> None:
         limit = self._limits.max_group_bytes
@@ -165,13 +226,22 @@ class ReceiverApp:
             )
         outcome = await asyncio.wrap_future(self._batcher.submit(lines))
         if outcome is Outcome.FULL:
-            raise self._busy_refusal("spool_full", "the spool is full until some of it is uploaded")
+            raise self._full_refusal()
+        if outcome is Outcome.TOO_LARGE:
+            raise _Refusal(
+                413,
+                "too_large",
+                "the spool could not hold these events even if it were empty: send fewer at a time",
+            )
         if outcome is Outcome.ENDING:
             raise self._ending_refusal()
 
     def _busy_refusal(self, label: str, message: str) -> _Refusal:
         wait_s = str(self._limits.retry_after_s)
         return _Refusal(503, label, message, {"retry-after": wait_s})
+
+    def _full_refusal(self) -> _Refusal:
+        return self._busy_refusal("spool_full", "the spool is full until some of it is uploaded")
 
     def _ending_refusal(self) -> _Refusal:
         refusal = self._busy_refusal("ending", "this sink is ending")
@@ -193,41 +263,54 @@ class ReceiverApp:
             )
 
     async def _read(self, request: Request, body: _Body, share: ByteShare) -> bytes:
-        """The whole body, never more of it than is allowed."""
-        self._reserve(int(request.headers.get("content-length", "0")), share)
-        try:
-            return await asyncio.wait_for(
-                self._read_on(body, share), timeout=self._limits.body_timeout_s
-            )
-        except asyncio.TimeoutError:
-            limit = f"{self._limits.body_timeout_s:g} s"
-            raise _Refusal(
-                408, "timeout", f"the body did not arrive within {limit}", {"connection": "close"}
-            ) from None
-
-    async def _read_on(self, body: _Body, share: ByteShare) -> bytes:
+        """The whole body, never more of it than is allowed, nor slower."""
+        limits = self._limits
+        self._check_size(_announced_bytes(request))
+        loop = asyncio.get_running_loop()
+        end_s = loop.time() + limits.body_timeout_s
         content = bytearray()
         while not body.is_complete:
-            chunk = await body.chunk()
-            self._reserve(len(content) + len(chunk), share)
-            content += chunk
+            least_bytes = len(content) + limits.least_body_bytes
+            window_s = min(limits.body_window_s, end_s - loop.time())
+            try:
+                await asyncio.wait_for(self._read_on(body, share, content), window_s)
+            except asyncio.TimeoutError:
+                if loop.time() >= end_s or len(content) < least_bytes:
+                    raise self._slow_refusal() from None
         return bytes(content)
 
-    def _reserve(self, size_bytes: int, share: ByteShare) -> None:
+    async def _read_on(self, body: _Body, share: ByteShare, content: bytearray) -> None:
+        while not body.is_complete:
+            chunk = await body.chunk()
+            size_bytes = len(content) + len(chunk)
+            self._check_size(size_bytes)
+            if not share.grow(size_bytes):
+                raise self._busy_refusal("busy", "too many requests are in progress already")
+            content += chunk
+
+    def _check_size(self, size_bytes: int) -> None:
         limit = self._limits.max_request_bytes
         if size_bytes > limit:
             raise _Refusal(413, "too_large", f"a request may have {limit} bytes at most")
-        if not share.grow(size_bytes):
-            raise self._busy_refusal("busy", "too many requests are in progress already")
 
-    async def _answer_handshake(self, request: Request) -> Response:
+    def _slow_refusal(self) -> _Refusal:
+        limits = self._limits
+        return _Refusal(
+            408,
+            "timeout",
+            f"the body did not arrive within {limits.body_timeout_s:g} s, with at least"
+            f" {limits.least_body_bytes} bytes in each {limits.body_window_s:g} s",
+            {"connection": "close"},
+        )
+
+    def _answer_handshake(self, request: Request) -> Response:
         """OPTIONS: the handshake of the CloudEvents webhook specification."""
         headers = {"allow": "POST, OPTIONS"}
         if "webhook-request-origin" in request.headers:
             headers |= {"webhook-allowed-origin": "*", "webhook-allowed-rate": "*"}
         return Response(status_code=200, headers=headers)
 
-    async def _show_page(self, request: Request) -> Response:
+    async def _show_page(self, request: Request, body: _Body) -> Response:
         """GET /: the state for a browser, or the form that asks for the token."""
         has_cookie = self._sessions.is_open(request.cookies.get(COOKIE))
         if not has_cookie and not self._has_token(request):
@@ -256,15 +339,19 @@ class ReceiverApp:
         headers = {"location": "/", "set-cookie": self._sessions.begin()}
         return Response(status_code=303, headers=headers)
 
-    async def _log_out(self, request: Request) -> Response:
+    async def _log_out(self, request: Request, body: _Body) -> Response:
         """POST /logout: the cookie is forgotten."""
         return Response(
             status_code=303, headers={"location": "/", "set-cookie": self._sessions.end()}
         )
 
-    async def _show_health(self, request: Request) -> Response:
+    async def _show_health(self, request: Request, body: _Body) -> Response:
+        """200 as long as events are taken."""
         if self._is_ending or self._batcher.has_ended:
             return PlainTextResponse("ending\n", 503)
+        if self._batcher.refused_bytes is not None:
+            wait_s = str(self._limits.retry_after_s)
+            return PlainTextResponse("full\n", 503, {"retry-after": wait_s})
         return PlainTextResponse("ok\n")
 
     async def _show_metrics(self, request: Request, body: _Body) -> Response:
@@ -277,3 +364,33 @@ class ReceiverApp:
 def _has_body(request: Request) -> bool:
     fields: Any = request.headers
     return "transfer-encoding" in fields or fields.get("content-length", "0") != "0"
+
+
+def _announced_bytes(request: Request) -> int:
+    """What the sender says that the body has; 0 where it does not say."""
+    return int(request.headers.get("content-length", "0"))
+
+
+def _origin_form(path: str) -> str:
+    """The path of a target that names the host as well, as to a proxy (RFC 9112, 3.2.2)."""
+    found = _ABSOLUTE.match(path)
+    return path if found is None else path[found.end() :] or "/"
+
+
+def _is_ambiguous(headers: list[tuple[bytes, bytes]]) -> bool:
+    """Whether two heads of one request say two things of its length (RFC 9112, 6.1)."""
+    return {b"content-length", b"transfer-encoding"} <= {name for name, _ in headers}
+
+
+def _closing(
+    send: Callable[[_Message], Awaitable[None]],
+) -> Callable[[_Message], Awaitable[None]]:
+    """`send`, but the connection is closed after the answer: who knows what comes next on it."""
+
+    async def send_and_close(message: _Message) -> None:
+        if message["type"] == "http.response.start":
+            others = [each for each in message["headers"] if each[0].lower() != b"connection"]
+            message = {**message, "headers": [*others, (b"connection", b"close")]}
+        await send(message)
+
+    return send_and_close

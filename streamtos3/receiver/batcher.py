@@ -15,7 +15,7 @@ from enum import Enum, auto
 from types import TracebackType
 from typing import Protocol
 
-from ..errors import SpoolFullError
+from ..errors import SpoolFullError, SpoolTooSmallError
 from ..results import SinkFigures
 from ..runtime.cancel import Cancelled
 
@@ -25,12 +25,20 @@ _GROUP_BYTES = 4 * 1024**2
 
 
 class RecordStore(Protocol):
-    """What makes records durable. Both methods may be called from any thread."""
+    """What makes records durable. All of it may be used from any thread."""
+
+    @property
+    def refused_bytes(self) -> int | None:
+        """The size of the smallest append that is known to find no room.
+
+        None if none was refused since room last became free. Never waits.
+        """
 
     def append(self, records: Sequence[bytes], *, wait: bool = True) -> None:
         """Take whole records, each ending in a newline; return when all of them are durable.
 
-        With `wait=False`, SpoolFullError when the spool has no room for them; any other
+        With `wait=False`, SpoolFullError when there is no room for all of them now, and
+        SpoolTooSmallError when there never will be; none was taken then. Any other
         StreamToS3Error, or Cancelled, when the sink is ending.
         """
 
@@ -43,7 +51,12 @@ class ReceiverLimits:
     """How much senders may use at a time, and for how long.
 
     max_group_bytes: the records of one request, as they are stored; None: no limit.
+    max_connections: connections that are served; some more are answered with 503.
     backlog: connections that the kernel has accepted and the receiver has not.
+    head_timeout_s: for the head of a request, for the TLS handshake before it, and for the client
+        to read some of an answer.
+    body_timeout_s: for a whole body, of which at least `least_body_bytes` must arrive in each
+        `body_window_s`.
     """
 
     max_record_bytes: int = 1024**2
@@ -54,10 +67,17 @@ class ReceiverLimits:
     backlog: int = 256
     head_timeout_s: float = 10.0
     body_timeout_s: float = 60.0
+    body_window_s: float = 5.0
+    least_body_bytes: int = 5 * 1024
     linger_s: float = 2.0
     keep_alive_s: int = 30
     grace_s: int = 10
     retry_after_s: int = 1
+
+    @property
+    def accepted_connections(self) -> int:
+        """How many there may be, those included that are only told to come again."""
+        return min(2 * self.max_connections, self.max_connections + 128)
 
 
 class Outcome(Enum):
@@ -65,6 +85,7 @@ class Outcome(Enum):
 
     DURABLE = auto()
     FULL = auto()
+    TOO_LARGE = auto()
     ENDING = auto()
 
 
@@ -128,8 +149,8 @@ class Batcher:
     """Appends what is submitted to `store`, in groups, from a thread of its own.
 
     on_error: called with the error of the store that ends the batcher; `error` keeps it.
-    group_bytes: a group ends with the records that reach this size; a spool that is nearly full
-        would refuse a larger one although it has room for most of the requests in it.
+    group_bytes: a group ends with the records that reach this size. If the spool has no room for
+        a group, each request in it is tried alone.
     """
 
     def __init__(
@@ -153,6 +174,11 @@ class Batcher:
     def has_ended(self) -> bool:
         """Whether no more records are accepted."""
         return self._ended
+
+    @property
+    def refused_bytes(self) -> int | None:
+        """See RecordStore."""
+        return self._store.refused_bytes
 
     def submit(self, records: Sequence[bytes]) -> Future[Outcome]:
         """Have `records` appended together with those of others; the result is their outcome."""
@@ -181,8 +207,9 @@ class Batcher:
                 return
             group = [each for each in taken if each.future.set_running_or_notify_cancel()]
             outcome = self._append([record for each in group for record in each.records])
+            alone = len(group) > 1 and outcome in (Outcome.FULL, Outcome.TOO_LARGE)
             for each in group:
-                each.future.set_result(outcome)
+                each.future.set_result(self._append(each.records) if alone else outcome)
 
     def _next_group(self) -> Iterator[_Waiting]:
         """Those that waited longest, at least one of them; none if none waits."""
@@ -196,6 +223,8 @@ class Batcher:
             self._store.append(records, wait=False)
         except SpoolFullError:
             return Outcome.FULL
+        except SpoolTooSmallError:
+            return Outcome.TOO_LARGE
         except BaseException as error:  # noqa: BLE001 - the thread's top: reported below
             with self._condition:
                 self._ended = True

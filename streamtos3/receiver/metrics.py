@@ -6,7 +6,7 @@ The registry is our own, so that nothing else of the process shows up in it.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from prometheus_client import CollectorRegistry, exposition
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
@@ -28,21 +28,28 @@ _COUNTERS = {
 
 
 class SinkMetrics(Collector):
-    """Collected anew for each scrape. `rejected` counts requests by the reason of refusal."""
+    """Collected anew for each scrape.
+
+    `rejected` counts requests by the reason of refusal, `closed` connections that were ended
+    before there was a request to answer. `connections` says how many are open.
+    """
 
     def __init__(
         self,
         store: RecordStore,
         batcher: Batcher,
         budget: ByteBudget,
+        connections: Callable[[], int] = lambda: 0,
     ) -> None:
         self._store = store
         self._batcher = batcher
         self._budget = budget
+        self._connections = connections
         self._registry = CollectorRegistry(auto_describe=False)
         self._registry.register(self)
         self.accepted = 0
         self.rejected: Counter[str] = Counter()
+        self.closed: Counter[str] = Counter()
 
     def figures(self) -> SinkFigures:
         """The store's, as they are now."""
@@ -87,6 +94,17 @@ class SinkMetrics(Collector):
         for reason, count in sorted(self.rejected.items()):
             rejected.add_metric([reason], count)
         yield rejected
+        closed = CounterMetricFamily(
+            _PREFIX + "closed_connections",
+            "Connections that were closed without an answer.",
+            labels=["reason"],
+        )
+        for reason, count in sorted(self.closed.items()):
+            closed.add_metric([reason], count)
+        yield closed
+        yield GaugeMetricFamily(
+            _PREFIX + "open_connections", "Connections that are open.", self._connections()
+        )
         yield CounterMetricFamily(
             _PREFIX + "appends",
             "Times that what was waiting was made durable at once.",

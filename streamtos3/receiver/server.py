@@ -20,7 +20,7 @@ from ..runtime.files import read_private_file
 from ..runtime.host import Descriptors, raise_limit
 from .activity import Activity
 from .batcher import Batcher, ByteBudget, ReceiverLimits, RecordStore
-from .listener import ReservingListener
+from .listener import CountingListener
 from .session import Sessions
 
 __all__ = ["Address", "TlsFiles", "bind", "check_exposure", "parse_address", "read_token", "serve"]
@@ -165,17 +165,31 @@ def serve(
         from .app import ReceiverApp
         from .metrics import SinkMetrics
         from .uvicorn_server import run_server
+    metrics: SinkMetrics
     context = tls.context() if tls else None
     descriptors = raise_limit()
     limits = _within(limits, descriptors)
-    with ReservingListener(bound or bind(address), descriptors) as listener:
+    budget = ByteBudget(limits.max_pending_bytes)
+    with CountingListener(
+        bound or bind(address),
+        descriptors,
+        limits.accepted_connections,
+        lambda reason: metrics.closed.update((reason,)),
+    ) as listener:
         with _usable(address):  # another may have bound it, too, and have listened first
             listener.listen(limits.backlog)
-        budget = ByteBudget(limits.max_pending_bytes)
         batcher = Batcher(store, scope.fail)
-        metrics = SinkMetrics(store, batcher, budget)
+        metrics = SinkMetrics(store, batcher, budget, lambda: listener.connections)
         sessions = Sessions(token, secure=tls is not None)
-        app = ReceiverApp(batcher, budget, metrics, limits, sessions, activity)
+        app = ReceiverApp(
+            batcher,
+            budget,
+            metrics,
+            limits,
+            sessions,
+            activity,
+            lambda: listener.connections > limits.max_connections,
+        )
         at = Address(address.host, listener.getsockname()[1])
         try:
             with activity.sampled(store.figures):
@@ -184,9 +198,11 @@ def serve(
                     listener,
                     context,
                     limits,
+                    metrics,
                     scope,
                     on_started=lambda: on_listening(f"http{'s' if tls else ''}://{at}"),
                     on_ending=app.end,
+                    close=app.close,
                 )
         finally:
             batcher.close(limits.grace_s)

@@ -297,6 +297,7 @@ class Sink:
                 full_disk = error
                 raise
         except SpoolFullError:
+            self._check_could_hold(records, size_bytes)
             self._note_refusal(size_bytes, full_disk)
             if self._current is not None:
                 self._rotate()  # or there would never be room again
@@ -460,20 +461,20 @@ class Sink:
             self._refusal = None
 
     def _check_room(self, records: Sequence[bytes], size_bytes: int) -> None:
-        """SpoolFullError where the spool has no room for all of `records` now.
-
-        SpoolTooSmallError where it never would have.
-        """
+        """SpoolFullError where the spool has no room for all of `records` now."""
         assert self._spool is not None
         held = self._current.held if self._current else None
         in_all = (held.records, held.payload_bytes) if held else (0, 0)
         objects = sum(1 for _ in cut(records, self._rules, *in_all))
-        if size_bytes <= self._spool.room_bytes(objects):
-            return
+        if size_bytes > self._spool.room_bytes(objects):
+            raise SpoolFullError(f"the spool {self._spool.directory} is full")
+
+    def _check_could_hold(self, records: Sequence[bytes], size_bytes: int) -> None:
+        """SpoolTooSmallError where even an empty spool has no room for all of `records`."""
+        assert self._spool is not None
         objects = sum(1 for _ in cut(records, self._rules, 0, 0))
         if not self._spool.could_hold(size_bytes, objects):
             raise self._too_small(f"{_records(len(records))} of {size_bytes:,} bytes")
-        raise SpoolFullError(f"the spool {self._spool.directory} is full")
 
     def _wait_for_room(self, record: bytes, full_disk: SpoolFullError | None) -> None:
         """Wait until an object is stored or, where the disk is full, for a second.
@@ -502,7 +503,7 @@ class Sink:
         assert self._spool is not None
         return SpoolTooSmallError(
             f"the spool {self._spool.directory} could never hold {what}",
-            hint="raise --spool-limit",
+            hint="raise --spool-limit, or put the spool on a larger disk",
         )
 
     def _count_received(self, records: int, size_bytes: int) -> None:

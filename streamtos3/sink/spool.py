@@ -260,9 +260,12 @@ class Spool:
         return True
 
     def could_hold(self, size_bytes: int, objects: int) -> bool:
-        """Whether so many bytes of records, in so many objects, fit when nothing else is there."""
+        """Whether so many bytes of records, in so many objects, fit when nothing else is there.
+
+        Neither in the spool, nor on its disk.
+        """
         overhead_bytes = objects * (self._header_bytes + HEAD_BYTES)
-        return size_bytes + overhead_bytes <= self._limit_bytes
+        return size_bytes + overhead_bytes <= min(self._limit_bytes, self._disk_bytes())
 
     def recover(self, on_torn: Callable[[str], None] = lambda _: None) -> list[SpoolFile]:
         """The files of an earlier process, oldest first.
@@ -353,6 +356,14 @@ class Spool:
         with self._guard:
             self._held[file.path] = file
         return file
+
+    def _disk_bytes(self) -> int:
+        """How large the file system is; the limit where that cannot be said."""
+        try:
+            status = os.fstatvfs(self._directory_fd)
+        except OSError:
+            return self._limit_bytes
+        return status.f_blocks * status.f_frsize or self._limit_bytes  # some say 0
 
     def _new_path(self, at: datetime) -> str:
         stamp = at.strftime("%Y%m%dT%H%M%S.%f")

@@ -30,14 +30,14 @@ _CALLS = (
 )
 
 
-def _can_trace() -> bool:
+def can_trace() -> bool:
     """strace may be there and yet not be allowed to trace, as in many containers."""
     if STRACE is None:
         return False
     return subprocess.run([STRACE, "-o", os.devnull, "true"], capture_output=True).returncode == 0
 
 
-pytestmark = pytest.mark.skipif(not _can_trace(), reason="strace is missing or may not trace")
+pytestmark = pytest.mark.skipif(not can_trace(), reason="strace is missing or may not trace")
 
 
 @pytest.fixture

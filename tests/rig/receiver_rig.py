@@ -38,6 +38,7 @@ class ListStore:
         self.gate.set()
         self.entered = threading.Semaphore(0)
         self.error: BaseException | None = None
+        self.refused_bytes: int | None = None
         self.shown = SinkFigures()
 
     def append(self, records: Sequence[bytes], *, wait: bool = True) -> None:

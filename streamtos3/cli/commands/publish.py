@@ -15,7 +15,8 @@ from ...sources.compressed import COMPRESSION_SUFFIXES, check_codec
 from ...units import format_duration, format_size, plural
 from ..arguments import arguments
 from ..console import print_data, say
-from ..options.addresses import publication_address_from
+from ..options.addresses import PublicationAddress, publication_address_from
+from ..options.cluster import ClusterArgs, cluster_from, cluster_options
 from ..options.common import (
     ConnectionArgs,
     OutputArgs,
@@ -36,9 +37,11 @@ from ..options.common import (
 from ..options.destination import DestinationCommand, NamedArgs, destination_options
 from ..options.object import ObjectArgs, object_options, settings_from
 from ..options.types import Choice, Text
-from ..running import running
+from ..running import Run, running
 
 if TYPE_CHECKING:
+    from ...cluster.operation import ClusterOptions
+    from ...cluster.publish import ClusterPublication
     from ...publish.manifest import Specification
     from ...publish.publication import Publication
     from ...publish.selection import Selection
@@ -126,6 +129,7 @@ class PublishArgs:
     connection: ConnectionArgs
     retries: RetryArgs
     output: OutputArgs
+    cluster: ClusterArgs
 
 
 class _PublishCommand(DestinationCommand):
@@ -148,6 +152,7 @@ class _PublishCommand(DestinationCommand):
 @argument("words", nargs=-1, metavar="DIR s3://BUCKET/PREFIX/")
 @destination_options
 @_publish_options
+@cluster_options
 @object_options
 @arguments(PublishArgs)
 def publish(args: PublishArgs) -> None:
@@ -176,6 +181,12 @@ def publish(args: PublishArgs) -> None:
     if args.spec != _SPECS[0] and not address.key:
         raise UsageError(f"--spec {args.spec} needs a prefix", hint="Bacalhau takes no empty Key")
     options = _options(args)
+    cluster = cluster_from(args.cluster)
+    if cluster is not None:
+        if is_archive:
+            raise UsageError("--dask shares out files, and an archive is one stream")
+        _publish_on(cluster, address, options, args)
+        return
     from ...publish.selection import select_archive, select_files
     from ...publish.tree import walk
 
@@ -223,21 +234,50 @@ def _publish(selection: Selection, options: Options, args: PublishArgs) -> None:
         publication = Publication(
             selection, options, files=args.files, scope=run.scope, on_event=on_event
         )
-        try:
-            publication.run()
-            run.interrupts.stored = f"s3://{selection.bucket}/{selection.key}"
-            publication.check()
-        except BaseException:
-            run.reporter.close()
-            _print_in_spite_of_the_error(publication)
-            raise
+        _run_and_print(publication, f"s3://{selection.bucket}/{selection.key}", run, args)
+
+
+def _publish_on(
+    cluster: ClusterOptions, address: PublicationAddress, options: Options, args: PublishArgs
+) -> None:
+    """The same by the workers of a cluster."""
+    with running(args.output, "published") as run:
+        from ...cluster.publish import ClusterPublication
+
+        publication = ClusterPublication(
+            address.directory,
+            address.bucket,
+            address.key,
+            options,
+            how=cluster,
+            files=args.files,
+            scope=run.scope,
+            follow_links=args.follow,
+            manifest_key=address.manifest_key,
+            template=address.template,
+            on_event=run.reporter,
+        )
+        _run_and_print(publication, f"s3://{address.bucket}/{address.key}", run, args)
+
+
+def _run_and_print(
+    publication: Publication | ClusterPublication, where: str, run: Run, args: PublishArgs
+) -> None:
+    try:
+        publication.run()
+        run.interrupts.stored = where
+        publication.check()
+    except BaseException:
         run.reporter.close()
-        if not args.output.quiet:
-            say(_summary(publication.specification))
-        print_data(_document(publication, args.spec), "specification")
+        _print_in_spite_of_the_error(publication)
+        raise
+    run.reporter.close()
+    if not args.output.quiet:
+        say(_summary(publication.specification))
+    print_data(_document(publication, args.spec), "specification")
 
 
-def _document(publication: Publication, spec: str) -> str | Iterator[str]:
+def _document(publication: Publication | ClusterPublication, spec: str) -> str | Iterator[str]:
     """What is printed of a publication that is complete."""
     from ...publish.bacalhau import published_result_json, published_result_yaml
 
@@ -246,7 +286,7 @@ def _document(publication: Publication, spec: str) -> str | Iterator[str]:
     return publication.document if form is None else form(publication.specification)
 
 
-def _print_in_spite_of_the_error(publication: Publication) -> None:
+def _print_in_spite_of_the_error(publication: Publication | ClusterPublication) -> None:
     """Print the specification; only warn if that fails, as the first error is reported.
 
     In our own form whatever was asked for, because no other says what is missing.

@@ -60,8 +60,8 @@ def read_vance(
 ) -> VanceSettings:
     """The settings in both files, where they are named, and in the environment.
 
-    UsageError names the file and the key that is wrong, CredentialsError likewise for secrets;
-    neither quotes a secret. `allow_insecure`: others may read the file of the secrets.
+    UsageError names the file and the key that is wrong or missing, CredentialsError a secret that
+    is malformed; neither quotes one. `allow_insecure`: others may read the file of the secrets.
     """
     config = _Given(_config(config_path), config_path, environment)
     secrets: dict[str, Any] = {}
@@ -90,6 +90,11 @@ class _Given:
         self._table = table
         self._path = path
         self._environment = environment
+
+    @property
+    def has_file(self) -> bool:
+        """Whether a file was named, which then has to say something."""
+        return self._path is not None
 
     def where(self, name: str) -> str:
         """What messages call the source of `name`."""
@@ -177,13 +182,15 @@ def _partition(given: _Given) -> Literal["hourly", "daily"] | None:
 
 
 def _credentials(given: _Given) -> Credentials | None:
-    access_key, secret_key = _secret(given, _ACCESS_KEY), _secret(given, _SECRET_KEY)
-    if access_key is None and secret_key is None:
-        return None
-    if access_key is None or secret_key is None:
-        missing = _ACCESS_KEY if access_key is None else _SECRET_KEY
-        raise CredentialsError(f"{given.where(missing)} is missing", hint=_SECRET_FORM)
-    return Credentials(access_key, secret_key)
+    keys = {name: _secret(given, name) for name in (_ACCESS_KEY, _SECRET_KEY)}
+    missing = [given.where(name) for name, key in keys.items() if key is None]
+    access_key, secret_key = keys.values()
+    if access_key is not None and secret_key is not None:
+        return Credentials(access_key, secret_key)
+    if len(missing) == len(keys) and not given.has_file:
+        return None  # nobody has said a word of them
+    verb = "is" if len(missing) == 1 else "are"
+    raise UsageError(f"{' and '.join(missing)} {verb} missing", hint=_SECRET_FORM)
 
 
 def _secret(given: _Given, name: str) -> str | None:

@@ -57,6 +57,7 @@ def test_the_figures_of_the_sink_are_told() -> None:
             "accepted_requests_total": 0,
             "appends_total": 0,
             "pending_request_bytes": 0,
+            "open_connections": 1,
         }
 
 
@@ -75,6 +76,7 @@ def test_requests_are_counted_by_what_became_of_them() -> None:
             "rejected_requests_total:invalid": 1,
             "rejected_requests_total:unsupported": 1,
             "rejected_requests_total:spool_full": 1,
+            "open_connections": 1,
         }
 
 

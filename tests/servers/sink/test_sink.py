@@ -919,8 +919,9 @@ def test_a_real_disk_that_is_full_takes_a_call_whole_or_not_at_all(
 ) -> None:
     """S3 is away, and the batches are small events and large ones, in several objects."""
     options = through(seaweed, proxy, monkeypatch)
-    large = [b"x" * 900_000 + b"\n" for _ in range(8)]
+    large = [b"x" * 900_000 + b"\n" for _ in range(4)]
     with small_disk(tmp_path / "disk", 4 * MIB) as disk:
+        (disk / "other").write_bytes(bytes(MIB))
         proxy.down()
         cut = rules(max_records=10)
         with opened(bucket, spool=str(disk), limit=1 << 30, options=options, cut=cut) as sink:
@@ -929,10 +930,12 @@ def test_a_real_disk_that_is_full_takes_a_call_whole_or_not_at_all(
                 with pytest.raises(SpoolFullError):
                     sink.append([*lines(10, 3), *large], wait=False)
             assert sink.refused_bytes is not None
+            with pytest.raises(SpoolTooSmallError):  # the disk itself is too small for these
+                sink.append(large * 2, wait=False)
             sink.append(lines(3, 3), wait=False)  # these few there is room for
             proxy.up()
             sink.finish()
-        assert [name for name in os.listdir(disk) if name != "lock"] == []
+        assert sorted(os.listdir(disk)) == ["lock", "other"]
     assert b"".join(bodies(s3, bucket)) == b"".join(lines(6))
 
 

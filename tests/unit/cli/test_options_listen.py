@@ -243,7 +243,7 @@ def test_what_is_said_to_us_wins_over_the_reference(tmp_path: Path) -> None:
 
 def test_without_files_the_environment_counts_where_no_destination_is_given() -> None:
     environment = {"BUCKETNAME": "mybucket", "AWSACCESSKEYID": encoded("a")}
-    with pytest.raises(CredentialsError, match="AWSSECRETACCESSKEY is missing"):
+    with pytest.raises(UsageError, match="AWSSECRETACCESSKEY is missing"):
         told(*SPOOL, **environment)
     environment["AWSSECRETACCESSKEY"] = encoded("b")
     found = told(*SPOOL, **environment, V_PORT="31080")

@@ -152,7 +152,7 @@ def test_secrets_that_others_can_read_are_refused(tmp_path: Path) -> None:
     assert read_vance(None, path, {}, allow_insecure=True).credentials is not None
 
 
-@pytest.mark.parametrize("value", [ACCESS_KEY, SECRET_KEY, "?", "", "====", encoded(" \n"), 5])
+@pytest.mark.parametrize("value", [ACCESS_KEY, SECRET_KEY, "?", "====", encoded(" \n"), 5])
 def test_a_secret_that_is_no_base64_is_refused_without_quoting_it(
     value: object, tmp_path: Path
 ) -> None:
@@ -168,8 +168,26 @@ def test_a_secret_that_is_no_base64_is_refused_without_quoting_it(
 def test_half_of_the_credentials_is_none(missing: str, tmp_path: Path) -> None:
     both = {"awsAccessKeyID": encoded("a"), "awsSecretAccessKey": encoded("b")}
     path = secret(tmp_path, {name: value for name, value in both.items() if name != missing})
-    with pytest.raises(CredentialsError, match=f"^{missing} in .*secret.json is missing"):
+    with pytest.raises(UsageError, match=f"^{missing} in .*secret.json is missing"):
         read_vance(None, path, {})
+
+
+@pytest.mark.parametrize(
+    "content", [{}, {"awsAccessKeyID": "", "awsSecretAccessKey": None}, {"AWSACCESSKEYID": "eA=="}]
+)
+def test_a_secret_file_without_the_secrets_does_not_fall_back_to_others(
+    content: dict[str, object], tmp_path: Path
+) -> None:
+    path = secret(tmp_path, content)
+    with pytest.raises(UsageError) as caught:
+        read_vance(None, path, {})
+    assert caught.value.exit_status == 2
+    assert caught.value.message == (
+        f"awsAccessKeyID in {path} and awsSecretAccessKey in {path} are missing"
+    )
+    assert "Base64" in (caught.value.hint or "")
+    both = {"AWSACCESSKEYID": encoded("a"), "AWSSECRETACCESSKEY": encoded("b")}
+    assert read_vance(None, path, both).credentials is not None
 
 
 def test_no_secret_shows_in_the_settings(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from streamtos3.errors import SpoolFullError
+from streamtos3.errors import SpoolFullError, SpoolTooSmallError
 from streamtos3.receiver.activity import Activity
 from streamtos3.receiver.app import ReceiverApp
 from streamtos3.receiver.batcher import Batcher, ByteBudget, ReceiverLimits
@@ -28,6 +28,7 @@ class Receiver:
         self.batcher = Batcher(self.store)
         self.budget = ByteBudget(1000)
         self.metrics = SinkMetrics(self.store, self.batcher, self.budget)
+        self.is_crowded = False
         self.sessions = Sessions(token, secure=False)
         self.activity = Activity()
         self.app = ReceiverApp(
@@ -37,6 +38,7 @@ class Receiver:
             ReceiverLimits(**limits),
             self.sessions,
             self.activity,
+            lambda: self.is_crowded,
         )
 
     def ask(
@@ -109,6 +111,87 @@ def test_a_full_spool_says_when_to_try_again(receiver: Receiver) -> None:
     status, fields, _ = receiver.post(AUTHORIZED)
     assert (status, fields["retry-after"]) == (503, "1")
     assert receiver.metrics.rejected == {"spool_full": 1}
+
+
+def test_how_many_events_were_taken_is_said(receiver: Receiver) -> None:
+    status, fields, body = receiver.post(AUTHORIZED)
+    assert (status, fields["content-type"], json.loads(body)) == (
+        202,
+        "application/json",
+        {"accepted": 1},
+    )
+    batch = (b"content-type", b"application/cloudevents-batch+json")
+    events = json.dumps([event(1), event(2)]).encode()
+    for sent, count in ((events, 2), (b"[]", 0)):
+        _, _, body = receiver.ask("POST", "/", batch, AUTHORIZED, body=sent)
+        assert json.loads(body) == {"accepted": count}
+
+
+def test_what_the_spool_could_never_hold_is_too_large(receiver: Receiver) -> None:
+    receiver.store.error = SpoolTooSmallError("never")
+    status, fields, body = receiver.post(AUTHORIZED)
+    assert (status, "retry-after" in fields) == (413, False)
+    assert "fewer at a time" in json.loads(body)["error"]
+    assert receiver.metrics.rejected == {"too_large": 1}
+
+
+def test_while_there_is_no_room_who_comes_is_told_at_once_and_health_says_so(
+    receiver: Receiver,
+) -> None:
+    """A small event there may still be room for, as long as none so small was refused."""
+    size = len(json.dumps(event(1)))
+    receiver.store.refused_bytes = size
+    status, fields, _ = receiver.post(AUTHORIZED)
+    assert (status, fields["retry-after"], receiver.store.appends) == (503, "1", [])
+    assert receiver.ask("GET", "/healthz")[::2] == (503, b"full\n")
+    assert receiver.metrics.rejected == {"spool_full": 1}
+    receiver.store.refused_bytes = size + 1
+    assert receiver.post(AUTHORIZED)[0] == 202
+    receiver.store.refused_bytes = None
+    assert receiver.ask("GET", "/healthz")[::2] == (200, b"ok\n")
+
+
+def test_beyond_the_connections_that_are_served_all_are_told_to_come_again(
+    receiver: Receiver,
+) -> None:
+    receiver.is_crowded = True
+    for answer in (receiver.post(AUTHORIZED), receiver.ask("GET", "/healthz")):
+        status, fields, _ = answer
+        assert (status, fields["retry-after"], fields["connection"]) == (503, "1", "close")
+    assert receiver.metrics.rejected == {"connections": 2}
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status", "label"),
+    [
+        ("POST", "/other", 404, "not_found"),
+        ("GET", "/healthz/", 404, "not_found"),
+        ("PUT", "/", 405, "method"),
+        ("POST", "/healthz", 405, "method"),
+    ],
+)
+def test_other_paths_and_methods_are_counted(
+    receiver: Receiver, method: str, path: str, status: int, label: str
+) -> None:
+    found, fields, body = receiver.ask(method, path)
+    assert (found, list(json.loads(body))) == (status, ["error"])
+    assert ("allow" in fields) == (status == 405)
+    assert receiver.metrics.rejected == {label: 1}
+
+
+@pytest.mark.parametrize("host", ["http://example.com:8080", "HTTPS://[::1]", "http://u@h"])
+def test_a_target_may_name_the_host_as_well(receiver: Receiver, host: str) -> None:
+    body = json.dumps(event(1)).encode()
+    assert receiver.ask("POST", f"{host}/", JSON, AUTHORIZED, body=body)[0] == 202
+    assert receiver.ask("POST", host, JSON, AUTHORIZED, body=body)[0] == 202
+    assert receiver.ask("GET", f"{host}/healthz")[0] == 200
+    assert receiver.ask("GET", f"{host}/other")[0] == 404
+
+
+def test_after_a_length_that_was_said_twice_the_connection_is_closed(receiver: Receiver) -> None:
+    """Another server before this one may have believed the other, and have sent more."""
+    status, fields, _ = receiver.post((b"transfer-encoding", b"chunked"), AUTHORIZED)
+    assert (status, fields["connection"]) == (202, "close")
 
 
 def test_a_body_beyond_the_budget_is_refused_for_now(receiver: Receiver) -> None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from concurrent.futures import Future
 
 import pytest
 
-from streamtos3.errors import SpoolError, SpoolFullError
+from streamtos3.errors import SpoolError, SpoolFullError, SpoolTooSmallError
 from streamtos3.receiver.batcher import Batcher, ByteBudget, Outcome
 from tests.rig.receiver_rig import WAIT_S, ListStore
 
@@ -81,6 +82,37 @@ def test_a_full_spool_ends_nothing_and_any_other_error_does() -> None:
     assert (batcher.has_ended, told) == (True, [store.error])
     assert outcomes([batcher.submit([b"3\n"])]) == [Outcome.ENDING]
     batcher.close(WAIT_S)
+
+
+def test_who_is_with_one_that_does_not_fit_is_tried_alone() -> None:
+    """A group is refused as a whole; not each of its senders has asked for too much."""
+    store = held_back()
+    take = store.append
+
+    def append(records: Sequence[bytes], *, wait: bool = True) -> None:
+        if b"too large\n" in records:
+            raise SpoolTooSmallError("never")
+        if sum(map(len, records)) > 10:
+            raise SpoolFullError("full")
+        take(records, wait=wait)
+
+    store.append = append  # type: ignore[method-assign]
+    batcher = Batcher(store)
+    futures = [batcher.submit([b"first\n"])]
+    assert store.entered.acquire(timeout=WAIT_S)
+    futures += [
+        batcher.submit([each]) for each in (b"1234567\n", b"too large\n", b"x" * 20, b"2\n")
+    ]
+    store.gate.set()
+    assert outcomes(futures) == [
+        Outcome.DURABLE,
+        Outcome.DURABLE,
+        Outcome.TOO_LARGE,
+        Outcome.FULL,
+        Outcome.DURABLE,
+    ]
+    assert store.appends == [[b"first\n"], [b"1234567\n"], [b"2\n"]]
+    batcher.close()
 
 
 def test_room_is_taken_and_given_back() -> None:
