@@ -137,7 +137,7 @@ def _copies(copiers: Sequence[Copier], files: Files, *, again: bool = False) -> 
 
 
 def _hashes(scale: Scale) -> dict[str, Run]:
-    size_bytes = scale.size_mib * MIB
+    size_bytes = 2 * scale.size_mib * MIB
     return {
         "streamtos3 etag": lambda ground: ground.call(
             [*STREAMTOS3, "etag", str(ground.file(size_bytes))]
@@ -206,7 +206,7 @@ CASES: dict[int, Case] = {
     12: Case(
         "hashing: a file that is in memory",
         _NEAR,
-        lambda scale: scale.size_mib,
+        lambda scale: 2 * scale.size_mib,
         _hashes,
     ),
     13: Case(

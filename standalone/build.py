@@ -8,18 +8,21 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+import os
 import platform
 import shutil
 import subprocess
 import sys
 import tempfile
+from importlib.metadata import distributions
 from pathlib import Path
 
 from streamtos3._version import __version__
 
-HERE = Path(__file__).parent
+HERE = Path(__file__).absolute().parent
 DIST = HERE.parent / "dist"
 SUMS = "SHA256SUMS"
+LICENCE_NAMES = ("licen", "copying", "notice", "authors")
 
 
 def main() -> None:
@@ -32,6 +35,7 @@ def main() -> None:
         DIST.mkdir(exist_ok=True)
         shutil.move(Path(work, "dist", "streamtos3"), folder)
     shutil.copy(HERE.parent / "LICENSE", folder)
+    copy_licences(folder / "licenses")
     write_sums(folder)
     size_bytes = sum(path.stat().st_size for path in files(folder))
     print(f"{folder.relative_to(HERE.parent)}: {size_bytes / (1 << 20):.0f} MiB")
@@ -59,11 +63,27 @@ def build(work: Path) -> None:
             *("--distpath", str(work / "dist"), "--workpath", str(work / "build")),
             str(HERE / "streamtos3.spec"),
         ],
+        cwd=work,  # or the package would be taken from here, without what was compiled
         capture_output=True,
         text=True,
     )
     if done.returncode:
         sys.exit(done.stderr)
+
+
+def copy_licences(target: Path) -> None:
+    """Copy the licences of Python and of all packages that may be in the folder."""
+    target.mkdir()
+    of_python = (Path(os.__file__).parent / "LICENSE.txt", Path("/usr/share/doc/python3/copyright"))
+    for path in of_python:
+        if path.is_file():
+            shutil.copyfile(path, target / "python.txt")
+            break
+    for package in distributions():
+        for file in package.files or ():
+            path = Path(str(file.locate()))
+            if file.name.lower().startswith(LICENCE_NAMES) and path.is_file():
+                shutil.copyfile(path, target / f"{package.metadata['Name']}-{file.name}")
 
 
 def write_sums(folder: Path) -> None:

@@ -93,7 +93,7 @@ class Sender:
     def _client(self, profile: TimeoutProfile) -> S3Client:
         """The client, once it is known that bucket and endpoint do not exclude each other."""
         client = self._clients.get(profile)
-        if not self._address_checked:
+        if not self._address_checked and "Bucket" in self._common:  # else: which buckets are there
             check_access_point(
                 self._common["Bucket"], self._connection.endpoint_url, client.meta.endpoint_url
             )

@@ -19,7 +19,9 @@ from pathlib import Path
 import pytest
 
 from streamtos3._version import __version__
+from streamtos3.receipts.file import write_receipt
 from tests.commands.test_disk import STRACE, written
+from tests.rig.made_receipts import receipt_of
 from tests.rig.seaweed import SeaweedFS, free_ports
 from tests.rig.support import MIB, payload, s3_client
 
@@ -163,6 +165,15 @@ def test_a_producer_has_its_own_environment(
     subprocess.run([program, "run", f"s3://{bucket}/env", "--", "env"], env=env, check=True)
     seen = stored(seaweed, bucket, "env").decode()
     assert dict(line.split("=", 1) for line in seen.splitlines()) == env
+
+
+def test_it_makes_a_report(folder: Path, tmp_path: Path) -> None:
+    write_receipt(receipt_of([10, 3]), str(tmp_path / "r.json"))
+    page = tmp_path / "page.html"
+    words = ("receipt", "report", tmp_path / "r.json", "-o", page)
+    subprocess.run([folder / "streamtos3", *map(str, words)], check=True)
+    assert "Case 2026-117" in page.read_text(encoding="utf-8")
+    assert (folder / "licenses" / "Jinja2-LICENSE.txt").exists()
 
 
 def test_it_listens(folder: Path, machine: Machine, bucket: str, tmp_path: Path) -> None:
