@@ -13,7 +13,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 MAKEFLAGS += --no-print-directory
 .DELETE_ON_ERROR:
 STANDALONE := standalone/.venv
-.PHONY: help venv demo test-unit test test-slow check format docs bench dist standalone clean
+.PHONY: help venv demo test-unit test test-slow test-servers check format docs bench dist standalone clean
 
 help: ## list these targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1|\2/p' $(firstword $(MAKEFILE_LIST)) \
@@ -35,6 +35,15 @@ test: $(STAMP) ## all tests but the slow ones
 
 test-slow: $(STAMP) ## the slow tests
 	@$(BIN)/python -m pytest $(PARALLEL) -m slow $(ARGS)
+
+# s3rver comes by npm, where that is; Ceph only with the system's packages (Debian: radosgw ceph-mon ceph-osd).
+test-servers: $(STAMP) ## every promise against every S3 server that is here, and README's table of them
+	@if command -v npm >/dev/null && [ ! -e .servers/node_modules/.bin/s3rver ]; then \
+	    echo "installing s3rver into .servers ..."; \
+	    npm install --silent --no-audit --no-fund --prefix .servers s3rver@3.7.1; fi
+	@MATRIX_RESULT=tests/servers/matrix.json timeout 1200 \
+	    $(BIN)/python -m pytest -m slow tests/servers/test_matrix.py $(ARGS)
+	@$(BIN)/python -m tests.project.servers_table
 
 check: $(STAMP) ## ruff and mypy --strict
 	@$(BIN)/ruff check .
@@ -75,7 +84,7 @@ $(STANDALONE)/.installed: standalone/requirements.txt requirements.txt setup.cfg
 	@touch $@
 
 clean: ## remove all that make and the tests have made
-	@rm -rf $(VENV) $(BENCH) $(STANDALONE) build dist *.egg-info streamtos3/*.so .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	@rm -rf $(VENV) $(BENCH) $(STANDALONE) .servers build dist *.egg-info streamtos3/*.so .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(STAMP): requirements.txt setup.cfg setup.py pyproject.toml $(NATIVE)

@@ -25,6 +25,7 @@ __all__ = [
     "InvalidEventError",
     "OutputClosedError",
     "OutputError",
+    "RangeIgnoredError",
     "RefusedError",
     "ReportError",
     "RetriesUsedUpError",
@@ -40,6 +41,7 @@ __all__ = [
     "UnprovedReadError",
     "UnprovedReceiptError",
     "UnreachableError",
+    "UnsupportedError",
     "UsageError",
     "leave_behind",
     "leave_behind_of",
@@ -215,6 +217,14 @@ class RefusedError(StoreError):
     """The service refuses for good; trying again cannot help."""
 
     exit_status = 5
+
+
+class RangeIgnoredError(RefusedError):
+    """A range was asked for, and the answer is the whole object."""
+
+
+class UnsupportedError(RefusedError):
+    """The service does not have what was asked for."""
 
 
 class AbsentError(RefusedError):

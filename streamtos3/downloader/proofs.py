@@ -135,7 +135,7 @@ class EtagProof:
     ) -> None:
         self._url = url
         self._md5 = md5
-        self._etag = info.etag or ""
+        self._etag = (info.etag or "").lower()
         self._whole_parts = whole_parts
         self._in_order = PartDigests(sizes)
         self._md5s = {number: part_md5(b"") for number, size in enumerate(sizes, 1) if not size}

@@ -1,4 +1,4 @@
-"""Ranges of one object, read in parallel and written in order.
+"""Ranges of one object, read in parallel and written in order; or one stream, without ranges.
 
 One thread requests the pieces as buffers become free, the workers read them, another thread
 writes them. The calling thread only waits, so that neither a silent service nor an output that
@@ -9,16 +9,23 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 
-from ..errors import ConditionError, IntegrityError, RefusedError, TransientError
+from ..errors import (
+    ConditionError,
+    IntegrityError,
+    RangeIgnoredError,
+    RefusedError,
+    TransientError,
+)
 from ..model.events import Event, RangeRead
 from ..runtime.buffers import Buffer, BufferPool
 from ..runtime.cancel import CancelScope
 from ..runtime.retry import Retrier
 from ..runtime.workers import Task, WorkerPool
-from ..s3.bodies import Landing
+from ..s3.bodies import Landing, ObjectStream
 from ..s3.bucket import Bucket
 from ..s3.responses import ObjectInfo
 from .output import Writer
@@ -45,9 +52,9 @@ class Target:
         """Request once what `landing` still lacks of `piece`.
 
         Raises TransientError if the answer was cut short, IntegrityError if the object was
-        replaced.
+        replaced, RangeIgnoredError if the service sends only whole objects.
         """
-        try:
+        with self._explained_errors():
             self.bucket.get_range(
                 self.key,
                 piece.offset_bytes,
@@ -55,6 +62,16 @@ class Target:
                 etag=self.info.etag,
                 version_id=self.version_id,
             )
+
+    def open_whole(self) -> ObjectStream:
+        """The whole object as one stream; raises likewise."""
+        with self._explained_errors():
+            return self.bucket.open_whole(self.key, etag=self.info.etag, version_id=self.version_id)
+
+    @contextmanager
+    def _explained_errors(self) -> Iterator[None]:
+        try:
+            yield
         except ConditionError as error:
             raise IntegrityError(
                 f"{self} was replaced while it was being read: {error.message}",
@@ -77,6 +94,39 @@ class Target:
         )
 
 
+class _WholeReader:
+    """Reads pieces from one stream of the whole object, where the service knows no ranges.
+
+    Each worker that reads a piece waits for its turn, so that the stream is read in order. It is
+    begun anew after an error, and what was read before is thrown away.
+    """
+
+    def __init__(self, target: Target, scope: CancelScope) -> None:
+        self._target = target
+        self._scope = scope
+        self._stream: ObjectStream | None = None
+
+    def read(self, piece: Piece, landing: Landing, is_next: Callable[[Piece], bool]) -> None:
+        """Fill `landing`, once `is_next` says that no earlier piece is still to be read."""
+        self._scope.wait_for(lambda: is_next(piece))
+        wanted_at = piece.offset_bytes + landing.filled_bytes
+        if self._stream is not None and self._stream.position_bytes > wanted_at:
+            self.close()
+        if self._stream is None:
+            self._stream = self._target.open_whole()
+        try:
+            self._stream.fill(piece.offset_bytes, landing)
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """End the stream."""
+        if self._stream is not None:
+            self._stream.close()
+            self._stream = None
+
+
 class RangeReader:
     """Reads the pieces of one object. `run` is called once."""
 
@@ -90,6 +140,8 @@ class RangeReader:
         self._flow = WorkerPool(2, scope)  # the dispatcher and the writer
         self._requested: deque[tuple[Piece, Buffer, Task[bytes | None]]] = deque()
         self._all_requested = False
+        self._unread: list[Piece] = []
+        self._whole: _WholeReader | None = None
 
     def run(
         self,
@@ -105,6 +157,8 @@ class RangeReader:
             self._flow.submit(partial(self._write_all, proof, writer, emit)).result()
         finally:
             self._flow.shutdown()
+            if self._whole is not None and not self._unread:
+                self._whole.close()
 
     def wait_idle(self) -> None:
         """Wait until nothing is written any more, 2 s at most.
@@ -116,6 +170,8 @@ class RangeReader:
     def _request_all(self, pieces: Iterator[Piece], target: Target, proof: DownloadProof) -> None:
         for piece in pieces:
             buffer = self._pool.acquire(piece.size_bytes)
+            with self._scope.condition:
+                self._unread.append(piece)
             task = self._workers.submit(partial(self._read, piece, buffer, target, proof))
             with self._scope.condition:
                 self._requested.append((piece, buffer, task))
@@ -131,7 +187,7 @@ class RangeReader:
         landing = Landing(buffer.view[: piece.size_bytes], self._scope.check)
 
         def attempt() -> bytes | None:
-            target.read(piece, landing)
+            self._fill(piece, landing, target)
             try:
                 return proof.examine(piece, landing.data)
             except TransientError:
@@ -139,7 +195,22 @@ class RangeReader:
                 raise
 
         last = piece.offset_bytes + piece.size_bytes - 1
-        return self._retrier.call(f"read bytes {piece.offset_bytes}-{last}", attempt).value
+        md5 = self._retrier.call(f"read bytes {piece.offset_bytes}-{last}", attempt).value
+        with self._scope.condition:
+            self._unread.remove(piece)
+            self._scope.condition.notify_all()
+        return md5
+
+    def _fill(self, piece: Piece, landing: Landing, target: Target) -> None:
+        """Request once what `landing` lacks, as a range or where that is ignored, in its turn."""
+        if self._whole is None:
+            try:
+                target.read(piece, landing)
+                return
+            except RangeIgnoredError:
+                with self._scope.condition:
+                    self._whole = self._whole or _WholeReader(target, self._scope)
+        self._whole.read(piece, landing, lambda piece: self._unread[0] is piece)
 
     def _write_all(
         self, proof: DownloadProof, writer: Writer, emit: Callable[[Event], None]

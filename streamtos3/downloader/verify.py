@@ -18,7 +18,7 @@ from ..integrity.etag import is_md5
 from ..integrity.md5 import problem_to_report
 from ..model.events import Event, RangeRead, ReadStarted, Warned
 from ..model.names import check_object_name
-from ..model.options import Options
+from ..model.options import READ_BACK_UNASKED_BYTES, Options
 from ..results import ReadReport, Receipt
 from ..runtime.cancel import CancelScope
 from ..s3.clients import Clients
@@ -53,7 +53,8 @@ def verify_object(
     """Compare the object `key` with a local stream, with a receipt, or with its own ETag.
 
     source: as for `upload`; its ETag is computed with the object's part sizes. No download.
-    receipt: its size, ETag and version id are compared; no download.
+    receipt: its size, ETag and version id are compared; no download, unless these prove nothing
+        and the object has at most `READ_BACK_UNASKED_BYTES`.
     readback: read the object too, and compare the bytes. The default where there is neither
         source nor receipt; then the ETag is recomputed.
 
@@ -101,6 +102,7 @@ class _Verification:
             self._info = self._context.find(self._key, self._version_id)
             if receipt is not None:
                 self._compare_receipt(receipt)
+                readback = readback or self._is_read_back_unasked()
             if source is not None:
                 self._compare_source(source, receipt, readback=readback)
             if readback:
@@ -113,18 +115,27 @@ class _Verification:
             raise self._unproved_error(report, readback=readback)
         return report
 
+    def _is_read_back_unasked(self) -> bool:
+        return self._proof is None and self._info.size_bytes <= READ_BACK_UNASKED_BYTES
+
     def _ask(self, numbers: Sequence[int]) -> Sequence[tuple[int, int] | None]:
         return self._context.ask_parts(self._key, self._version_id, numbers)
 
     def _compare_receipt(self, receipt: Receipt) -> None:
-        """Compare HEAD with the receipt. The ETag of an object that was proved then proves it."""
+        """Compare HEAD with the receipt. The ETag of an object that was proved then proves it.
+
+        So does one that is the MD5 of the whole, where the receipt has that.
+        """
         info = self._info
         etag = receipt.etag_found or receipt.etag_expected
+        is_whole_md5 = info.etag is not None and info.etag.lower() == receipt.digests.get("md5")
         self._compare("size", info.size_bytes, receipt.size_bytes)
-        self._compare("etag", info.etag, etag)
+        self._compare("etag", info.etag, info.etag if is_whole_md5 else etag)
         if receipt.version_id is not None:
             self._compare("version id", info.version_id, receipt.version_id)
-        if receipt.proof.object is not None:
+        if is_whole_md5:
+            self._proof = "whole-md5-etag"
+        elif receipt.proof.object is not None:
             self._proof = "receipt-etag"
 
     def _compare(self, name: str, found: object, expected: object) -> None:
@@ -181,7 +192,7 @@ class _Verification:
     def _compare_etag(self, name: str, md5s: Sequence[bytes], sizes: Sequence[int]) -> None:
         plain = is_md5(self._info.etag)
         found = md5s[0].hex() if plain else composite_etag(md5s)
-        if found == self._info.etag:
+        if found == (self._info.etag or "").lower():
             self._compared.append("etag")
             self._proof = "md5-etag" if plain else "composite-etag"
         elif ask_exact_layout(self._info, self._ask) in (None, tuple(sizes)):

@@ -1,7 +1,8 @@
 """How an endpoint's answers can prove what it stored (pure decisions).
 
 The rule for the object: an ETag equal to what was computed here proves it; an ETag of the very
-form that S3 computes, with another value, disproves it; any other form proves nothing.
+form that S3 computes, with another value, disproves it; any other form proves nothing. Capitals do
+not matter: Aliyun OSS writes its MD5s in them.
 """
 
 from __future__ import annotations
@@ -15,8 +16,8 @@ from .checksums import Checksum
 
 __all__ = ["Expected", "is_md5", "judge_checksum", "judge_object", "part_is_proved", "parts_in"]
 
-_COMPOSITE = re.compile(r"[0-9a-f]{32}-([1-9]\d{0,4})")
-_MD5_HEX = re.compile(r"[0-9a-f]{32}")
+_COMPOSITE = re.compile(r"[0-9a-f]{32}-([1-9]\d{0,4})", re.IGNORECASE)
+_MD5_HEX = re.compile(r"[0-9a-f]{32}", re.IGNORECASE)
 
 
 def is_md5(etag: str | None) -> bool:
@@ -48,7 +49,7 @@ def part_is_proved(
     """
     if etag is None:
         raise TransientError(f"{what}: the answer carries no ETag", damaged=True)
-    if etag == md5_hex:
+    if etag.lower() == md5_hex:
         return True
     if not etags_are_md5 or not etag_is_md5:
         return False
@@ -79,11 +80,11 @@ class Expected:
 
     def is_contradicted_by(self, etag: str) -> bool:
         """Whether `etag` has the form of what was expected, but not its value."""
-        if not self.etags_are_md5 or etag in (self.etag, self.whole_md5):
+        if not self.etags_are_md5 or etag.lower() in (self.etag, self.whole_md5):
             return False
         _, dash, count = self.etag.partition("-")
         form = _MD5_HEX.pattern + re.escape(dash + count)
-        return re.fullmatch(form, etag) is not None
+        return re.fullmatch(form, etag, re.IGNORECASE) is not None
 
 
 def judge_checksum(
@@ -111,7 +112,7 @@ def judge_object(what: str, expected: Expected, etags: list[str | None]) -> str 
 
     Raises IntegrityError when one of them disproves it.
     """
-    found = [etag for etag in etags if etag]
+    found = [etag.lower() for etag in etags if etag]
     for etag in found:
         if expected.is_contradicted_by(etag):
             raise IntegrityError(

@@ -6,11 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from ..units import MIB
 from .object_settings import ObjectSettings
 from .parts import DEFAULT_CHUNK_BYTES, S3_LIMITS, Limits
 
 __all__ = [
     "Addressing",
+    "READ_BACK_UNASKED_BYTES",
     "ByteRange",
     "Connection",
     "Credentials",
@@ -18,6 +20,9 @@ __all__ = [
     "Retries",
     "Verify",
 ]
+
+READ_BACK_UNASKED_BYTES = 64 * MIB
+"""The largest object that is read back without being asked for, where nothing else proves it."""
 
 Addressing = Literal["auto", "path", "virtual"]
 Verify = Literal["auto", "etag", "checksum", "readback", "none"]

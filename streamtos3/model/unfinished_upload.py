@@ -44,5 +44,8 @@ class UnfinishedUpload:
 
     def find_part(self, number: int, size_bytes: int, md5_hex: str) -> ListedPart | None:
         """The part of this number, size and MD5, if it is `listed`."""
-        wanted = ListedPart(number, size_bytes, md5_hex)
-        return next((part for part in self.listed if part == wanted), None)
+        wanted = (number, size_bytes, md5_hex)
+        for part in self.listed:
+            if (part.number, part.size_bytes, part.etag.lower()) == wanted:
+                return part
+        return None

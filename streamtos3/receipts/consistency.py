@@ -80,7 +80,7 @@ def _parts(receipt: Receipt) -> str:
     if not receipt.parts or offset_bytes != receipt.size_bytes:
         raise ValueError(f"its parts have {offset_bytes} bytes, the whole {receipt.size_bytes}")
     for part in receipt.parts:
-        if part.etag_is_md5 and part.etag != part.md5:
+        if part.etag_is_md5 and part.etag.lower() != part.md5:
             raise ValueError(f"part {part.number} is said to be proved by its ETag, which differs")
     count = plural(len(receipt.parts), "part")
     return f"{count} without a gap, together {plural(receipt.size_bytes, 'byte')}, as the whole"
@@ -107,9 +107,10 @@ def _etag(receipt: Receipt) -> str:
     follows = composite_etag(md5s) if "-" in expected else md5s[0].hex()
     if follows != expected or ("-" not in expected and len(md5s) != 1):
         raise ValueError(f"the MD5s of the parts give the ETag {follows}, it says {expected}")
-    if receipt.proof.object in _PROVING_ETAGS and receipt.etag_found != expected:
+    found = (receipt.etag_found or "").lower()  # some services write MD5s in capitals
+    if receipt.proof.object in _PROVING_ETAGS and found != expected:
         raise ValueError(f"the ETag that is said to prove the object is {receipt.etag_found}")
-    answered = "" if receipt.etag_found != expected else ", and the service answered with it"
+    answered = "" if found != expected else ", and the service answered with it"
     return f"{expected} follows from the MD5s of the parts{answered}"
 
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import Any
 
+from ..errors import TransientError
 from ..runtime.rate import RateLimit
 
-__all__ = ["Landing", "PartBody"]
+__all__ = ["Landing", "ObjectStream", "PartBody"]
 
 _READ_BYTES = 1 << 18  # between two checks whether the download was stopped
 
@@ -104,3 +107,56 @@ class Landing:
     def clear(self) -> None:
         """Forget what has arrived: it was damaged."""
         self.filled_bytes = 0
+
+
+class ObjectStream:
+    """The body of an answer that is a whole object, read once and in order.
+
+    `mapped_errors` makes errors of our own of what leaves botocore.
+    """
+
+    def __init__(
+        self,
+        what: str,
+        body: Any,
+        mapped_errors: Callable[[str], AbstractContextManager[None]],
+        limit: RateLimit,
+    ) -> None:
+        self._what = what
+        self._body = body
+        self._mapped_errors = mapped_errors
+        self._limit = limit
+        self.position_bytes = 0
+
+    def fill(self, offset_bytes: int, landing: Landing) -> None:
+        """Fill `landing` with what it lacks of the bytes from `offset_bytes` on.
+
+        What stands before them is thrown away; `position_bytes` must not be beyond them. Raises
+        TransientError where the stream ends before.
+        """
+        landing.limit = self._limit
+        with self._mapped_errors(self._what):
+            self._skip(offset_bytes + landing.filled_bytes - self.position_bytes, landing.check)
+            landing.fill(self._readinto)
+        if not landing.is_full:
+            raise TransientError(f"cannot {self._what}: the answer was cut short")
+
+    def _skip(self, size_bytes: int, check: Callable[[], None]) -> None:
+        room = memoryview(bytearray(min(size_bytes, _READ_BYTES)))
+        left_bytes = size_bytes
+        while left_bytes:
+            waste = Landing(room[:left_bytes], check)
+            waste.limit = self._limit
+            waste.fill(self._readinto)
+            if not waste.is_full:
+                return
+            left_bytes -= waste.size_bytes
+
+    def close(self) -> None:
+        """Give the connection back, or end it."""
+        self._body.close()
+
+    def _readinto(self, room: memoryview) -> int:
+        count: int = self._body.readinto(room)
+        self.position_bytes += count
+        return count

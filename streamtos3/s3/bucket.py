@@ -8,15 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import datetime
+from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote_plus
 
 from ..errors import (
     AbsentError,
     RefusedError,
+    StoreError,
     TransientError,
     UnreachableError,
+    UnsupportedError,
 )
 from ..integrity.checksums import Checksum
 from ..integrity.digests import content_md5
@@ -26,7 +28,7 @@ from ..model.parts import ListedPart
 from ..model.unfinished_upload import UnfinishedUpload
 from ..results import StoredPart
 from ..runtime.rate import RateLimit
-from .bodies import Landing, PartBody
+from .bodies import Landing, ObjectStream, PartBody
 from .botocore_tuning import read_directly
 from .clients import Clients, TimeoutProfile
 from .responses import (
@@ -51,6 +53,13 @@ __all__ = [
 ]
 
 NO_SIZE = "no size"
+# At least one of these is in every list of uploads. Some servers do not know the question, and list
+# the bucket's objects instead, which botocore takes for a list without uploads.
+_NAMES_IN_A_LIST = ("Bucket", "KeyMarker", "UploadIdMarker", "Uploads")
+
+
+def _now() -> datetime:
+    return datetime.now(timezone.utc)
 
 
 class Bucket:
@@ -132,7 +141,12 @@ class Bucket:
         profile: TimeoutProfile = "question-after-body" if at_once else "question"
         answer = self._sender.send(what, "head_object", profile, Key=key, **extra)
         if "ContentLength" not in answer:
-            raise TransientError(f"cannot {what}: the answer names no size", code=NO_SIZE)
+            raise TransientError(
+                f"cannot {what}: the answer names no size",
+                hint="a proxy on the way may compress answers, or the service does not tell",
+                code=NO_SIZE,
+                refused=True,
+            )
         if is_cut(answer):
             raise TransientError(f"cannot {what}: the answer was cut short", damaged=True)
         return object_info(answer, self.settings)
@@ -185,7 +199,8 @@ class Bucket:
         """Read the object from `offset_bytes` on into `landing`, until that is full.
 
         Continues where an earlier call on the same landing was cut off. ConditionError where the
-        object is not, or not any more, the one with this `etag` and version.
+        object is not, or not any more, the one with this `etag` and version; RangeIgnoredError
+        where the service sends the whole object instead.
         """
         first, end = offset_bytes + landing.filled_bytes, offset_bytes + landing.size_bytes
         what = f"read {self.url(key)}"
@@ -202,7 +217,7 @@ class Bucket:
             body = answer["Body"]
             read_directly(body)
             try:
-                check_range(what, answer, first, etag, version_id)
+                check_range(what, answer, range(first, end), etag, version_id)
                 with self._sender.mapped_errors(what):
                     landing.fill(body.readinto)
             finally:
@@ -210,6 +225,26 @@ class Bucket:
         if not landing.is_full:
             missing_bytes = landing.size_bytes - landing.filled_bytes
             raise TransientError(f"cannot {what}: the answer was cut {missing_bytes} bytes short")
+
+    def open_whole(
+        self, key: str, *, etag: str | None, version_id: str | None = None
+    ) -> ObjectStream:
+        """The whole object as one stream, where ranges are not to be had. Raises as `get_range`."""
+        what = f"read {self.url(key)}"
+        answer = self._sender.send(
+            what,
+            "get_object",
+            "body",
+            Key=key,
+            **({"IfMatch": f'"{etag}"'} if etag else {}),
+            **self._of_version(version_id),
+        )
+        try:
+            check_range(what, answer, range(answer.get("ContentLength", 0)), etag, version_id)
+        except StoreError:
+            answer["Body"].close()
+            raise
+        return ObjectStream(what, answer["Body"], self._sender.mapped_errors, self.limit)
 
     def put_object(
         self,
@@ -337,10 +372,14 @@ class Bucket:
         start = {"StartAfter": after} if after else {}
         try:
             for page in self._sender.pages(what, "list_objects_v2", Prefix=prefix, **start):
+                if "IsTruncated" not in page:  # an empty body reads as an empty listing
+                    raise RefusedError(f"cannot {what}: the answer is no listing")
                 for each in page.get("Contents", []):
                     yield ListedObject(each["Key"], each["Size"], unquoted_etag(each))
         except TransientError as error:
-            if type(error.__cause__).__name__ in ("ResponseParserError", "PaginationError"):
+            # "500" is what botocore makes of a success that it cannot read.
+            unreadable = ("ResponseParserError", "PaginationError")
+            if error.code == "500" or type(error.__cause__).__name__ in unreadable:
                 raise RefusedError(error.message) from error
             raise
 
@@ -349,21 +388,30 @@ class Bucket:
         what = f"list the parts of {self.url(key)}"
         for page in self._sender.pages(what, "list_parts", Key=key, UploadId=upload_id):
             for part in page.get("Parts", []):
-                yield ListedPart(
-                    part["PartNumber"],
-                    part["Size"],
-                    part["ETag"].strip('"'),
-                    part.get("LastModified"),
-                )
+                if "PartNumber" in part:
+                    yield ListedPart(
+                        part["PartNumber"],
+                        part.get("Size", 0),
+                        part.get("ETag", "").strip('"'),
+                        part.get("LastModified"),
+                    )
 
     def list_uploads(self, prefix: str = "") -> Iterator[UnfinishedUpload]:
         """The unfinished uploads whose key begins with `prefix`."""
         what = f"list the unfinished uploads of {self.url(prefix)}"
         markers: dict[str, str] = {}
         while True:
-            page = self._uploads_page(what, Prefix=prefix, **markers)
+            try:
+                page = self._uploads_page(what, Prefix=prefix, **markers)
+            except AbsentError as error:
+                if error.code == "NoSuchUpload":  # rclone's word for none
+                    return
+                raise
             for upload in page.get("Uploads", []):
-                yield UnfinishedUpload(upload["Key"], upload["UploadId"], upload["Initiated"])
+                if "Key" in upload and "UploadId" in upload:
+                    # Of one that is not dated it is not known that it is old.
+                    begun = upload.get("Initiated") or self.server_time or _now()
+                    yield UnfinishedUpload(upload["Key"], upload["UploadId"], begun)
             if not page.get("IsTruncated"):
                 return
             # Some servers name one of the two (directory buckets the key, SeaweedFS the id).
@@ -380,7 +428,10 @@ class Bucket:
         """
         operation = "list_multipart_uploads"
         try:
-            return self._sender.send(what, operation, **parameters)
+            page = self._sender.send(what, operation, **parameters)
+            if not any(name in page for name in _NAMES_IN_A_LIST):
+                raise UnsupportedError(f"cannot {what}: the answer is no list of uploads")
+            return page
         except TransientError as error:
             # How botocore reports a success that it cannot parse.
             if error.code != "500" and type(error.__cause__).__name__ != "ResponseParserError":

@@ -75,6 +75,10 @@ _REUSES_CONNECTION: Mapping[TimeoutProfile, str] = {
 _FIRST_WITH_REQUEST_TIMEOUTS = (1, 44)
 
 
+_RESULT = re.compile(rb"(</?)CompleteMultipartUploadResult\b")
+_CODE_IN_RESULT = re.compile(
+    rb"<CompleteMultipartUploadResult\b[^>]*>\s*(<(\w+)>[^<]*</\2>\s*)*<Code>"
+)
 _LONGEST_REFUSAL = 10_000
 _TAG = re.compile(r"<[^>]*>")
 _TITLE = re.compile(r"<title[^>]*>(.*?)</title", re.IGNORECASE | re.DOTALL)
@@ -330,6 +334,7 @@ def _register_hooks(client: S3Client, profile: TimeoutProfile) -> None:
     events.register("before-sign.s3", _signing)
     events.register("before-send.s3", _sending)
     events.register("response-received.s3", _keep_refusal)
+    events.register("before-parse.s3.CompleteMultipartUpload", _find_error_in_success)
     for other, operation in _REUSES_CONNECTION.items():
         if profile == _serving_client(other):
             events.register(f"before-call.s3.{operation}", partial(_wait, TIMEOUTS_S[other][1]))
@@ -365,6 +370,17 @@ def _sending(request: Any, **_: Any) -> None:
         request.body.sending = True
 
 
+def _find_error_in_success(response_dict: dict[str, Any], **_: Any) -> None:
+    """Make an error of a 200 whose result is a code and a message, as Alluxio's is.
+
+    botocore knows only those that say Error, and takes this one for a success without an ETag.
+    """
+    body = response_dict.get("body") or b""
+    if response_dict["status_code"] == 200 and _CODE_IN_RESULT.search(body):
+        response_dict["status_code"] = 500
+        response_dict["body"] = _RESULT.sub(rb"\1Error", body)
+
+
 def _keep_refusal(
     response_dict: Mapping[str, Any] | None, parsed_response: dict[str, Any] | None, **_: Any
 ) -> None:
@@ -377,7 +393,7 @@ def _keep_refusal(
 
 
 def first_line(body: object) -> str | None:
-    """The first line of text in an answer's body, at most 200 characters; None where there is none.
+    """The first line of text in an answer's body, at most 200 characters; None where that is none.
 
     Of a page of HTML its title, or what is left without the tags.
     """
@@ -385,7 +401,8 @@ def first_line(body: object) -> str | None:
     title = _TITLE.search(text)
     plain = " ".join(title[1].split()) if title else _TAG.sub("\n", text)
     lines = (" ".join(line.split()) for line in plain.splitlines())
-    return next((line[:200] for line in lines if line), None)
+    first = next((line for line in lines if line), None)
+    return None if first is None or "\ufffd" in first else first[:200]
 
 
 def _name_of_proxy(url: str, origin: str | None) -> str:

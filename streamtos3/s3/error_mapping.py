@@ -25,6 +25,7 @@ from ..errors import (
     StreamToS3Error,
     TransientError,
     UnreachableError,
+    UnsupportedError,
     UsageError,
 )
 from .clients import REFUSAL_TEXT
@@ -89,6 +90,8 @@ _HINTS = {
     "AccessDenied": "docs/operations.org, IAM policy, lists the permissions that are needed",
     "InvalidAccessKeyId": "the service does not know this access key",
     "SignatureDoesNotMatch": "the secret key is wrong, or a proxy changes the requests",
+    "AuthorizationHeaderMalformed": "name the bucket's region by --region",
+    "PermanentRedirect": "the bucket is elsewhere: check --region and --endpoint-url",
     "NoSuchBucket": "streamtos3 never creates a bucket; create it, or correct its name",
     "RequestTimeTooSkewed": "this machine's clock differs from the service's; set it right",
     "ExpiredToken": "get new credentials",
@@ -199,7 +202,9 @@ def translate(
     if meaning == "damaged":
         return TransientError(f"cannot {what}: {reason}", damaged=True)
     if meaning == "usage":
-        return UsageError(f"cannot {what}: {reason}")
+        is_address = reason.startswith("Custom endpoint")
+        hint = "write it as https://HOST[:PORT][/PATH]" if is_address else None
+        return UsageError(f"cannot {what}: {reason}", hint=hint)
     if isinstance(error, EOFError):  # botocore's prompt read the null device
         return CredentialsError(
             f"cannot {what}: an MFA code is needed, and there is no terminal to ask on",
@@ -222,7 +227,7 @@ def translate(
     if isinstance(error, botocore_errors.BotoCoreError):
         return TransientError(f"cannot {what}: {reason}")
     if isinstance(error, ValueError) and "endpoint" in str(error).lower():
-        return UsageError(f"cannot {what}: {error}")
+        return UsageError(f"cannot {what}: {error}", hint="write it as https://HOST[:PORT][/PATH]")
     return error
 
 
@@ -342,8 +347,8 @@ def _from_answer(
         return UnreachableError(
             message, **{**common, "hint": f"this port speaks TLS: write {secure}"}
         )
-    if code in _UNSUPPORTED_CODES or status == 501:
-        return RefusedError(message, **common)
+    if code in _UNSUPPORTED_CODES or status in (405, 501):
+        return UnsupportedError(message, **common)
     if code in _DAMAGED_CODES or (code == "SignatureDoesNotMatch" and accepted_before):
         return TransientError(message, damaged=True, **common)
     if code in _CREDENTIALS_CODES or code in _EXPIRED_CODES:
@@ -377,9 +382,12 @@ def _from_stranger(response: Mapping[str, Any], what: str) -> TransientError:
     """A proxy's or a sign-in page's, which passes; or the service lacks what it was asked for."""
     status = _status_of(response)
     says = response.get("Error", {}).get(REFUSAL_TEXT)
+    hint = "the service does not know this request, or a proxy on the way answers in its place"
+    if status == 413:
+        hint = "parts are too large for the service, or for a proxy before it: a smaller -c"
     return TransientError(
         f"cannot {what}: HTTP {status} without an S3 error code" + (f": {says}" if says else ""),
-        hint="the service does not know this request, or a proxy on the way answers in its place",
+        hint=hint,
         http_status=status,
         refused=400 <= status < 500,
     )

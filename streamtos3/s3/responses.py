@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..errors import ConditionError, RefusedError, TransientError
+from ..errors import ConditionError, RangeIgnoredError, RefusedError, TransientError
 from ..model.object_settings import ObjectSettings, decode_metadata, lock_problem
 
 __all__ = [
@@ -165,9 +165,17 @@ def new_token() -> str:
 
 
 def check_range(
-    action: str, answer: Mapping[str, Any], first: int, etag: str | None, version_id: str | None
+    action: str,
+    answer: Mapping[str, Any],
+    wanted: range,
+    etag: str | None,
+    version_id: str | None,
 ) -> None:
-    """Is this answer what was asked for? Some servers ignore If-Match, or Range, or versions."""
+    """Is this answer what was asked for? Some servers ignore If-Match, or Range, or versions.
+
+    `wanted` are the bytes that were asked for. Raises RangeIgnoredError where all came instead,
+    and ConditionError where it is of another object.
+    """
     if unquoted_etag(answer) is None:  # not S3: the page of some proxy on the way
         raise TransientError(f"cannot {action}: the answer carries no ETag")
     if etag and unquoted_etag(answer) != etag:
@@ -175,9 +183,16 @@ def check_range(
     if version_id and answer.get("VersionId") not in (None, version_id):
         found = answer["VersionId"]
         raise ConditionError(f"cannot {action}: the answer is of version {found}, not {version_id}")
-    begins = str(answer.get("ContentRange", "bytes 0-")).removeprefix("bytes ").partition("-")[0]
-    if begins != str(first):
+    if "ContentRange" not in answer:
+        if wanted.start or answer.get("ContentLength", len(wanted)) != len(wanted):
+            raise RangeIgnoredError(
+                f"cannot {action} from byte {wanted.start}: the answer is the whole object",
+                hint="this service, or a proxy before it, ignores Range",
+            )
+        return
+    begins = str(answer["ContentRange"]).removeprefix("bytes ").partition("-")[0]
+    if begins != str(wanted.start):
         raise RefusedError(
-            f"cannot {action} from byte {first}: the answer begins with byte {begins}",
-            hint="this service, or a proxy before it, ignores Range",
+            f"cannot {action} from byte {wanted.start}: the answer begins with byte {begins}",
+            hint="this service, or a proxy before it, does not understand Range",
         )

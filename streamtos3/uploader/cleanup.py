@@ -43,7 +43,7 @@ class Cleanup:
         self._url = url
         self._workers = workers
         self._scope = scope
-        self._keeps_parts = keeps_parts
+        self.keeps_parts = keeps_parts
 
     def run(
         self, first: BaseException, multipart: MultipartUpload | None, commit: Commit | None
@@ -67,7 +67,7 @@ class Cleanup:
         if not multipart.upload_id:
             return self._abort_unanswered(multipart, is_idle=is_idle)
         is_gone = getattr(first, "code", None) == "NoSuchUpload"
-        if self._keeps_parts and not is_gone and not isinstance(first, ExistsError):
+        if self.keeps_parts and not is_gone and not isinstance(first, ExistsError):
             return (
                 f"unfinished upload {multipart.upload_id} of {self._url}, kept for --resume; "
                 "its parts are billed until it is completed or aborted"

@@ -19,15 +19,23 @@ from ..errors import (
     UnprovedError,
 )
 from ..integrity.checksums import CHECKSUMS, FREE_CHECKSUM
-from ..integrity.etag import Expected, judge_checksum
-from ..model.options import Options
+from ..integrity.etag import Expected, is_md5, judge_checksum
+from ..model.options import READ_BACK_UNASKED_BYTES, Options
 from ..results import Receipt
 from ..runtime.cancel import Cancelled
 from ..runtime.retry import Retrier
 from ..s3.bucket import Bucket
 from ..s3.responses import ObjectInfo
 
-__all__ = ["Committed", "Inspection", "NotOurs", "choose_proof", "contradicts", "require_proof"]
+__all__ = [
+    "Committed",
+    "Inspection",
+    "NotOurs",
+    "choose_proof",
+    "contradicts",
+    "is_read_back_unasked",
+    "require_proof",
+]
 
 _DIRECTORY_HINT = "this service makes a directory of a key that ends in /; leave that out"
 
@@ -137,7 +145,8 @@ class Inspection:
             return info.token == self._token
         if info.size_bytes != expected.size_bytes or contradicts(info, expected):
             return False
-        return True if info.etag == expected.etag else None
+        etag = (info.etag or "").lower()
+        return True if etag and etag in (expected.etag, expected.whole_md5) else None
 
     def _compare(self, info: ObjectInfo, expected: Expected) -> TransientError | None:
         """The error for an object that is not the one just stored, None where it is."""
@@ -209,6 +218,23 @@ def require_proof(receipt: Receipt, options: Options, lock_problem: str | None) 
         raise _unproved_error(url, receipt, options)
 
 
+def is_read_back_unasked(receipt: Receipt, options: Options) -> bool:
+    """Whether an object that nothing else proves is small enough to be read back for it."""
+    return options.verify == "auto" and receipt.size_bytes <= READ_BACK_UNASKED_BYTES
+
+
+def _what_would_prove(receipt: Receipt, options: Options) -> str:
+    """The options that would have proved the object, the cheapest first."""
+    if is_md5(receipt.etag_found) and len(receipt.parts) > 1 and "md5" not in options.digests:
+        return (
+            "this ETag may be the MD5 of the whole object, which --digest sha256 --digest md5 "
+            "compares without a download; --verify readback reads the object back"
+        )
+    if options.checksum is None:
+        return "--checksum crc32 may prove it here, and --verify readback does"
+    return "--verify readback proves it by reading it back"
+
+
 def _unproved_error(url: str, receipt: Receipt, options: Options) -> UnprovedError:
     message = f"{url} is stored, and no proof was asked for"
     hint = None
@@ -217,9 +243,7 @@ def _unproved_error(url: str, receipt: Receipt, options: Options) -> UnprovedErr
             f"{url} is stored, but nothing that this endpoint answers proves it "
             f"(ETag {receipt.etag_found or 'missing'})"
         )
-        hint = "--verify readback proves it by reading it back"
-        if options.checksum is None:
-            hint = "--checksum crc32 may prove it here, and --verify readback does"
+        hint = _what_would_prove(receipt, options)
     error = UnprovedError(message, hint=hint, receipt=receipt)
     error.left_behind = f"{url}, unproved"
     return error

@@ -28,8 +28,9 @@ from ..errors import (
     UnprovedReadError,
     leave_behind,
 )
-from ..model.options import Options, Retries
+from ..model.options import READ_BACK_UNASKED_BYTES, Options, Retries
 from ..model.parts import plan_parts
+from ..results import Receipt
 from ..runtime.cancel import CancelScope
 from ..runtime.retry import Retrier
 from ..runtime.workers import WorkerPool
@@ -38,7 +39,7 @@ from ..s3.clients import Clients
 from ..s3.context import OperationContext
 from ..s3.responses import new_token, object_metadata
 from ..s3.tls import tls_of
-from ..units import format_duration, plural
+from ..units import format_duration, format_size, plural
 from .cleanup import Cleanup
 from .multipart import MultipartUpload
 from .preflight import check_destination
@@ -359,6 +360,14 @@ class _Examination:
             raise _kept(left_behind)
         return "ok", f"{len(_MARKER)} bytes stored, read back and removed", None
 
+    def _proof_of(self, receipt: Receipt) -> Finding:
+        if receipt.proof.object == "readback" and self._options.verify == "auto":
+            most = format_size(READ_BACK_UNASKED_BYTES)
+            said = f"reading it back, which is done unasked up to {most}; nothing that is answered"
+            hint = "--checksum crc32 may prove a larger one, --verify readback does"
+            return Finding("proof", "warning", said, hint)
+        return Finding("proof", "ok", f"{receipt.proof.object}, tried with one request")
+
     def _store_marker(self, proof: list[Finding]) -> None:
         options = replace(self._options, overwrite=False, resume=False)
         with self._context.scope.child() as scope:
@@ -375,8 +384,7 @@ class _Examination:
                 said = f"nothing that is answered: {error.message}"
                 proof.append(Finding("proof", "warning", said, error.hint))
             else:
-                said = f"{receipt.proof.object}, tried with one request"
-                proof.append(Finding("proof", "ok", said))
+                proof.append(self._proof_of(receipt))
         read = io.BytesIO()
         with self._context.scope.child() as scope, suppress(UnprovedReadError):
             download(

@@ -9,18 +9,19 @@ from __future__ import annotations
 
 import platform
 import socket
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from functools import partial
 from typing import Protocol
 
 from .._version import __version__
-from ..errors import IntegrityError, leave_behind
+from ..errors import IntegrityError, UnsupportedError, leave_behind
 from ..integrity.checksums import checksum_of, free_checksum_of, whole_checksums
 from ..integrity.digests import composite_etag, part_md5
 from ..integrity.etag import Expected
 from ..model.events import (
+    Event,
     PartStored,
     Resuming,
     Started,
@@ -98,14 +99,14 @@ class Feed(Protocol):
 class OneOfMany:
     """An upload of a program that runs many of them, each in a thread of its own.
 
-    Where the object is one request that very thread sends it, because to hand it on to another
-    costs more than a small object does. A thread that hangs in a request cannot say what it leaves
-    behind, so whoever gives it up asks here.
-
     `is_checked`: somebody has looked that the destination is there, and the key free.
+    `in_this_thread`: an object of one request is sent by the very thread that read it, because to
+    hand it on to another costs more than a small object does. That thread may hang in the request,
+    and then cannot say what it leaves behind; so whoever gives it up asks here.
     """
 
     is_checked: bool = False
+    in_this_thread: bool = True
     commit: Commit | None = None
 
     @property
@@ -177,10 +178,10 @@ class ObjectUpload:
 
     def _check_and_start(self) -> None:
         """Check the destination before the first byte is needed, then let the input begin."""
-        if self._among is None:
-            self._workers.submit(self._check).result()
-        else:
+        if self._among is not None and self._among.in_this_thread:
             self._check()
+        else:
+            self._workers.submit(self._check).result()
         if self.unfinished is not None:
             self.plan = infer_plan(self.unfinished.listed, self.plan, self._length_bytes)
         # Known before the object is stored, because nothing may fail any more after that.
@@ -205,7 +206,17 @@ class ObjectUpload:
             self._context.warn_of_endpoint()
         self._context.warn_of_encoding()
         if self._options.resume:
+            self._find_unfinished(check_for_s)
+
+    def _find_unfinished(self, check_for_s: float) -> None:
+        """Look for the upload to resume. Without a list of them there is none, now or later."""
+        try:
             self.unfinished = find_unfinished(self._bucket, self._retrier, self._key, check_for_s)
+        except UnsupportedError as error:
+            self._cleanup.keeps_parts = False
+            text = f"{error.message}; so nothing is resumed, and no parts are kept"
+            if self._bucket.is_news("nothing is resumed"):
+                self._emit(Warned(text))
 
     def begin(self) -> MultipartUpload:
         """Begin the multipart upload, or resume the unfinished one. Called once."""
@@ -238,8 +249,13 @@ class ObjectUpload:
         with self._scope.condition:
             is_first_sent = not any(each.tries for each in self._stored.values())
             self._stored[part.number] = part
-        if self.unfinished is not None and is_first_sent and not part.etag_is_md5:
+        if self.unfinished is None or not is_first_sent or not part.tries:
+            return
+        listed = self.unfinished.listed
+        if not part.etag_is_md5:
             self._emit(Warned("this endpoint's part ETags are not MD5s, so no part can be skipped"))
+        elif listed and not any(each.etag for each in listed):
+            self._emit(Warned("this endpoint lists parts without ETags, so no part can be skipped"))
 
     def _commit_all(self, only_part: Part | None) -> tuple[Committed, Expected]:
         """Wait for every part, then commit. Nothing more is sent after a signal."""
@@ -251,11 +267,11 @@ class ObjectUpload:
             token=self._token,
             overwrite=self._options.overwrite,
             check=self._scope.check,
-            warn=lambda message: self._emit(Warned(message)),
+            warn=partial(_warn, self._emit),  # not `self`: a cycle would outlive the upload
         )
         if self._among is not None:
             self._among.commit = commit
-            if only_part is not None:
+            if only_part is not None and self._among.in_this_thread:
                 self._scope.check()
                 return self._put(commit, only_part)
         task = self._workers.submit(
@@ -373,6 +389,10 @@ class ObjectUpload:
             platform=platform.platform(),
             checksums=self._feed.checksums(),
         )
+
+
+def _warn(emit: Callable[[Event], None], message: str) -> None:
+    emit(Warned(message))
 
 
 def _expect_whole(part: Part, md5: bytes, checksum: str | None) -> Expected:

@@ -20,11 +20,16 @@ __all__ = ["prove_by_reading_back"]
 
 
 def prove_by_reading_back(
-    receipt: Receipt, options: Options, client: S3Client | Clients | None, scope: CancelScope
+    receipt: Receipt,
+    options: Options,
+    client: S3Client | Clients | None,
+    scope: CancelScope,
+    unproved: UnprovedError | None,
 ) -> Receipt:
     """Read the object back; returns `receipt` with this proof.
 
-    Raises IntegrityError when other bytes come back, UnprovedError when the object cannot be read.
+    Raises IntegrityError when other bytes come back. When the object cannot be read it raises
+    `unproved`, where nobody asked for reading, else an UnprovedError that says why.
     """
     url = f"s3://{receipt.bucket}/{receipt.key}"
     try:
@@ -45,6 +50,8 @@ def prove_by_reading_back(
         error.left_behind = f"{url} is there and is not what was read"
         raise
     except StreamToS3Error as error:
+        if unproved is not None:
+            raise unproved from error
         unproved = UnprovedError(
             f"{url} is stored, but it could not be read back: {error.message}",
             hint=error.hint,

@@ -8,11 +8,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from functools import partial
 
-from ..errors import AbsentError, RefusedError, RetriesUsedUpError, StoreError, TransientError
+from ..errors import (
+    AbsentError,
+    RefusedError,
+    RetriesUsedUpError,
+    StoreError,
+    TransientError,
+    UnsupportedError,
+)
 from ..model.unfinished_upload import UnfinishedUpload
 from ..runtime.cancel import Cancelled, CancelScope
 from ..runtime.retry import Retrier
@@ -46,7 +54,10 @@ class Listing:
 def find_unfinished(
     bucket: Bucket, retrier: Retrier, key: str, check_for_s: float
 ) -> UnfinishedUpload | None:
-    """The newest unfinished upload of exactly `key`, with its parts; None where there is none."""
+    """The newest unfinished upload of exactly `key`, with its parts; None where there is none.
+
+    UnsupportedError where the service cannot list them.
+    """
 
     def find() -> UnfinishedUpload | None:
         uploads = [each for each in bucket.list_uploads(key) if each.key == key]
@@ -59,7 +70,8 @@ def find_unfinished(
         return None
 
     action = f"find the unfinished upload of {bucket.url(key)}"
-    return retrier.call(action, find, check_for_s=check_for_s).value
+    with _listing_may_be_unknown():
+        return retrier.call(action, find, check_for_s=check_for_s).value
 
 
 def list_unfinished(
@@ -73,17 +85,38 @@ def list_unfinished(
     """The unfinished uploads whose key begins with `prefix`, not measured yet.
 
     `check_for_s`: how long to wait for an endpoint that does not answer; None: as `retrier`
-    does. Raises AbsentError where there is no such bucket, and any other error of the listing.
+    does. Raises AbsentError where there is no such bucket, UnsupportedError where the service
+    cannot list uploads, and any other error of the listing.
     """
     action = f"list the unfinished uploads of {bucket.url(prefix)}"
-    found = retrier.call(
-        action, lambda: list(bucket.list_uploads(prefix)), check_for_s=check_for_s
-    ).value
+    with _listing_may_be_unknown():
+        found = retrier.call(
+            action, lambda: list(bucket.list_uploads(prefix)), check_for_s=check_for_s
+        ).value
     now = bucket.server_time
     if now is not None:
         found = [replace(each, age_s=(now - each.initiated).total_seconds()) for each in found]
     found.sort(key=lambda each: (each.initiated, each.key, each.upload_id))
     return Listing(tuple(found), (clock() - now).total_seconds() if now else None)
+
+
+@contextmanager
+def _listing_may_be_unknown() -> Iterator[None]:
+    """Raise UnsupportedError for a refusal that names none of S3's reasons but a plain 4xx."""
+    try:
+        yield
+    except RefusedError as error:
+        nameless = error.code == str(error.http_status) and error.http_status in (400, 404)
+        if not (nameless or isinstance(error, UnsupportedError)):
+            raise
+        raise UnsupportedError(
+            f"this endpoint cannot list unfinished uploads: {error.message}",
+            hint="streamtos3 uploads abort s3://BUCKET/KEY --upload-id ID --older-than 0 needs "
+            "no list",
+            code=error.code,
+            http_status=error.http_status,
+            request_id=error.request_id,
+        ) from error
 
 
 def measure(

@@ -14,6 +14,7 @@ from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING, BinaryIO
 
+from ..errors import UnprovedError
 from ..integrity.checksums import CHECKSUMS
 from ..integrity.md5 import md5s, problem_to_report
 from ..model.events import Event, PartStored, Warned
@@ -27,6 +28,7 @@ from ..s3.context import OperationContext
 from ..sources.base import Source
 from ..sources.command import command_report_of
 from ..sources.open import as_source
+from .confirm import is_read_back_unasked
 from .multipart import MultipartUpload
 from .object_upload import ObjectUpload, OneOfMany
 from .part_batches import PartBatches
@@ -66,7 +68,14 @@ def upload(
     its `left_behind` is set when that is not nothing. UnprovedError carries the `receipt`.
     """
     return upload_one_of_many(
-        source, bucket, key, None, options=options, client=client, on_event=on_event, scope=scope
+        source,
+        bucket,
+        key,
+        among=None,
+        options=options,
+        client=client,
+        on_event=on_event,
+        scope=scope,
     )
 
 
@@ -74,8 +83,8 @@ def upload_one_of_many(
     source: Source | BinaryIO | int | str | os.PathLike[str],
     bucket: str,
     key: str,
-    among: OneOfMany | None,
     *,
+    among: OneOfMany | None,
     options: Options | None,
     client: S3Client | Clients | None,
     on_event: Callable[[Event], None] | None,
@@ -91,13 +100,19 @@ def upload_one_of_many(
     ) as context:
         stream = as_source(source)
         try:
-            with closing(_StreamFeed(stream, context)) as feed:
-                receipt = ObjectUpload(feed, context, key, among).run()
-            if options.verify != "readback":
+            unproved: UnprovedError | None = None
+            try:
+                with closing(_StreamFeed(stream, context)) as feed:
+                    receipt = ObjectUpload(feed, context, key, among).run()
+            except UnprovedError as error:
+                if not is_read_back_unasked(error.receipt, options):
+                    raise
+                unproved, receipt = error, error.receipt
+            if unproved is None and options.verify != "readback":
                 return receipt
             from .readback import prove_by_reading_back  # loading it takes start-up time
 
-            return prove_by_reading_back(receipt, options, client, context.scope)
+            return prove_by_reading_back(receipt, options, client, context.scope, unproved)
         finally:
             stream.close()
 

@@ -19,7 +19,7 @@ from tests.rig.quirks import Stored
 from tests.rig.seaweed import free_ports
 from tests.rig.support import MIB, payload
 from tests.rig.tls import new_certificate
-from tests.rig.wire import S3Request
+from tests.rig.wire import Connection, S3Request
 
 QUICKLY = ("-s", "0.01")
 
@@ -446,3 +446,96 @@ def test_a_sink_says_so_once_for_all_its_objects() -> None:
         assert outcome.status == 0, outcome
         assert len(fake.objects) == 3
         assert len(outcome.said("warning")) == 1
+
+
+# ETags in capitals
+
+
+def test_etags_in_capitals_are_the_same_md5s(small: Path, large: Path, tmp_path: Path) -> None:
+    """As Aliyun OSS writes them; nothing is taken for damage, and parts are resumed."""
+    with FakeS3(Quirks(etag="MD5"), buckets=("bkt",)) as fake:
+        env = anonymous(fake.endpoint_url)
+        receipt = tmp_path / "receipt"
+        for infile, proof in ((small, "md5-etag"), (large, "composite-etag")):
+            url = f"s3://bkt/{infile.name}"
+            words = ("-c", "5MiB", "--receipt", receipt, infile, url)
+            outcome = invoke(*words, env=env)
+            assert outcome.status == 0, outcome
+            assert f"proved by {proof}" in outcome.stderr
+            assert fake.objects["bkt", infile.name].etag.isupper()
+            for again in (
+                ("get", url, tmp_path / f"{infile.name}.out"),
+                ("verify", url, infile),
+                ("verify", url, "--receipt", receipt),
+            ):
+                outcome = invoke(*again, env=env)
+                assert outcome.status == 0, outcome
+
+
+def test_a_part_that_a_proxy_finds_too_large_has_its_own_hint(small: Path) -> None:
+    class TooLarge(FakeS3):
+        def _do_put_object(self, asked: S3Request) -> Answer:
+            return Answer(413, b"<title>413 Request Entity Too Large</title>")
+
+    with TooLarge(buckets=("bkt",)) as fake:
+        outcome = invoke(small, "s3://bkt/k", *QUICKLY, env=anonymous(fake.endpoint_url))
+        assert outcome.status == 5, outcome
+        assert "413 Request Entity Too Large" in outcome.said("error")[0]
+        assert "a smaller -c" in outcome.said("hint")[0]
+
+
+# Answers that leave something out
+
+
+class Undated(FakeS3):
+    """Lists an upload without its date, and parts without anything."""
+
+    def _do_list_uploads(self, asked: S3Request) -> Answer:
+        upload = "<Upload><Key>k</Key><UploadId>1</UploadId></Upload><Upload><Key>x</Key></Upload>"
+        root = "ListMultipartUploadsResult"
+        return Answer(200, f"<{root}><Bucket>bkt</Bucket>{upload}</{root}>".encode())
+
+    def _do_list_parts(self, asked: S3Request) -> Answer:
+        return Answer(
+            200,
+            b"<ListPartsResult><Part><PartNumber>1</PartNumber></Part><Part/></ListPartsResult>",
+        )
+
+
+def test_an_upload_without_a_date_is_listed_and_is_not_known_to_be_old() -> None:
+    with Undated(buckets=("bkt",)) as fake:
+        env = anonymous(fake.endpoint_url)
+        outcome = invoke("uploads", "list", "--json", "s3://bkt/", env=env)
+        assert outcome.status == 0, outcome
+        (listed,) = [json.loads(line) for line in outcome.stdout.splitlines()]
+        assert (listed["key"], listed["upload_id"], listed["parts"]) == ("k", "1", 1)
+        outcome = invoke("uploads", "abort", "--yes", "s3://bkt/", env=env)
+        assert outcome.status == 0, outcome
+        assert fake.count("abort") == 0
+
+
+class Sizeless(FakeS3):
+    """A HEAD's answer has no Content-Length, as behind a proxy that compresses."""
+
+    def _answer_to(self, client: Connection) -> Answer:
+        answer = super()._answer_to(client)
+        kept = {k: v for k, v in answer.headers.items() if k != "Content-Length"}
+        return answer._replace(headers=kept) if client.command == "HEAD" else answer
+
+
+def test_a_head_without_a_size_is_not_waited_for(large: Path) -> None:
+    with Sizeless(buckets=("bkt",)) as fake:
+        env = anonymous(fake.endpoint_url)
+        outcome = invoke(*QUICKLY, "-c", "5MiB", large, "s3://bkt/k", env=env)
+        assert outcome.status == 0, outcome
+        assert "proved by composite-etag" in outcome.stderr
+        assert "could not be inspected" in outcome.said("warning")[0]
+        outcome = invoke("get", *QUICKLY, "s3://bkt/k", "-", env=env)
+        assert outcome.status == 5, outcome
+        assert "names no size" in outcome.said("error")[0]
+
+
+@pytest.mark.parametrize("url", ["127.0.0.1:9000", "ftp://127.0.0.1", "http://127.0.0.1?x=1"])
+def test_an_endpoint_that_is_no_url_has_its_form_in_the_hint(small: Path, url: str) -> None:
+    outcome = invoke(small, "s3://bkt/k", env=anonymous(url))
+    assert_refused(outcome, 2, url, "https://HOST[:PORT]")

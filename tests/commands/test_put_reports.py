@@ -186,7 +186,7 @@ def test_no_proof_is_status_10_with_receipt_on_standard_output_only(
 ) -> None:
     (tmp_path / "input").write_bytes(payload(size_bytes))
     with FakeS3(Quirks(etag="opaque"), buckets=["bkt"]) as fake:
-        words = ("-c", "5MiB", "--json", "--receipt", tmp_path / "receipt.json")
+        words = ("-c", "5MiB", "--json", "--receipt", tmp_path / "receipt.json", "--verify", "etag")
         env = anonymous(fake.endpoint_url)
         outcome = invoke(tmp_path / "input", "s3://bkt/k", *words, env=env)
     assert outcome.status == 10
@@ -202,7 +202,7 @@ def test_no_proof_is_status_10_with_receipt_on_standard_output_only(
 
 def test_no_proof_stays_status_10_where_the_receipt_cannot_be_printed(infile: Path) -> None:
     with FakeS3(Quirks(etag="opaque"), buckets=["bkt"]) as fake:
-        words = (infile, "s3://bkt/k", "--json")
+        words = (infile, "s3://bkt/k", "--json", "--verify", "etag")
         outcome = shell('"$@" >/dev/full', *words, env=anonymous(fake.endpoint_url))
     assert outcome.status == 10
     assert outcome.said("warning") == ["cannot print the receipt: no space left on device"]

@@ -22,7 +22,8 @@ from mypy_boto3_s3.client import S3Client
 from tests.rig.process import Running, Store, account, wait_until
 from tests.rig.proxy import FaultProxy
 from tests.rig.seaweed import SeaweedFS
-from tests.rig.support import open_uploads
+from tests.rig.small_disk import small_disk
+from tests.rig.support import MIB, open_uploads
 
 BATCH = {"Content-Type": "application/cloudevents-batch+json"}
 
@@ -49,11 +50,13 @@ def event(identity: str) -> dict[str, Any]:
     return {"specversion": "1.0", "id": identity, "source": "/test", "type": "t", "data": {"n": 1}}
 
 
-def post(netloc: str, identities: list[str], timeout_s: float = 30) -> tuple[int, str]:
+def post(
+    netloc: str, identities: list[str], timeout_s: float = 30, **attributes: object
+) -> tuple[int, str]:
     """Send a batch; the status, and the value of Retry-After."""
     connection = http.client.HTTPConnection(netloc, timeout=timeout_s)
     try:
-        body = json.dumps([event(each) for each in identities])
+        body = json.dumps([event(each) | attributes for each in identities])
         connection.request("POST", "/", body, BATCH)
         answer = connection.getresponse()
         answer.read()
@@ -158,6 +161,56 @@ def test_while_the_service_is_away_events_are_taken_until_the_spool_is_full(
             program.send(signal.SIGTERM)
             assert program.wait() == 0, program.stderr
     assert stored(store) == ["before", *taken, "after"]
+
+
+@pytest.mark.slow
+def test_after_kill_9_on_a_full_disk_nothing_that_was_refused_is_stored(
+    store: Store, seaweed: SeaweedFS, tmp_path: Path
+) -> None:
+    """S3 is away, the disk fills, and the sink is killed while some are taken and some refused."""
+    moment = random.Random(3)
+    acknowledged: list[str] = []
+    refused: list[str] = []
+    with small_disk(tmp_path / "disk", MIB) as disk, FaultProxy(seaweed.endpoint_url) as proxy:
+        spool = disk / "spool"
+        for number in range(4):
+            if number:
+                proxy.up()
+            with listening(store, spool, "--flush-count", 7, proxy=proxy) as (program, netloc):
+                proxy.down()
+                senders = [
+                    threading.Thread(
+                        target=_fill, args=(netloc, f"{number}.{each}", acknowledged, refused)
+                    )
+                    for each in range(3)
+                ]
+                for sender in senders:
+                    sender.start()
+                time.sleep(moment.uniform(0.5, 2.5))
+                program.send(signal.SIGKILL)
+                program.wait()
+                for sender in senders:
+                    sender.join()
+        proxy.up()
+        with listening(store, spool, proxy=proxy) as (program, _):
+            program.send(signal.SIGTERM)
+            assert program.wait() == 0, program.stderr
+        assert list(spool.glob("*.spool")) == []
+    found = stored(store)
+    assert refused and len(found) == len(set(found))
+    assert (set(acknowledged) - set(found), set(refused) & set(found)) == (set(), set())
+    assert open_uploads(store.s3, store.bucket) == []
+
+
+def _fill(netloc: str, prefix: str, acknowledged: list[str], refused: list[str]) -> None:
+    """Events of 3 kB in batches of three, each sent once, until the other side is gone."""
+    for number in range(1000):
+        identities = [f"{prefix}.{number}.{each}" for each in range(3)]
+        try:
+            status, _ = post(netloc, identities, data="x" * 3000)
+        except (OSError, http.client.HTTPException):
+            return
+        (acknowledged if status == 202 else refused).extend(identities)
 
 
 def test_the_references_own_configuration_is_all_it_needs(store: Store, tmp_path: Path) -> None:

@@ -149,12 +149,16 @@ def test_another_object_is_not_what_the_receipt_says(shelves: Shelf, other: byte
         verified(shelves, receipt=receipt)
 
 
-def test_a_receipt_that_was_never_proved_needs_the_bytes() -> None:
+def test_a_receipt_that_was_never_proved_needs_the_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
     with shelf(etag="opaque") as each:
-        receipt = each.store(payload(3 * P))
+        receipt = each.store(payload(3 * P), verify="none")
+        assert verified(each, receipt=receipt).proof == "receipt"  # read back unasked
+        limit = "streamtos3.downloader.verify.READ_BACK_UNASKED_BYTES"
+        monkeypatch.setattr(limit, 3 * P - 1)
         with pytest.raises(UnprovedReadError, match="nothing proves") as caught:
             verified(each, receipt=receipt)
         assert caught.value.report.compared == ("size", "etag")
+        assert "--readback" in (caught.value.hint or "")
         assert verified(each, receipt=receipt, readback=True).proof == "receipt"
 
 

@@ -33,6 +33,7 @@ from streamtos3.results import (
 )
 from streamtos3.units import MIB, format_size
 from streamtos3.uploader.examination import Finding
+from tests.project import servers_table
 from tests.project.commands_page import COMMANDS, commands, page
 from tests.rig.seaweed import SeaweedFS
 from tests.rig.support import payload
@@ -338,6 +339,13 @@ def test_the_examples_of_the_library_run(
     )
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.splitlines()[-1].startswith(printed)
+
+
+def test_the_table_of_endpoints_is_what_was_found() -> None:
+    """`make test-servers` writes both."""
+    readme = README.read_text(encoding="utf-8")
+    first, end = servers_table.table_in(readme)
+    assert readme[first:end] == servers_table.table()
 
 
 EVIDENCE = ROOT / "docs" / "evidence.org"

@@ -13,13 +13,12 @@ from typing import Any
 
 import pytest
 
-from streamtos3 import upload
+from streamtos3 import Receipt, upload
 from streamtos3.errors import (
     ExistsError,
     RefusedError,
     RetriesUsedUpError,
     SourceError,
-    UnprovedError,
 )
 from streamtos3.model.events import Started
 from streamtos3.model.options import Retries
@@ -45,7 +44,7 @@ def proxy(fake: FakeS3) -> Iterator[FaultProxy]:
         yield proxy
 
 
-def store(endpoint_url: str, data: bytes = DATA, **changes: Any) -> object:
+def store(endpoint_url: str, data: bytes = DATA, **changes: Any) -> Receipt:
     client = s3_client(endpoint_url, "key", "secret")
     options = tiny(retries=FIVE_TRIES, **changes)
     return upload(InSteps(data), "bucket", "k", options=options, client=client)
@@ -153,14 +152,12 @@ def test_an_input_of_unknown_length_is_not_held_to_10000_parts_of_8_mib(fake: Fa
 
 @pytest.mark.parametrize("size_bytes", [5, 4 * PART])
 def test_etags_under_kms_are_no_mismatch(size_bytes: int) -> None:
-    """It refused every upload to a bucket with SSE-KMS; now the object is stored, unproved."""
+    """It refused every upload to a bucket with SSE-KMS; now the object is proved by reading."""
     with FakeS3(Quirks(min_part_bytes=1, etag="opaque"), buckets=["bucket"]) as fake:
-        with pytest.raises(UnprovedError) as caught:
-            store(fake.endpoint_url, DATA[:size_bytes])
+        receipt = store(fake.endpoint_url, DATA[:size_bytes])
         assert fake.objects["bucket", "k"].body == DATA[:size_bytes]
-    assert caught.value.exit_status == 10
-    assert "mismatch" not in caught.value.message
-    assert caught.value.receipt.size_bytes == size_bytes
+    assert receipt.proof.object == "readback"
+    assert receipt.size_bytes == size_bytes
 
 
 @pytest.mark.parametrize("stdin", ["</dev/null", "<&-", "| cat"])

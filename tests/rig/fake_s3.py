@@ -122,7 +122,8 @@ class FakeS3:
         if asked.part and stored.part_sizes:
             shown["x-amz-mp-parts-count"] = str(len(stored.part_sizes))
         size = len(stored.body)
-        first, end = _range(asked, stored)
+        heeds_range = asked.part or not self.quirks.ignores_range
+        first, end = _range(asked, stored) if heeds_range else (0, size)
         if (first, end) != (0, size):
             shown["Content-Range"] = f"bytes {first}-{end - 1}/{size}"
         status = 206 if "Content-Range" in shown else 200
@@ -142,17 +143,39 @@ class FakeS3:
         self.objects[asked.bucket, asked.key] = stored
         return Answer(200, b"", {"ETag": _quoted(stored.etag)} | self.quirks.headers_of(stored))
 
+    def _do_list_objects(self, asked: S3Request) -> Answer:
+        query = asked.query
+        after = query.get("continuation-token", query.get("start-after", ""))
+        keys = sorted(key for bucket, key in self.objects if bucket == asked.bucket)
+        rest = [key for key in keys if key.startswith(query.get("prefix", "")) and key > after]
+        page = rest[: min(self.quirks.page_size, int(query.get("max-keys", 1_000)))]
+        is_encoded = query.get("encoding-type") == "url"
+        encoded = quote_plus if is_encoded and not self.quirks.misspells_listed else str
+        rows = ""
+        for key in page:
+            stored = self.objects[asked.bucket, key]
+            etag = _quoted(self.quirks.shown_etag_of(stored))
+            fields = _fields(Key=encoded(key), Size=len(stored.body), ETag=etag)
+            rows += f"<Contents>{fields}</Contents>"
+        fields = _fields(Name=asked.bucket, IsTruncated=str(len(page) < len(rest)).lower())
+        fields += _fields(EncodingType="url") if is_encoded else ""
+        fields += _fields(NextContinuationToken=page[-1]) if len(page) < len(rest) else ""
+        return Answer(200, _xml("ListBucketResult", fields + rows))
+
     # Multipart uploads
 
     def _do_create(self, asked: S3Request) -> Answer:
-        # The number in front makes the ids of one key sort by the time of their creation.
-        upload_id = f"{next(self._numbers):08x}-{uuid4().hex}"
+        upload_id = self._new_upload_id()
         metadata = self.quirks.metadata_of(asked)
         now = datetime.now(timezone.utc)
         upload = Upload(upload_id, asked.bucket, asked.key, metadata, now)
         self.uploads[upload_id] = upload
         fields = _fields(Bucket=asked.bucket, Key=asked.key, UploadId=upload_id)
         return Answer(200, _xml("InitiateMultipartUploadResult", fields), self.quirks.headers_of())
+
+    def _new_upload_id(self) -> str:
+        """The number in front makes the ids of one key sort by the time of their creation."""
+        return f"{next(self._numbers):08x}-{uuid4().hex}"
 
     def _do_put_part(self, asked: S3Request) -> Answer:
         upload = self._upload(asked)
@@ -201,14 +224,17 @@ class FakeS3:
         marker = int(asked.query.get("part-number-marker", 0))
         rest = [part for part in upload.parts if part.number > marker]
         page = rest[: min(self.quirks.page_size, int(asked.query.get("max-parts", 1_000)))]
-        rows = "".join(
-            f"<Part>{_fields(PartNumber=p.number, ETag=_quoted(p.etag), Size=len(p.body))}</Part>"
-            for p in page
+        shown = (
+            _fields(PartNumber=p.number, ETag=self._listed_etag(p), Size=len(p.body)) for p in page
         )
+        rows = "".join(f"<Part>{part}</Part>" for part in shown)
         fields = _fields(Bucket=asked.bucket, Key=asked.key, UploadId=upload.upload_id)
         fields += _fields(IsTruncated=str(len(page) < len(rest)).lower(), MaxParts=len(page))
         fields += _fields(NextPartNumberMarker=page[-1].number) if page else ""
         return Answer(200, _xml("ListPartsResult", fields + rows))
+
+    def _listed_etag(self, part: Part) -> str:
+        return _quoted(part.etag)
 
     def _do_list_uploads(self, asked: S3Request) -> Answer:
         query = asked.query

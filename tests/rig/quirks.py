@@ -65,7 +65,8 @@ class Quirks:
     versioned: bool = False
     check_md5: bool = True  # moto and many others: False
     damage: frozenset[int] = frozenset()  # parts that rot once stored; 0 is a PutObject's body
-    etag: Literal["md5", "opaque", "uuid"] = "md5"  # KMS, SSE-C: opaque; MinIO --no-compat: uuid
+    # KMS, SSE-C: opaque; MinIO --no-compat: uuid; Aliyun OSS: MD5
+    etag: Literal["md5", "opaque", "uuid", "MD5"] = "md5"
     complete_etag: Literal["composite", "empty", "whole-md5", "opaque-n"] = "composite"
     head_etag: Literal["same", "whole-md5"] = "same"  # rclone: whole-md5
     sse: str | None = None  # None: aws:kms where ETags are opaque; "": say nothing
@@ -75,7 +76,11 @@ class Quirks:
     keeps_resent_parts: bool = False  # SeaweedFS: old and new are listed, either can be completed
     drops_metadata: bool = False  # GCS
     capitalises_metadata: bool = False  # rclone
+    ignores_range: bool = False  # Alluxio, some proxies: 200 with everything
     head_forbidden: bool = False  # no right to s3:GetObject
+    misspells_listed: bool = (
+        False  # SeaweedFS: says that listed keys are encoded, and lists them plain
+    )
     makes_missing_buckets: bool = False  # SeaweedFS, on create and PutObject
     clock_offset_s: float = 0
 
@@ -85,8 +90,8 @@ class Quirks:
         return bytes([body[0] ^ 1]) + body[1:] if rots else body
 
     def etag_of(self, body: bytes) -> str:
-        if self.etag == "md5":
-            return hashlib.md5(body).hexdigest()
+        if self.etag in ("md5", "MD5"):
+            return self._spelt(hashlib.md5(body).hexdigest())
         return uuid4().hex if self.etag == "opaque" else str(uuid4())
 
     def final_etag_of(self, parts: list[Part]) -> str:
@@ -96,7 +101,10 @@ class Quirks:
             return f"{uuid4().hex}-{len(parts)}"
         # As MinIO: over the ETags that were given out, whatever they are.
         digests = b"".join(bytes.fromhex(part.etag.replace("-", "")) for part in parts)
-        return f"{hashlib.md5(digests).hexdigest()}-{len(parts)}"
+        return self._spelt(f"{hashlib.md5(digests).hexdigest()}-{len(parts)}")
+
+    def _spelt(self, etag: str) -> str:
+        return etag.upper() if self.etag == "MD5" else etag
 
     def shown_etag_of(self, stored: Stored) -> str:
         """The ETag in the answers to HEAD and GET."""

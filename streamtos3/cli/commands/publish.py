@@ -19,6 +19,7 @@ from ..options.addresses import PublicationAddress, publication_address_from
 from ..options.cluster import ClusterArgs, cluster_from, cluster_options
 from ..options.common import (
     ConnectionArgs,
+    DigestArgs,
     OutputArgs,
     PartArgs,
     RetryArgs,
@@ -26,6 +27,8 @@ from ..options.common import (
     command_line,
     connection_from,
     connection_options,
+    digest_option,
+    digests_from,
     option,
     output_options,
     part_options,
@@ -100,6 +103,7 @@ _publish_options = together(
         " their parts if this run fails.",
     ),
     option("--overwrite", is_flag=True, help="Replace objects that exist."),
+    digest_option,
     connection_options,
     rate_option,
     retry_options,
@@ -125,6 +129,7 @@ class PublishArgs:
     overwrite: bool
     named: NamedArgs
     parts: PartArgs
+    digests: DigestArgs
     object: ObjectArgs
     connection: ConnectionArgs
     retries: RetryArgs
@@ -211,6 +216,7 @@ def _options(args: PublishArgs) -> Options:
         equal_parts=args.equal_parts,
         overwrite=args.overwrite,
         resume=args.resume,
+        digests=digests_from(args.digests),
         verify=args.object.verify,
         checksum=args.object.checksum,
         settings=replace(settings, content_type=args.object.content_type),

@@ -9,12 +9,12 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import timezone
+from datetime import datetime, timezone
 from typing import TYPE_CHECKING
 
 import click
 
-from ...errors import AbsentError, StoreError, UsageError
+from ...errors import AbsentError, StoreError, UnsupportedError, UsageError
 from ...units import format_duration, format_size
 from ..arguments import arguments
 from ..console import escaped, is_terminal, print_list, say, write_line
@@ -149,7 +149,7 @@ def _abort(args: AbortArgs) -> None:
             "cannot ask for confirmation: standard input or error is not a terminal",
             hint="--yes aborts without asking, --dry-run only lists",
         )
-    with _opened(args) as listed:
+    with _opened(args, args.upload_id) as listed:
         chosen = listed.measured(_chosen(listed, args.upload_id, args.older_than))
         kept = len(listed.listing.uploads) - len(chosen)
         if args.dry_run:
@@ -185,13 +185,17 @@ class _Listed:
 
 
 @contextmanager
-def _opened(args: PrefixArgs) -> Iterator[_Listed]:
-    """Connect and list, and warn if the clocks differ."""
+def _opened(args: PrefixArgs, upload_id: str | None = None) -> Iterator[_Listed]:
+    """Connect and list, and warn if the clocks differ.
+
+    Where uploads cannot be listed, the one of this `upload_id`, of the key that is the prefix.
+    """
     name, prefix = prefix_of(args.place)
+    from ...model.unfinished_upload import UnfinishedUpload
     from ...runtime.cancel import CancelScope
     from ...runtime.retry import Retrier
     from ...s3.bucket import Bucket
-    from ...uploader.unfinished import list_unfinished
+    from ...uploader.unfinished import Listing, list_unfinished
 
     quietly: Callable[[str], None] = (lambda _: None) if args.output.quiet else say
     retries = retries_from(args.retries)
@@ -206,6 +210,12 @@ def _opened(args: PrefixArgs) -> Iterator[_Listed]:
         bucket = Bucket(name, connection_from(args.connection), connections=_CONNECTIONS)
         try:
             listing = list_unfinished(bucket, retrier, prefix, check_for_s=retries.check_for_s)
+        except UnsupportedError:
+            if upload_id is None or not prefix:
+                raise
+            quietly("this endpoint cannot list unfinished uploads; taking the one that is named")
+            now = datetime.now(timezone.utc)
+            listing = Listing((UnfinishedUpload(prefix, upload_id, now),), None)
         finally:
             if warning := bucket.endpoint_warning():
                 say(f"warning: {warning}")

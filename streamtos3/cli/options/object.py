@@ -25,7 +25,8 @@ object_options = together(
         type=Choice(["auto", "etag", "checksum", "readback", "none"]),
         default="auto",
         show_default=True,
-        help="What must prove the object; auto takes the first proof that the endpoint offers.",
+        help="What must prove the object; auto takes the first proof that the endpoint offers, and"
+        " reads back up to 64 MiB where there is none.",
     ),
     option(
         "--checksum",

@@ -368,14 +368,66 @@ def test_without_the_right_to_read_versions_the_etag_alone_pins() -> None:
         assert all("if-match" in request.headers for request in gets)
 
 
-def test_a_server_that_does_not_heed_range_is_refused(
+@pytest.mark.parametrize("jobs", [1, 4])
+@pytest.mark.parametrize("by_receipt", [True, False])
+def test_a_server_that_does_not_heed_range_is_read_as_one_stream(
+    jobs: int, by_receipt: bool
+) -> None:
+    data = payload(20 * P + 10)
+    with shelf(ignores_range=True) as each:
+        receipt = each.store(data)
+        options = {"jobs": jobs}
+        report, got = each.read(options=options, receipt=receipt if by_receipt else None)
+        assert got == data
+        assert report.proof == ("receipt" if by_receipt else "composite-etag")
+        streams = [seen for seen in each.proxy.seen if seen.verb == "get"]
+        assert sum("range" not in seen.headers for seen in streams) == 1
+
+
+def test_one_stream_that_breaks_is_begun_anew() -> None:
+    data = payload(20 * P + 10)
+    with shelf(ignores_range=True) as each:
+        each.store(data)
+        each.fail("cut-answer", skip=1, times=2)
+        _, got = each.read(options={"jobs": 1})
+        assert got == data
+        assert each.retried >= 1
+
+
+def test_one_stream_with_a_part_damaged_on_its_way_is_begun_anew() -> None:
+    data = payload(20 * P + 10)
+    with shelf(ignores_range=True) as each:
+        receipt = each.store(data)
+        sound = each.fake.objects["bkt", "k"]
+        each.rot(5 * P + 1)
+
+        def mend(_: object) -> None:
+            each.fake.objects["bkt", "k"] = sound
+
+        each.fail("callback", skip=2, callback=mend)
+        _, got = each.read(options={"jobs": 1}, receipt=receipt)
+        assert got == data
+        assert each.retried == 1
+
+
+def test_an_object_that_is_replaced_is_noticed_without_ranges() -> None:
+    with shelf(ignores_range=True) as each:
+        each.store(payload(20 * P))
+
+        def replace_it(_: object) -> None:
+            each.place_whole(b"x" * 20 * P)
+
+        each.fail("callback", skip=1, callback=replace_it)
+        with pytest.raises(IntegrityError, match="replaced"):
+            each.read(options={"jobs": 1})
+
+
+def test_a_server_that_answers_another_range_is_refused(
     shelves: Shelf, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shelves.store(payload(3 * P))
-    monkeypatch.setattr(
-        "tests.rig.fake_s3._range", lambda asked, stored: (0, len(stored.body)), raising=True
-    )
-    with pytest.raises(RefusedError, match="begins with byte 0"):
+    monkeypatch.setattr("tests.rig.fake_s3._range", lambda asked, stored: (1, P), raising=True)
+    with pytest.raises(RefusedError, match="begins with byte 1"):
         shelves.read()
 
 

@@ -464,7 +464,7 @@ def test_an_object_whose_etag_is_no_md5_is_said_to_be_unproved(
 ) -> None:
     quirks = Quirks(min_part_bytes=1, complete_etag="opaque-n", etag="opaque")
     with fake_bench(monkeypatch, quirks) as bench:
-        error = bench.raises(UnprovedError, parts=parts)
+        error = bench.raises(UnprovedError, parts=parts, verify="etag")
         assert "unproved" in (error.left_behind or "")
         assert bench.open_uploads == []
 

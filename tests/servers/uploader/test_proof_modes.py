@@ -15,6 +15,7 @@ from streamtos3.integrity.etag import judge_checksum
 from streamtos3.model.options import Verify
 from streamtos3.model.parts import Limits
 from streamtos3.results import Proof
+from streamtos3.uploader import confirm
 from tests.rig.client import plain_client
 from tests.rig.fake_s3 import FakeS3, Quirks
 from tests.rig.seaweed import SeaweedFS
@@ -106,9 +107,41 @@ def test_none_proves_nothing_and_says_so() -> None:
 def test_an_opaque_etag_alone_is_status_10_with_what_would_help() -> None:
     with FakeS3(Quirks(min_part_bytes=1, etag="opaque"), buckets=("bucket",)) as fake:
         with pytest.raises(UnprovedError) as caught:
-            store(fake.endpoint_url, "bucket", payload(2500), part_bytes=1000)
+            store(fake.endpoint_url, "bucket", payload(2500), verify="etag", part_bytes=1000)
         assert "--checksum" in (caught.value.hint or "")
         assert caught.value.exit_status == 10
+
+
+@pytest.mark.parametrize("size_bytes", [10, 2500])
+def test_what_nothing_else_proves_is_read_back_unasked_up_to_a_size(
+    monkeypatch: pytest.MonkeyPatch, size_bytes: int
+) -> None:
+    monkeypatch.setattr(confirm, "READ_BACK_UNASKED_BYTES", size_bytes)
+    quirks = Quirks(min_part_bytes=1, etag="opaque")
+    with FakeS3(quirks, buckets=("bucket",)) as fake:
+        receipt = store(fake.endpoint_url, "bucket", payload(size_bytes), part_bytes=1000)
+        assert receipt.proof.object == "readback"
+    with FakeS3(quirks, buckets=("bucket",)) as fake:
+        with pytest.raises(UnprovedError):
+            store(fake.endpoint_url, "bucket", payload(size_bytes + 1), part_bytes=1000)
+        assert fake.count("get") == 0
+
+
+def test_what_is_read_back_unasked_and_is_not_what_was_read_is_status_9() -> None:
+    quirks = Quirks(min_part_bytes=1, etag="opaque", damage=frozenset({2}))
+    with FakeS3(quirks, buckets=("bucket",)) as fake:
+        with pytest.raises(IntegrityError) as caught:
+            store(fake.endpoint_url, "bucket", payload(2500), part_bytes=1000)
+        assert caught.value.left_behind == "s3://bucket/object is there and is not what was read"
+
+
+def test_what_nobody_asked_to_read_and_may_not_be_read_is_status_10_as_before() -> None:
+    quirks = Quirks(etag="opaque", head_forbidden=True)
+    with (
+        FakeS3(quirks, buckets=("bucket",)) as fake,
+        pytest.raises(UnprovedError, match="nothing that this endpoint answers proves it"),
+    ):
+        store(fake.endpoint_url, "bucket", b"data")
 
 
 def test_the_md5_of_the_whole_proves_where_the_etag_is_that() -> None:

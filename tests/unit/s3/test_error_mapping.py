@@ -33,6 +33,7 @@ from streamtos3.errors import (
     StreamToS3Error,
     TransientError,
     UnreachableError,
+    UnsupportedError,
     UsageError,
 )
 from streamtos3.s3.error_mapping import CLASS_MEANINGS, translate
@@ -113,7 +114,10 @@ CODES: list[tuple[str, int, type[StoreError]]] = [
     ("EntityTooLarge", 400, RefusedError),
     ("KeyTooLongError", 400, RefusedError),
     ("MalformedXML", 400, RefusedError),
-    ("NotImplemented", 501, RefusedError),
+    ("NotImplemented", 501, UnsupportedError),
+    ("NotImplemented", 500, UnsupportedError),
+    ("SomethingNew", 501, UnsupportedError),
+    ("405", 405, UnsupportedError),
     ("PermanentRedirect", 301, RefusedError),
     ("AuthorizationHeaderMalformed", 400, RefusedError),
     ("InvalidRange", 416, RefusedError),
@@ -159,6 +163,20 @@ def test_the_message_says_what_was_attempted_and_what_the_service_said() -> None
     expected = f"cannot {WHAT}: It Went Wrong (AccessDenied, HTTP 403, request id REQ1)"
     assert expected == error.message
     assert "docs/operations.org, IAM policy" in str(error.hint)
+
+
+@pytest.mark.parametrize(
+    ("code", "status", "hint"),
+    [
+        ("AuthorizationHeaderMalformed", 400, "--region"),
+        ("PermanentRedirect", 301, "--region and --endpoint-url"),
+        ("SignatureDoesNotMatch", 403, "the secret key is wrong"),
+    ],
+)
+def test_the_hint_names_the_next_step(code: str, status: int, hint: str) -> None:
+    error = meaning_of(answer(code, status))
+    assert isinstance(error, StoreError)
+    assert hint in (error.hint or "")
 
 
 @pytest.mark.parametrize("code", [None, "", "503"])
