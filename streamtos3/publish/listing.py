@@ -27,16 +27,16 @@ class Listing:
     """What was `found` of our keys; `is_whole` unless there was more than was looked at."""
 
     def __init__(self, found: dict[str, ListedObject], *, is_whole: bool) -> None:
-        self._found = found
+        self.found = found
         self.is_whole = is_whole
 
     def find(self, key: str) -> ListedObject | None:
         """The object under `key`; None where there is none or this cannot tell."""
-        return self._found.get(key)
+        return self.found.get(key)
 
     def is_absent(self, key: str) -> bool:
         """Whether there was surely no object under `key`."""
-        return self.is_whole and key not in self._found and _AS_IT_IS.fullmatch(key) is not None
+        return self.is_whole and key not in self.found and _AS_IT_IS.fullmatch(key) is not None
 
 
 def list_destination(

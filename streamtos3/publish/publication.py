@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import replace
 
 from ..downloader.local_etag import LocalParts, read_through
@@ -35,7 +36,7 @@ from ..runtime.retry import Retrier
 from ..runtime.workers import WorkerPool
 from ..s3.bucket import Bucket
 from ..s3.clients import Clients
-from ..s3.responses import ListedObject
+from ..s3.responses import ListedObject, ObjectInfo
 from ..sources.base import Source, WrappedSource
 from ..uploader.cleanup import CLEANUP_S, INTERRUPTED_CLEANUP_S
 from ..uploader.object_upload import OneOfMany
@@ -103,7 +104,7 @@ class Publication:
         self._upload_ids: dict[str, str] = {}
         self._options_by_kind: dict[tuple[str | None, bool], Options] = {}
         self._under_way: dict[str, OneOfMany] = {}
-        self._is_versioned: bool | None = None
+        self._is_versioned = False
         self._unproved: UnprovedError | None = None
 
     @property
@@ -184,10 +185,19 @@ class Publication:
             self._options.retries.check_for_s,
             only_between=self._selection.is_batch,
         )
-        if not (self._options.resume or self._options.overwrite):
-            taken = next((item.key for item in items if self._listing.find(item.key)), None)
+        if self._options.resume:
+            self._see_whether_there_are_versions()
+        elif not self._options.overwrite:
+            taken = next(iter(self._listing.found), None)
             if taken is not None:
                 raise ExistsError(f"{self._bucket.url(taken)} already exists")
+
+    def _see_whether_there_are_versions(self) -> None:
+        """A listing does not show versions; the first object that it shows can tell."""
+        there = next(iter(self._listing.found), None)
+        if there is not None:
+            with suppress(RefusedError):  # who may not look gets no versions
+                self._is_versioned = self._look_at(there).is_versioned
 
     def _work(self) -> None:
         """In a worker: publish one item after the other until there are none."""
@@ -239,7 +249,7 @@ class Publication:
                     open_item.source,
                     self._selection.bucket,
                     item.key,
-                    among,
+                    among=among,
                     options=self._options_of(item),
                     client=self._clients,
                     on_event=self._listening(item),
@@ -311,16 +321,11 @@ class Publication:
 
     def _version_of(self, key: str) -> str | None:
         """The version of an object that was listed; asked for only where there are versions."""
-        if self._is_versioned is False:
-            return None
-        try:
-            info = self._retrier.call(
-                f"look at {self._bucket.url(key)}", lambda: self._bucket.head(key)
-            ).value
-        except RefusedError:
-            return None
-        self._is_versioned = info.is_versioned
-        return info.version_id
+        return self._look_at(key).version_id if self._is_versioned else None
+
+    def _look_at(self, key: str) -> ObjectInfo:
+        action = f"look at {self._bucket.url(key)}"
+        return self._retrier.call(action, lambda: self._bucket.head(key)).value
 
     def _compare_unless_unproved(self, item: Item) -> bool:
         try:

@@ -372,10 +372,14 @@ class Bucket:
         start = {"StartAfter": after} if after else {}
         try:
             for page in self._sender.pages(what, "list_objects_v2", Prefix=prefix, **start):
+                if "IsTruncated" not in page:  # an empty body reads as an empty listing
+                    raise RefusedError(f"cannot {what}: the answer is no listing")
                 for each in page.get("Contents", []):
                     yield ListedObject(each["Key"], each["Size"], unquoted_etag(each))
         except TransientError as error:
-            if type(error.__cause__).__name__ in ("ResponseParserError", "PaginationError"):
+            # "500" is what botocore makes of a success that it cannot read.
+            unreadable = ("ResponseParserError", "PaginationError")
+            if error.code == "500" or type(error.__cause__).__name__ in unreadable:
                 raise RefusedError(error.message) from error
             raise
 

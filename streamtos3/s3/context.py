@@ -51,9 +51,6 @@ class OperationContext:
         self.scope = scope
         self.emit = emit
         self.workers = WorkerPool(options.jobs, scope)
-        # By this clock, because what the limit keeps waiting is not failing.
-        clock = bucket.limit.clock
-        self.retrier = Retrier(options.retries, scope, self._note_retry, clock=clock)
         self.retries = 0
         self.retried: list[RetriedRequest] = []
         self.on_throttled: Callable[[], None] = lambda: None
@@ -92,6 +89,13 @@ class OperationContext:
                 yield context
             finally:
                 context.workers.shutdown()
+
+    @property
+    def retrier(self) -> Retrier:
+        """A new one: one that is kept would make a cycle, and stay in memory for a while."""
+        # By this clock, because what the limit keeps waiting is not failing.
+        clock = self.bucket.limit.clock
+        return Retrier(self.options.retries, self.scope, self._note_retry, clock=clock)
 
     def find(self, key: str, version_id: str | None) -> ObjectInfo:
         """What is stored under `key`, looked up in a worker. Raises as `find_object` does."""

@@ -29,8 +29,9 @@ from ..s3.clients import Clients
 from ..sources.base import Source
 from ..sources.compressed import CompressedSource
 from ..sources.pipe import PipeSource
+from ..uploader.object_upload import OneOfMany
 from ..uploader.preflight import check_destination
-from ..uploader.upload import upload
+from ..uploader.upload import upload_one_of_many
 from .spool import Spool, SpoolFile, SpoolSource
 
 if TYPE_CHECKING:
@@ -101,6 +102,7 @@ class UploadQueue:
         self._monotonic = monotonic
         # Not `changed`: its holder may be waiting for the very upload that reports.
         self._reports = threading.Lock()
+        self._known_buckets: set[str] = set()  # in which an object was stored: looked at no more
         self._retries = 0
 
     @property
@@ -214,7 +216,7 @@ class UploadQueue:
         self, bucket: str, key: str, source: Source, scope: CancelScope, totals: RecordTotals
     ) -> None:
         try:
-            receipt = self._upload(source, bucket, key, self._options, scope)
+            receipt = self._upload(source, bucket, key, self._options, scope, is_new=True)
         except UnprovedError as error:
             receipt = self._accept_unproved(error)
         self._count_stored(key, totals)
@@ -228,7 +230,8 @@ class UploadQueue:
         options = self._options_of_recovered(file) if recovered else self._options
         try:
             receipt = self._upload(
-                _source_of(file), head.bucket, head.key, options, self.new_scope()
+                *(_source_of(file), head.bucket, head.key, options, self.new_scope()),
+                is_new=not recovered,
             )
         except UnprovedError as error:
             receipt = self._accept_unproved(error)
@@ -259,18 +262,31 @@ class UploadQueue:
         return replace(options, resume=file.payload_bytes >= options.chunk_bytes // 2)
 
     def _upload(
-        self, source: Source, bucket: str, key: str, options: Options, scope: CancelScope
+        self,
+        source: Source,
+        bucket: str,
+        key: str,
+        options: Options,
+        scope: CancelScope,
+        *,
+        is_new: bool,
     ) -> Receipt:
+        """`is_new`: the key was made here, and nobody else knows it."""
+        is_checked = is_new and bucket in self._known_buckets
         with scope:
-            return upload(
+            receipt = upload_one_of_many(
                 source,
                 bucket,
                 key,
+                among=OneOfMany(is_checked=is_checked, in_this_thread=False),
                 options=options,
                 client=self._client,
                 on_event=self.emit,
                 scope=scope,
             )
+
+        self._known_buckets.add(bucket)
+        return receipt
 
     def _accept_unproved(self, error: UnprovedError) -> Receipt:
         """Keep `error` for the end if `--verify none` accepts it; otherwise raise it."""

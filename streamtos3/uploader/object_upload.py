@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import platform
 import socket
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from functools import partial
@@ -21,6 +21,7 @@ from ..integrity.checksums import checksum_of, free_checksum_of, whole_checksums
 from ..integrity.digests import composite_etag, part_md5
 from ..integrity.etag import Expected
 from ..model.events import (
+    Event,
     PartStored,
     Resuming,
     Started,
@@ -98,14 +99,14 @@ class Feed(Protocol):
 class OneOfMany:
     """An upload of a program that runs many of them, each in a thread of its own.
 
-    Where the object is one request that very thread sends it, because to hand it on to another
-    costs more than a small object does. A thread that hangs in a request cannot say what it leaves
-    behind, so whoever gives it up asks here.
-
     `is_checked`: somebody has looked that the destination is there, and the key free.
+    `in_this_thread`: an object of one request is sent by the very thread that read it, because to
+    hand it on to another costs more than a small object does. That thread may hang in the request,
+    and then cannot say what it leaves behind; so whoever gives it up asks here.
     """
 
     is_checked: bool = False
+    in_this_thread: bool = True
     commit: Commit | None = None
 
     @property
@@ -177,10 +178,10 @@ class ObjectUpload:
 
     def _check_and_start(self) -> None:
         """Check the destination before the first byte is needed, then let the input begin."""
-        if self._among is None:
-            self._workers.submit(self._check).result()
-        else:
+        if self._among is not None and self._among.in_this_thread:
             self._check()
+        else:
+            self._workers.submit(self._check).result()
         if self.unfinished is not None:
             self.plan = infer_plan(self.unfinished.listed, self.plan, self._length_bytes)
         # Known before the object is stored, because nothing may fail any more after that.
@@ -266,11 +267,11 @@ class ObjectUpload:
             token=self._token,
             overwrite=self._options.overwrite,
             check=self._scope.check,
-            warn=lambda message: self._emit(Warned(message)),
+            warn=partial(_warn, self._emit),  # not `self`: a cycle would outlive the upload
         )
         if self._among is not None:
             self._among.commit = commit
-            if only_part is not None:
+            if only_part is not None and self._among.in_this_thread:
                 self._scope.check()
                 return self._put(commit, only_part)
         task = self._workers.submit(
@@ -388,6 +389,10 @@ class ObjectUpload:
             platform=platform.platform(),
             checksums=self._feed.checksums(),
         )
+
+
+def _warn(emit: Callable[[Event], None], message: str) -> None:
+    emit(Warned(message))
 
 
 def _expect_whole(part: Part, md5: bytes, checksum: str | None) -> Expected:

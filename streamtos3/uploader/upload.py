@@ -68,7 +68,14 @@ def upload(
     its `left_behind` is set when that is not nothing. UnprovedError carries the `receipt`.
     """
     return upload_one_of_many(
-        source, bucket, key, None, options=options, client=client, on_event=on_event, scope=scope
+        source,
+        bucket,
+        key,
+        among=None,
+        options=options,
+        client=client,
+        on_event=on_event,
+        scope=scope,
     )
 
 
@@ -76,8 +83,8 @@ def upload_one_of_many(
     source: Source | BinaryIO | int | str | os.PathLike[str],
     bucket: str,
     key: str,
-    among: OneOfMany | None,
     *,
+    among: OneOfMany | None,
     options: Options | None,
     client: S3Client | Clients | None,
     on_event: Callable[[Event], None] | None,

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.rig.command import anonymous
 from tests.rig.process import PROGRAM, Running, Store, account, wait_until
 from tests.rig.proxy import Fault, FaultProxy
 from tests.rig.seaweed import SeaweedFS
@@ -97,6 +98,49 @@ def test_a_signal_with_resume_keeps_all_uploads_and_names_them(
         (told,) = [line for line in program.stderr.splitlines() if "left behind" in line]
     assert len(site.uploads()) == 2
     assert [each for each in site.uploads() if each not in told] == []
+
+
+def test_after_a_signal_a_put_without_an_answer_is_named(
+    seaweed: SeaweedFS, s3: S3Client, bucket: str, tmp_path: Path
+) -> None:
+    """The thread that sent it hangs in it, and cannot say so."""
+    site = Site(seaweed, s3, bucket, tmp_path / "results")
+    with FaultProxy(seaweed.endpoint_url) as proxy:
+        proxy.faults.append(
+            Fault("put-object", "stop-answering", key="r/a", forward=True, times=-1)
+        )
+        for name in ("big1", "big2"):
+            (site.directory / name).unlink()
+        with site.publish(proxy=proxy) as program:
+            wait_until(lambda: object_exists(s3, bucket, "r/a"), lambda: f"r/a, {site.keys()}")
+            program.send(signal.SIGTERM)
+            assert program.wait() == 143
+            found = json.loads(program.read_stdout())
+            assert f"s3://{bucket}/r/a was sent, its answer is unknown" in program.stderr
+    assert (found["entries"], found["complete"]) == ([], False)
+    assert (site.keys(), site.uploads()) == (["r/a"], [])
+
+
+def test_a_killed_publication_of_small_files_is_taken_up_again(
+    site: Site, proxy: FaultProxy
+) -> None:
+    proxy.faults.clear()
+    for number in range(40):
+        (site.directory / f"s{number:02}").write_bytes(b"%d" % number)
+    proxy.faults.append(Fault("put-object", "stop-answering", key="r/s20", times=-1))
+    with site.publish("--files", "1", proxy=proxy) as program:
+        wait_until(
+            lambda: object_exists(site.s3, site.bucket, "r/s19"), lambda: f"r/s19, {site.keys()}"
+        )
+        program.send(signal.SIGKILL)
+        program.wait()
+    proxy.faults.clear()
+    with site.publish("--resume", proxy=proxy) as program:
+        assert program.wait() == 0, program.stderr
+        found = json.loads(program.read_stdout())
+    assert (found["complete"], found["objects"]) == (True, 43)
+    assert found["already_there"] >= 20
+    assert (len(site.keys()), site.uploads()) == (43, [])
 
 
 def test_a_second_signal_leaves_at_once_and_names_the_uploads(
@@ -200,6 +244,39 @@ def test_memory_is_bounded_for_all_files_together(site: Site, seaweed: SeaweedFS
     with_much = peak_bytes("--memory", "40MiB", "-c", "5MiB", site.directory, where + "m/")
     assert len(site.keys()) == 9
     assert with_much - with_little < 40 * MIB + 12 * MIB
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3000)
+@pytest.mark.parametrize("files", [100_000])
+def test_memory_stays_below_150_mib_for_100_000_files(tmp_path: Path, files: int) -> None:
+    """The first run stores them, the second finds them in the listing."""
+    for number in range(files):
+        folder = tmp_path / "in" / f"{number // 1000:03}"
+        if not number % 1000:
+            folder.mkdir(parents=True)
+        (folder / f"{number:06}.dat").write_bytes(b"%d" % number)
+    with subprocess.Popen(
+        [sys.executable, "-m", "bench.endpoint"],
+        cwd=Path(__file__).parents[2],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as server:
+        assert server.stdout is not None
+        url = f"http://127.0.0.1:{int(server.stdout.readline())}"
+        env = {**os.environ, **anonymous(url)}
+        for already_there, options in ((0, ()), (files, ("--resume",))):
+            words = ("publish", *options, str(tmp_path / "in"), "s3://bench/p/")
+            with (tmp_path / "out.json").open("wb") as out:
+                program = subprocess.Popen([*PROGRAM, *words], env=env, stdout=out)
+                _, status, usage = os.wait4(program.pid, 0)
+                program.returncode = os.waitstatus_to_exitcode(status)
+            assert program.returncode == 0
+            found = json.loads((tmp_path / "out.json").read_bytes())
+            assert (found["objects"], found["already_there"]) == (files, already_there)
+            assert usage.ru_maxrss * 1024 < 150 * MIB
+        server.terminate()
 
 
 _MEASURED = """

@@ -143,6 +143,25 @@ class FakeS3:
         self.objects[asked.bucket, asked.key] = stored
         return Answer(200, b"", {"ETag": _quoted(stored.etag)} | self.quirks.headers_of(stored))
 
+    def _do_list_objects(self, asked: S3Request) -> Answer:
+        query = asked.query
+        after = query.get("continuation-token", query.get("start-after", ""))
+        keys = sorted(key for bucket, key in self.objects if bucket == asked.bucket)
+        rest = [key for key in keys if key.startswith(query.get("prefix", "")) and key > after]
+        page = rest[: min(self.quirks.page_size, int(query.get("max-keys", 1_000)))]
+        is_encoded = query.get("encoding-type") == "url"
+        encoded = quote_plus if is_encoded and not self.quirks.misspells_listed else str
+        rows = ""
+        for key in page:
+            stored = self.objects[asked.bucket, key]
+            etag = _quoted(self.quirks.shown_etag_of(stored))
+            fields = _fields(Key=encoded(key), Size=len(stored.body), ETag=etag)
+            rows += f"<Contents>{fields}</Contents>"
+        fields = _fields(Name=asked.bucket, IsTruncated=str(len(page) < len(rest)).lower())
+        fields += _fields(EncodingType="url") if is_encoded else ""
+        fields += _fields(NextContinuationToken=page[-1]) if len(page) < len(rest) else ""
+        return Answer(200, _xml("ListBucketResult", fields + rows))
+
     # Multipart uploads
 
     def _do_create(self, asked: S3Request) -> Answer:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 VERBS = {
     *("any", "create", "put-part", "complete", "abort", "list-parts", "list-uploads"),
+    "list-objects",
     *("head", "head-bucket", "get", "put-object", "delete"),
 }
 # Answered by the proxy; the request is read but never forwarded.

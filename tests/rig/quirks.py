@@ -78,6 +78,9 @@ class Quirks:
     capitalises_metadata: bool = False  # rclone
     ignores_range: bool = False  # Alluxio, some proxies: 200 with everything
     head_forbidden: bool = False  # no right to s3:GetObject
+    misspells_listed: bool = (
+        False  # SeaweedFS: says that listed keys are encoded, and lists them plain
+    )
     makes_missing_buckets: bool = False  # SeaweedFS, on create and PutObject
     clock_offset_s: float = 0
 

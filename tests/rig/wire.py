@@ -57,6 +57,8 @@ def _verb(method: str, key: str, query: dict[str, str]) -> str:
     if not key:
         if method == "GET" and "uploads" in query:
             return "list-uploads"
+        if method == "GET" and "list-type" in query:
+            return "list-objects"
         return "head-bucket" if method == "HEAD" else "other"
     if "uploadId" in query:
         by_method = {"GET": "list-parts", "PUT": "put-part", "POST": "complete", "DELETE": "abort"}

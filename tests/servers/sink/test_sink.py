@@ -23,7 +23,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from mypy_boto3_s3.client import S3Client
 
-from streamtos3 import Connection, Options, Receipt, Retries, upload
+from streamtos3 import Connection, Options, Receipt, Retries
 from streamtos3.errors import (
     IntegrityError,
     Interrupted,
@@ -47,6 +47,7 @@ from streamtos3.sink.spool import Spool, SpoolFile
 from streamtos3.sink.spool_header import BegunWith, ObjectHeader
 from streamtos3.sink.upload_queue import UploadQueue
 from streamtos3.sources.base import ObjectSource, Source
+from streamtos3.uploader.upload import upload_one_of_many
 from tests.rig.fake_s3 import FakeS3, Quirks
 from tests.rig.process import account
 from tests.rig.proxy import Fault, FaultProxy
@@ -328,12 +329,12 @@ def test_more_objects_than_may_be_sent_at_once_wait_for_their_turn(
             running[0] += 1
             most[0] = max(most[0], running[0])
         try:
-            return upload(*words, **more)
+            return upload_one_of_many(*words, **more)
         finally:
             with guard:
                 running[0] -= 1
 
-    monkeypatch.setattr("streamtos3.sink.upload_queue.upload", counted)
+    monkeypatch.setattr("streamtos3.sink.upload_queue.upload_one_of_many", counted)
     with opened(bucket, s3, cut=rules(max_records=1), at_once=at_once) as sink:
         sink.append(lines(20))
         sink.finish()
@@ -359,9 +360,9 @@ def test_all_uploads_together_keep_to_the_memory(
 
     def noted(*words: Any, options: Options, **more: Any) -> Receipt:
         shares.append(options.memory_bytes)
-        return upload(*words, options=options, **more)
+        return upload_one_of_many(*words, options=options, **more)
 
-    monkeypatch.setattr("streamtos3.sink.upload_queue.upload", noted)
+    monkeypatch.setattr("streamtos3.sink.upload_queue.upload_one_of_many", noted)
     with opened(
         bucket, s3, cut=rules(max_records=1), options=Options(memory_bytes=memory_bytes)
     ) as sink:
@@ -488,9 +489,9 @@ def test_the_uploads_beside_a_failed_one_come_to_their_end(
             failed.set()
             raise RefusedError("access denied")
         assert failed.wait(30)
-        return upload(ObjectSource(io.BytesIO(b"2\n"), "x"), bucket, key, **words)
+        return upload_one_of_many(ObjectSource(io.BytesIO(b"2\n"), "x"), bucket, key, **words)
 
-    monkeypatch.setattr("streamtos3.sink.upload_queue.upload", first_one_fails)
+    monkeypatch.setattr("streamtos3.sink.upload_queue.upload_one_of_many", first_one_fails)
     with opened(bucket, s3, cut=rules(max_records=2)) as sink:
         with monkeypatch.context() as patch:
             patch.setattr(UploadQueue, "check", lambda self: None)  # both begin before one fails
@@ -1093,11 +1094,11 @@ def test_two_threads_that_wait_for_a_turn_share_the_object_that_is_begun(
     may_end = threading.Event()
 
     def held_up(*words: Any, **more: Any) -> Receipt:
-        receipt = upload(*words, **more)
+        receipt = upload_one_of_many(*words, **more)
         may_end.wait(30)
         return receipt
 
-    monkeypatch.setattr("streamtos3.sink.upload_queue.upload", held_up)
+    monkeypatch.setattr("streamtos3.sink.upload_queue.upload_one_of_many", held_up)
     with opened(bucket, s3, cut=rules(max_records=2), at_once=1) as sink:
         sink.append(lines(2))
         threads = [

@@ -78,7 +78,7 @@ class Bench:
 @pytest.fixture
 def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
     bench = Bench(str(tmp_path / "spool"))
-    monkeypatch.setattr("streamtos3.sink.upload_queue.upload", bench.upload)
+    monkeypatch.setattr("streamtos3.sink.upload_queue.upload_one_of_many", bench.upload)
     yield bench
     bench.queue.close()
     bench.reading.close()
