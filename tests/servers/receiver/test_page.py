@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -10,11 +9,12 @@ from pathlib import Path
 import pytest
 
 from streamtos3.receiver.session import COOKIE
+from tests.rig.browser import CHROMIUM, browser
+from tests.rig.process import wait_until
 from tests.rig.receiver_rig import Listening, event, listening
 
 TOKEN = "0123456789abcdef"
 FORM = {"content-type": "application/x-www-form-urlencoded"}
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 
 
 @pytest.fixture
@@ -94,3 +94,30 @@ def test_a_browser_shows_it_and_refuses_nothing(token: str | None, tmp_path: Pat
     assert ("taking events" if token is None else "Show the state") in done.stdout
     # What the policy refuses, the style among it, is said on the console.
     assert "Content Security Policy" not in done.stderr
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed")
+def test_somebody_logs_in_and_out_in_a_browser(guarded: Listening, tmp_path: Path) -> None:
+    with browser(tmp_path) as seen:
+
+        def shows(text: str) -> None:
+            here = f"document.body.innerText.includes({text!r})"
+            wait_until(lambda: seen.evaluate(here), lambda: f"{text!r} on the page")
+
+        def type_token(token: str) -> None:
+            field = "document.querySelector('input[name=token]')"
+            seen.evaluate(f"{field}.value = {token!r}; {field}.form.requestSubmit()")
+
+        seen.go(guarded.url)
+        shows("Token")
+        type_token("wrong")
+        shows("This is not the token.")
+        type_token(TOKEN)
+        shows("taking events")
+        (cookie,) = seen.cookies()
+        assert (cookie["httpOnly"], cookie["sameSite"]) == (True, "Strict")
+        assert seen.evaluate("document.cookie") == ""  # no script could read it
+        assert seen.evaluate("getComputedStyle(document.querySelector('dl')).display") == "grid"
+        seen.evaluate("document.querySelector('form').requestSubmit()")
+        shows("Token")
+        assert seen.cookies() == []
