@@ -11,7 +11,7 @@ import mimetypes
 import re
 import unicodedata
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta, timezone
 from typing import Any
 from urllib.parse import urlencode
@@ -54,7 +54,8 @@ class ObjectSettings:
     """The fields are S3's names in lower case; None or empty means the bucket's default.
 
     The values of `metadata` are any text without control characters. `sse_c_key` is the customer's
-    key of 32 bytes and never shows. `lock_until` has a time zone.
+    key of 32 bytes and never shows. `lock_until` has a time zone; where many objects are made one
+    after the other, each is locked for `lock_for` from its own beginning (`from_now`).
     """
 
     metadata: Mapping[str, str] = field(default_factory=dict)
@@ -69,6 +70,7 @@ class ObjectSettings:
     sse_c_key: bytes | None = field(default=None, repr=False)
     lock_mode: str | None = None
     lock_until: datetime | None = None
+    lock_for: timedelta | None = None
     legal_hold: bool = False
     expected_bucket_owner: str | None = None
     request_payer: bool = False
@@ -77,6 +79,13 @@ class ObjectSettings:
     def asks_for_lock(self) -> bool:
         """Whether S3 is to protect the object from being changed."""
         return bool(self.lock_mode) or self.legal_hold
+
+    def from_now(self) -> ObjectSettings:
+        """These settings for an object that begins now."""
+        if self.lock_for is None:
+            return self
+        until = (datetime.now(timezone.utc) + self.lock_for).replace(microsecond=0)
+        return replace(self, lock_until=until)
 
     @property
     def metadata_in_headers(self) -> dict[str, str]:

@@ -110,9 +110,9 @@ class Sink:
         )
         self._spool = spool
         self._clock = SteadyClock(clock or Clock())
-        self._begun_with = BegunWith.of(options or Options())
+        self._options = options or Options()
         self._uploads = UploadQueue(
-            options or Options(),
+            self._options,
             sink_options.objects_at_once,
             client,
             self.reading,
@@ -403,9 +403,9 @@ class Sink:
 
     def _begin_file(self, at: datetime, key: str) -> SpoolFile:
         assert self._spool is not None
-        sink = self._sink
+        sink, begun_with = self._sink, BegunWith.of(self._options)
         return self._spool.create(
-            ObjectHeader(sink.bucket, key, at.isoformat(), sink.compress, self._begun_with)
+            ObjectHeader(sink.bucket, key, at.isoformat(), sink.compress, begun_with)
         )
 
     def _rotate(self) -> None:

@@ -25,8 +25,9 @@ LONGEST_HEADER_BYTES = 64 * 1024
 _FORMAT = 2
 _OLD_FORMAT = 1
 _CRC_DIGITS = 8
-# A secret stays out of the file; the other two are about requests and not about the object.
-_NOT_KEPT = ("sse_c_key", "expected_bucket_owner", "request_payer")
+# A secret stays out of the file. Owner and payer are about requests and not about the object, and
+# how long objects are locked is about those that are still to begin.
+_NOT_KEPT = ("sse_c_key", "expected_bucket_owner", "request_payer", "lock_for")
 _KEPT = tuple(each.name for each in fields(ObjectSettings) if each.name not in _NOT_KEPT)
 
 
@@ -44,8 +45,8 @@ class BegunWith:
 
     @classmethod
     def of(cls, options: Options) -> BegunWith:
-        """What of the options has to last as long as the object."""
-        settings = options.settings
+        """What of the options has to last as long as an object that begins now."""
+        settings = options.settings.from_now()
         kept = replace(settings, **{name: getattr(ObjectSettings(), name) for name in _NOT_KEPT})
         return cls(options.chunk_bytes, options.checksum, settings.sse_c_key is not None, kept)
 

@@ -112,7 +112,7 @@ class UploadQueue:
 
     def check_key(self, bucket: str, key: str) -> None:
         """Raise what would make the upload of `key` fail, as far as that can be known now."""
-        connection, settings = self._options.connection, self._options.settings
+        connection, settings = self._options.connection, self._options.settings.from_now()
         settings.check()
         s3_bucket = Bucket(bucket, connection, settings=settings, client=self._client)
         retrier = Retrier(self._options.retries, self._reading, lambda event, _: self.emit(event))
@@ -216,7 +216,9 @@ class UploadQueue:
         self, bucket: str, key: str, source: Source, scope: CancelScope, totals: RecordTotals
     ) -> None:
         try:
-            receipt = self._upload(source, bucket, key, self._options, scope, is_new=True)
+            receipt = self._upload(
+                source, bucket, key, self._options_from_now(), scope, is_new=True
+            )
         except UnprovedError as error:
             receipt = self._accept_unproved(error)
         self._count_stored(key, totals)
@@ -227,7 +229,7 @@ class UploadQueue:
             return
         head = file.header
         receipt: Receipt | None = None
-        options = self._options_of_recovered(file) if recovered else self._options
+        options = self._options_of_recovered(file) if recovered else self._options_from_now()
         try:
             receipt = self._upload(
                 *(_source_of(file), head.bucket, head.key, options, self.new_scope()),
@@ -243,6 +245,10 @@ class UploadQueue:
         self._count_stored(head.key, file)
         if receipt is not None:
             self._report(receipt)
+
+    def _options_from_now(self) -> Options:
+        """Those of an object that begins now: a sink may run for longer than a lock lasts."""
+        return replace(self._options, settings=self._options.settings.from_now())
 
     def _options_of_recovered(self, file: SpoolFile) -> Options:
         """Those that the object was begun with, whatever this process was told for new ones."""

@@ -108,10 +108,11 @@ def settings_from(args: ObjectArgs, key: str, connection: ConnectionArgs) -> Obj
         sse_c_key=customer_key(args.sse_c_key_file, connection),
         lock_mode=args.lock_mode,
         lock_until=_lock_until(args.lock_until, args.lock_days),
+        lock_for=timedelta(days=args.lock_days) if args.lock_days else None,
         legal_hold=args.legal_hold,
         expected_bucket_owner=args.expected_bucket_owner,
         request_payer=args.request_payer,
-    )
+    ).from_now()
 
 
 def case_from(args: ObjectArgs) -> dict[str, str]:
@@ -137,8 +138,6 @@ def customer_key(path: str | None, connection: ConnectionArgs) -> bytes | None:
 def _lock_until(until: str | None, days: int | None) -> datetime | None:
     if until and days:
         raise UsageError("give either --lock-until or --lock-days, not both")
-    if days:
-        return (datetime.now(timezone.utc) + timedelta(days=days)).replace(microsecond=0)
     if not until:
         return None
     try:

@@ -48,7 +48,7 @@ def test_no_setting_is_forgotten() -> None:
     """A new field of the settings is in the header, or left out on purpose."""
     unset = ObjectSettings()
     missing = {name for name, value in vars(SETTINGS).items() if value == getattr(unset, name)}
-    assert missing == {"sse_c_key", "expected_bucket_owner", "request_payer"}
+    assert missing == {"sse_c_key", "expected_bucket_owner", "request_payer", "lock_for"}
 
 
 def test_what_is_about_requests_is_the_new_process_s() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any, cast
 
@@ -12,6 +12,7 @@ import pytest
 
 from streamtos3.errors import ExistsError, Interrupted, RefusedError
 from streamtos3.model.events import Event, Warned
+from streamtos3.model.object_settings import ObjectSettings
 from streamtos3.model.options import Options
 from streamtos3.results import Receipt
 from streamtos3.runtime.cancel import Cancelled, CancelScope
@@ -25,15 +26,16 @@ AT = datetime(2026, 11, 21, 12, tzinfo=timezone.utc)
 class Bench:
     """A queue whose uploads call `behave(key, scope)`; `reports` are the keys reported stored."""
 
-    def __init__(self, directory: str) -> None:
+    def __init__(self, directory: str, settings: ObjectSettings) -> None:
         self.spool = Spool(directory, 1 << 20)
         self.reading = CancelScope()
         self.reports: list[str] = []
         self.events: list[Event] = []
         self.resumed: dict[str, bool] = {}
+        self.locked_until: dict[str, datetime | None] = {}
         self.behave: Callable[[str, CancelScope], None] = lambda key, scope: None
         self.queue = UploadQueue(
-            Options(),
+            Options(settings=settings),
             2,
             cast(Any, object()),
             self.reading,
@@ -52,6 +54,7 @@ class Bench:
         **_: Any,
     ) -> Receipt:
         self.resumed[key] = options.resume
+        self.locked_until[key] = options.settings.lock_until
         self.behave(key, scope)
         return cast(Receipt, key)
 
@@ -77,12 +80,23 @@ class Bench:
 
 @pytest.fixture
 def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
-    bench = Bench(str(tmp_path / "spool"))
+    settings = ObjectSettings(lock_mode="GOVERNANCE", lock_until=AT, lock_for=timedelta(days=9))
+    bench = Bench(str(tmp_path / "spool"), settings)
     monkeypatch.setattr("streamtos3.sink.upload_queue.upload_one_of_many", bench.upload)
     yield bench
     bench.queue.close()
     bench.reading.close()
     bench.spool.close()
+
+
+def test_a_lock_of_some_days_begins_with_the_object_and_not_with_the_sink(bench: Bench) -> None:
+    """Or a sink that runs for longer than that would end: the lock would be over at once."""
+    before = datetime.now(timezone.utc)
+    bench.enqueue("one")
+    bench.wait()
+    until = bench.locked_until["one"]
+    assert until is not None
+    assert until - before > timedelta(days=8.9)
 
 
 def test_a_stored_file_leaves_the_spool_and_is_counted_and_reported(bench: Bench) -> None:
