@@ -18,6 +18,7 @@ from typing import Any
 
 from .._version import __version__
 from ..errors import (
+    AbsentError,
     ExistsError,
     RefusedError,
     SourceError,
@@ -41,7 +42,7 @@ from ..runtime.buffers import default_memory_bytes
 from ..runtime.cancel import CancelScope
 from ..runtime.retry import Retrier
 from ..s3.clients import Clients
-from ..s3.context import OperationContext
+from ..s3.context import OperationContext, find_object
 from ..units import MIB, plural
 from ..uploader.unfinished import abort_each
 from .credentials import with_read_keyfile
@@ -383,6 +384,37 @@ class ClusterPublication:
             batch_bytes = min(_BATCH_BYTES, self._size_bytes // (_BATCHES_A_THREAD * threads) or 1)
             batches = cut_batches(self._small_files(), batch_files, batch_bytes)
             running.dispatcher.run(self._orders(running, batches), self._take)
+            there = iter(self._take_large_that_are_there(context))
+            running.dispatcher.run(self._orders(running, there), self._take)
+
+    def _take_large_that_are_there(
+        self, context: OperationContext
+    ) -> list[tuple[tuple[str, int], ...]]:
+        """With `resume`, a batch for each large file whose key is taken; one worker compares it.
+
+        They leave the large files that are to be stored.
+        """
+        if not self._options.resume:
+            return []
+        check_for_s = self._options.retries.check_for_s
+
+        def is_there(path: str) -> bool:
+            try:
+                find_object(context.bucket, context.retrier, self._prefix + path, None, check_for_s)
+            except AbsentError:
+                return False
+            return True
+
+        taken = {
+            path
+            for path, _ in self._large
+            if context.workers.submit(partial(is_there, path)).result()
+        }
+        there: list[tuple[tuple[str, int], ...]] = [
+            (each,) for each in self._large if each[0] in taken
+        ]
+        self._large = [each for each in self._large if each[0] not in taken]
+        return there
 
     def _small_files(self) -> Iterator[tuple[str, int]]:
         for each in self._listing():
@@ -396,7 +428,7 @@ class ClusterPublication:
     def _orders(
         self, running: Running, batches: Iterator[tuple[tuple[str, int], ...]]
     ) -> Iterator[Order]:
-        for number, files in enumerate(batches):
+        for number, files in enumerate(batches, self._next_batch):
             yield PublishOrder(
                 running.operation,
                 number,

@@ -108,13 +108,27 @@ def test_a_large_file_is_shared_out_itself(results: Results) -> None:
 
 
 def test_resume_skips_what_is_there_and_equal(results: Results) -> None:
-    data = results.fill()
+    data = results.fill() | {"large": payload(40 * PART)}
+    (results.directory / "large").write_bytes(data["large"])
     results.publish()
-    (results.directory / "more").write_bytes(b"more")
+    more = {"more": b"more", "another large one": payload(40 * PART, seed=1)}
+    for path, each in more.items():
+        (results.directory / path).write_bytes(each)
     document = results.publish(resume=True)
-    results.check(data | {"more": b"more"}, document)
-    assert document["already_there"] == FILES
-    assert document["objects"] == FILES + 1
+    results.check(data | more, document)
+    assert document["already_there"] == len(data)
+    assert document["objects"] == len(data | more)
+
+
+def test_resume_never_replaces_a_large_file_that_differs(results: Results) -> None:
+    old = payload(40 * PART)
+    (results.directory / "large").write_bytes(old)
+    results.publish()
+    (results.directory / "large").write_bytes(payload(40 * PART, seed=1))
+    with pytest.raises(ExistsError):
+        results.publish(resume=True)
+    assert results.stored("large") == old
+    assert results.bench.open_uploads == []
 
 
 def test_an_object_in_the_way_ends_it_before_the_first_byte(
