@@ -88,7 +88,8 @@ def test_an_upload_that_cannot_be_aborted_is_named(on_seaweed: Bench, seaweed: S
 def test_what_nothing_proves_has_its_receipt_before(tmp_path: Path) -> None:
     (tmp_path / "input").write_bytes(b"few")
     with FakeS3(Quirks(etag="opaque"), buckets=["bkt"]) as fake:
-        done = invoke(tmp_path / "input", "s3://bkt/k", "--json", env=anonymous(fake.endpoint_url))
+        words = ("s3://bkt/k", "--json", "--verify", "etag")
+        done = invoke(tmp_path / "input", *words, env=anonymous(fake.endpoint_url))
     receipt, _ = map(json.loads, done.stdout.splitlines())
     assert receipt["size_bytes"] == 3
     assert told(done)["class"] == "UnprovedError"

@@ -52,7 +52,7 @@ class Running:
     ) -> None:
         self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 - closed by __exit__
         self._prepare = prepare
-        self._sent_s = 0.0
+        self._was_signalled = False
         self.terminal = -1
         slave = -1
         if on_terminal:
@@ -116,13 +116,14 @@ class Running:
     def send(self, signum: int) -> float:
         """Send a signal to this process alone; the time when that was.
 
-        Never sooner after the one before than a person could: the program takes the same signal
-        at once again for one.
+        A second one never sooner than a person could who has read what the first one did: the
+        program takes the same signal at once again for one.
         """
-        time.sleep(max(0.0, self._sent_s + _NEXT_SIGNAL_S - time.monotonic()))
+        if self._was_signalled:
+            time.sleep(_NEXT_SIGNAL_S)
+        self._was_signalled = True
         os.kill(self.pid, signum)
-        self._sent_s = time.monotonic()
-        return self._sent_s
+        return time.monotonic()
 
     def type(self, keys: bytes) -> None:
         os.write(self.terminal, keys)

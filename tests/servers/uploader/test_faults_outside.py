@@ -49,6 +49,7 @@ def fast_clock(monkeypatch: pytest.MonkeyPatch) -> None:
             policy: Retries,
             scope: CancelScope,
             on_retry: Callable[[Retrying, TransientError], None],
+            **_: object,
         ) -> None:
             super().__init__(
                 policy,
