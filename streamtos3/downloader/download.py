@@ -147,7 +147,7 @@ class _Download:
             self._layout = find_layout(self._info, self._ask, self._options.limits)
         sizes = self._layout
         if sizes is not None:
-            whole_parts = parts_in(self._info.etag) is not None and self._fit(max(sizes))
+            whole_parts = parts_in(self._info.etag) is not None and self._fits_in_memory(max(sizes))
             self._proof = EtagProof(
                 self._url, self._info, sizes, whole_parts=whole_parts, md5=self._md5s.digest
             )
@@ -175,7 +175,7 @@ class _Download:
             )
         return iter(pieces)
 
-    def _fit(self, part_bytes: int) -> bool:
+    def _fits_in_memory(self, part_bytes: int) -> bool:
         """Whether memory holds as many whole parts of this size as there are workers."""
         roomy_bytes = self._memory_bytes // (self._options.jobs + 1)
         return part_bytes <= max(self._options.chunk_bytes, roomy_bytes)

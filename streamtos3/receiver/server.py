@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from ..errors import CredentialsError, UsageError, os_reason
 from ..runtime.cancel import CancelScope
 from ..runtime.files import read_private_file
-from ..runtime.host import Descriptors, raise_limit
+from ..runtime.host import Descriptors, raise_open_file_limit
 from .activity import Activity
 from .batcher import Batcher, ByteBudget, ReceiverLimits, RecordStore
 from .listener import CountingListener
@@ -167,7 +167,7 @@ def serve(
         from .uvicorn_server import run_server
     metrics: SinkMetrics
     context = tls.context() if tls else None
-    descriptors = raise_limit()
+    descriptors = raise_open_file_limit()
     limits = _within(limits, descriptors)
     budget = ByteBudget(limits.max_pending_bytes)
     with CountingListener(

@@ -14,7 +14,7 @@ __all__ = [
     "LoadMeter",
     "available_bytes",
     "processors",
-    "raise_limit",
+    "raise_open_file_limit",
     "user_name",
     "utc_offset",
 ]
@@ -130,7 +130,7 @@ class Descriptors:
         return self.limit - self.kept
 
 
-def raise_limit() -> Descriptors:
+def raise_open_file_limit() -> Descriptors:
     """Raise the limit of open files, to 65,536 or the hard limit; returns what it is then."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = _WANTED if hard == resource.RLIM_INFINITY else min(_WANTED, hard)

@@ -24,7 +24,7 @@ from ..options.common import (
     retry_options,
     together,
 )
-from ..options.destination import NamedArgs, destination_options
+from ..options.destination import DestinationArgs, destination_options
 from ..options.object import customer_key
 from ..options.types import size
 
@@ -86,7 +86,7 @@ class AccessArgs:
 class TransferArgs:
     """How an object is read, whichever it is."""
 
-    named: NamedArgs
+    named: DestinationArgs
     parts: PartArgs
     access: AccessArgs
     connection: ConnectionArgs

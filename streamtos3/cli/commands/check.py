@@ -26,7 +26,7 @@ from ..options.common import (
     retries_from,
     retry_options,
 )
-from ..options.destination import DestinationCommand, NamedArgs, destination_options
+from ..options.destination import DestinationArgs, DestinationCommand, destination_options
 from ..running import running
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ class CheckArgs:
     place: str | None
     write: bool
     expected_bucket_owner: str | None
-    named: NamedArgs
+    named: DestinationArgs
     connection: ConnectionArgs
     retries: RetryArgs
     output: OutputArgs

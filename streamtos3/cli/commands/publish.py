@@ -37,7 +37,7 @@ from ..options.common import (
     retry_options,
     together,
 )
-from ..options.destination import DestinationCommand, NamedArgs, destination_options
+from ..options.destination import DestinationArgs, DestinationCommand, destination_options
 from ..options.object import ObjectArgs, object_options, settings_from
 from ..options.types import Choice, Text
 from ..running import Run, running
@@ -127,7 +127,7 @@ class PublishArgs:
     equal_parts: bool
     resume: bool
     overwrite: bool
-    named: NamedArgs
+    named: DestinationArgs
     parts: PartArgs
     digests: DigestArgs
     object: ObjectArgs
@@ -229,9 +229,9 @@ def _publish(selection: Selection, options: Options, args: PublishArgs) -> None:
     """Publish, and print the specification, whatever became of it."""
     with running(args.output, "published") as run:
         from ...publish.publication import Publication
-        from ...runtime.host import raise_limit
+        from ...runtime.host import raise_open_file_limit
 
-        raise_limit()  # a file, a scope and connections for each of --files
+        raise_open_file_limit()  # a file, a scope and connections for each of --files
 
         def on_event(event: Event) -> None:
             run.reporter(event)

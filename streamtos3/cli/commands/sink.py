@@ -39,24 +39,24 @@ from ..options.common import (
     retries_from,
     wait_options,
 )
-from ..options.destination import DestinationCommand, NamedArgs, destination_options
+from ..options.destination import DestinationArgs, DestinationCommand, destination_options
 from ..options.listen import (
     ListenArgs,
     Listening,
     connection_with,
-    cut_with,
     listen_options,
     listening_from,
+    rotation_with,
     vance_from,
 )
 from ..options.object import ObjectArgs, case_from, object_options, settings_from
 from ..options.sink import (
-    CutArgs,
-    NameArgs,
+    ObjectNameArgs,
+    RotationArgs,
     SpoolArgs,
     check_spool,
-    cut_options,
     name_options,
+    rotation_options,
     rotation_rules_from,
     spool_options,
 )
@@ -79,9 +79,9 @@ class SinkArgs:
 
     place: str | None
     objects: int
-    named: NamedArgs
-    cut: CutArgs
-    naming: NameArgs
+    named: DestinationArgs
+    cut: RotationArgs
+    naming: ObjectNameArgs
     spool: SpoolArgs
     listening: ListenArgs
     parts: PartArgs
@@ -99,7 +99,7 @@ class SinkArgs:
 )
 @argument("place", required=False, metavar="s3://BUCKET/PREFIX")
 @destination_options
-@cut_options
+@rotation_options
 @name_options
 @spool_options
 @listen_options
@@ -136,7 +136,7 @@ def sink(args: SinkArgs) -> None:
     """
     has_destination = args.place is not None or args.named.destination is not None
     vance = vance_from(args.listening, args.connection, has_destination=has_destination)
-    args = replace(args, cut=cut_with(args.cut, vance))
+    args = replace(args, cut=rotation_with(args.cut, vance))
     bucket, prefix = prefix_of(args.place) if has_destination else _vance_bucket(vance)
     check_spool(args.spool)
     listening = listening_from(

@@ -31,7 +31,7 @@ from ..options.common import (
     retries_from,
     retry_options,
 )
-from ..options.destination import DestinationCommand, NamedArgs, destination_options
+from ..options.destination import DestinationArgs, DestinationCommand, destination_options
 from ..options.types import duration
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ class PrefixArgs:
     """What both commands take: where to look, and how to get there."""
 
     place: str | None
-    named: NamedArgs
+    named: DestinationArgs
     connection: ConnectionArgs
     retries: RetryArgs
     output: OutputArgs

@@ -14,7 +14,7 @@ from ..help import Command
 from .common import DESTINATION_META, OPTION_NAMES, option, together
 
 __all__ = [
-    "NamedArgs",
+    "DestinationArgs",
     "config_path",
     "current_destination",
     "DestinationCommand",
@@ -51,7 +51,7 @@ destination_options = together(
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class NamedArgs:
+class DestinationArgs:
     """The destination that -D names, and the configuration file that describes it."""
 
     destination: str | None

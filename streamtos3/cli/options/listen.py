@@ -19,12 +19,12 @@ from ...receiver.server import Address, TlsFiles, check_exposure, parse_address,
 from ..config.vance import VanceSettings, names_a_bucket, read_vance
 from ..console import say
 from .common import ConnectionArgs, connection_from, option, together
-from .sink import CutArgs, SpoolArgs
+from .sink import RotationArgs, SpoolArgs
 from .types import size
 
 __all__ = [
     "ListenArgs",
-    "cut_with",
+    "rotation_with",
     "Listening",
     "connection_with",
     "listen_options",
@@ -139,7 +139,7 @@ def vance_from(
     return found
 
 
-def cut_with(args: CutArgs, vance: VanceSettings | None) -> CutArgs:
+def rotation_with(args: RotationArgs, vance: VanceSettings | None) -> RotationArgs:
     """`args`, with the values of `vance` for options that are not set."""
     if vance is None:
         return args

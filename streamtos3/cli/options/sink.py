@@ -13,17 +13,17 @@ from .common import option, together
 from .types import Choice, duration, size
 
 __all__ = [
-    "CutArgs",
-    "NameArgs",
+    "RotationArgs",
+    "ObjectNameArgs",
     "SpoolArgs",
     "check_spool",
-    "cut_options",
+    "rotation_options",
     "rotation_rules_from",
     "name_options",
     "spool_options",
 ]
 
-cut_options = together(
+rotation_options = together(
     option(
         "--flush-count",
         type=click.IntRange(min=1),
@@ -93,7 +93,7 @@ spool_options = together(
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class CutArgs:
+class RotationArgs:
     """When an object ends. Sizes are in bytes, times in seconds."""
 
     flush_count: int
@@ -104,7 +104,7 @@ class CutArgs:
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class NameArgs:
+class ObjectNameArgs:
     """What the objects are called."""
 
     name: str
@@ -120,7 +120,7 @@ class SpoolArgs:
     spool_limit: int
 
 
-def rotation_rules_from(args: CutArgs) -> RotationRules:
+def rotation_rules_from(args: RotationArgs) -> RotationRules:
     """The rules by which the stream is cut. Raises UsageError for a size below one byte."""
     if args.flush_size < 1:
         raise UsageError("--flush-size must be at least one byte")

@@ -27,7 +27,7 @@ from .common import (
     retry_options,
     together,
 )
-from .destination import NamedArgs
+from .destination import DestinationArgs
 from .object import ObjectArgs, case_from, settings_from
 from .types import Choice, size
 
@@ -102,7 +102,7 @@ class StoreArgs:
     """Everything that `put` and `run` share."""
 
     words: tuple[str, ...]
-    named: NamedArgs
+    named: DestinationArgs
     bucket: BucketArgs
     parts: PartArgs
     upload: UploadArgs

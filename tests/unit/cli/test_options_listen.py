@@ -18,12 +18,12 @@ from streamtos3.cli.options.listen import (
     ListenArgs,
     Listening,
     connection_with,
-    cut_with,
     listen_options,
     listening_from,
+    rotation_with,
     vance_from,
 )
-from streamtos3.cli.options.sink import CutArgs, SpoolArgs, cut_options, spool_options
+from streamtos3.cli.options.sink import RotationArgs, SpoolArgs, rotation_options, spool_options
 from streamtos3.errors import CredentialsError, StreamToS3Error, UsageError
 from streamtos3.model.options import Credentials
 from streamtos3.receiver.server import Address
@@ -46,7 +46,7 @@ seen: dict[str, Any] = {}
 @dataclass(frozen=True)
 class Args:
     destination: str | None
-    cut: CutArgs
+    cut: RotationArgs
     spool: SpoolArgs
     listening: ListenArgs
     connection: ConnectionArgs
@@ -54,7 +54,7 @@ class Args:
 
 @click.command()
 @click.argument("destination", required=False)
-@cut_options
+@rotation_options
 @spool_options
 @listen_options
 @connection_options
@@ -63,7 +63,7 @@ def sink(args: Args) -> None:
     """A sink that only says what it was told."""
     has_destination = args.destination is not None
     vance = vance_from(args.listening, args.connection, has_destination=has_destination)
-    seen["cut"] = cut_with(args.cut, vance)
+    seen["cut"] = rotation_with(args.cut, vance)
     seen["connection"] = connection_with(args.connection, vance)
     seen["vance"] = vance
     seen["listening"] = listening_from(

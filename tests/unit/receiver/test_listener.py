@@ -6,7 +6,7 @@ import resource
 
 import pytest
 
-from streamtos3.runtime.host import Descriptors, raise_limit
+from streamtos3.runtime.host import Descriptors, raise_open_file_limit
 
 
 @pytest.mark.parametrize(
@@ -25,7 +25,7 @@ def test_a_limit_is_never_lowered(
     set_to: list[int] = []
     monkeypatch.setattr(resource, "getrlimit", lambda _: (soft, hard))
     monkeypatch.setattr(resource, "setrlimit", lambda _, both: set_to.append(both[0]))
-    assert raise_limit() == Descriptors(found)
+    assert raise_open_file_limit() == Descriptors(found)
     assert set_to == ([] if asked is None else [asked])
 
 
@@ -35,4 +35,4 @@ def test_a_limit_that_may_not_be_raised_is_kept_to(monkeypatch: pytest.MonkeyPat
 
     monkeypatch.setattr(resource, "getrlimit", lambda _: (100, 200))
     monkeypatch.setattr(resource, "setrlimit", forbid)
-    assert (raise_limit(), raise_limit().for_senders) == (Descriptors(100), 50)
+    assert (raise_open_file_limit(), raise_open_file_limit().for_senders) == (Descriptors(100), 50)
