@@ -22,6 +22,8 @@ from ..runtime.cancel import Cancelled
 __all__ = ["ByteShare", "Batcher", "ReceiverLimits", "Outcome", "RecordStore", "ByteBudget"]
 
 _GROUP_BYTES = 4 * 1024**2
+_LARGE_BYTES = 64 * 1024
+"""From here on, the records of one request are appended alone."""
 
 
 class RecordStore(Protocol):
@@ -151,6 +153,9 @@ class Batcher:
     on_error: called with the error of the store that ends the batcher; `error` keeps it.
     group_bytes: a group ends with the records that reach this size. If the spool has no room for
         a group, each request in it is tried alone.
+
+    Large requests are appended one at a time, and between two of them the small ones that wait, so
+    that a small one never waits for more than one large append.
     """
 
     def __init__(
@@ -163,7 +168,9 @@ class Batcher:
         self._on_error = on_error
         self._group_bytes = group_bytes
         self._condition = threading.Condition()
-        self._waiting: deque[_Waiting] = deque()
+        self._small: deque[_Waiting] = deque()
+        self._large: deque[_Waiting] = deque()
+        self._last_was_large = False
         self._ended = False
         self.error: BaseException | None = None
         self.appends = 0
@@ -185,7 +192,8 @@ class Batcher:
         entry = _Waiting(records)
         with self._condition:
             if not self._ended:
-                self._waiting.append(entry)
+                is_large = entry.size_bytes >= _LARGE_BYTES
+                (self._large if is_large else self._small).append(entry)
                 self._condition.notify()
                 return entry.future
         entry.future.set_result(Outcome.ENDING)
@@ -201,7 +209,7 @@ class Batcher:
     def _run(self) -> None:
         while True:
             with self._condition:
-                self._condition.wait_for(lambda: self._waiting or self._ended)
+                self._condition.wait_for(lambda: self._small or self._large or self._ended)
                 taken = list(self._next_group())
             if not taken:
                 return
@@ -212,11 +220,15 @@ class Batcher:
                 each.future.set_result(self._append(each.records) if alone else outcome)
 
     def _next_group(self) -> Iterator[_Waiting]:
-        """Those that waited longest, at least one of them; none if none waits."""
+        """A large one, or small ones, those that waited longest; none if none waits."""
+        self._last_was_large = bool(self._large) and not (self._last_was_large and self._small)
+        if self._last_was_large:
+            yield self._large.popleft()
+            return
         size_bytes = 0
-        while self._waiting and size_bytes < self._group_bytes:
-            size_bytes += self._waiting[0].size_bytes
-            yield self._waiting.popleft()
+        while self._small and size_bytes < self._group_bytes:
+            size_bytes += self._small[0].size_bytes
+            yield self._small.popleft()
 
     def _append(self, records: Sequence[bytes]) -> Outcome:
         try:

@@ -35,6 +35,19 @@ def test_what_waits_is_appended_together_up_to_a_size() -> None:
     batcher.close()
 
 
+def test_a_small_one_never_waits_for_more_than_one_large() -> None:
+    store = held_back()
+    batcher = Batcher(store)
+    large = [b"x" * 70_000 + b"\n"]
+    futures = [batcher.submit(large)]
+    assert store.entered.acquire(timeout=WAIT_S)
+    futures += [batcher.submit(records) for records in (large, large, [b"1\n"], large, [b"2\n"])]
+    store.gate.set()
+    assert outcomes(futures) == [Outcome.DURABLE] * 6
+    assert store.appends == [large, [b"1\n", b"2\n"], large, large, large]
+    batcher.close()
+
+
 def test_more_than_a_group_from_one_sender_stays_together() -> None:
     store = ListStore()
     batcher = Batcher(store, group_bytes=1)
