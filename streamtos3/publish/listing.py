@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection
+from dataclasses import replace
 
 from ..errors import AbsentError, RefusedError
 from ..runtime.retry import Retrier
@@ -59,13 +60,17 @@ def list_destination(
     after, last = (min(keys)[:-1], max(keys)) if only_between else ("", None)
     most = 2 * len(keys) + _MORE_PAGES * _PAGE
 
+    # The caller's own strings are kept, and those of the answers dropped: 7 MB for 100,000 keys.
+    own = {key: key for key in keys}
+
     def look() -> Listing:
         found = {}
         for number, each in enumerate(bucket.list_objects(prefix, after), start=1):
             if last is not None and each.key > last:  # in the order of their bytes, as keys are
                 break
-            if each.key in keys:
-                found[each.key] = each
+            key = own.get(each.key)
+            if key is not None:
+                found[key] = replace(each, key=key)
             if number == most:
                 return Listing(found, is_whole=False)
         return Listing(found, is_whole=True)

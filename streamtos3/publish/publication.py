@@ -297,7 +297,7 @@ class Publication:
             item,
             open_item,
             self._bucket,
-            etag=etag,
+            etag=listed.etag,  # equal, and in memory anyway
             sha256=digests.hexdigests()["sha256"],
             version_id=self._version_of(item.key),
         )
