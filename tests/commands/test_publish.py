@@ -246,7 +246,7 @@ def test_memory_is_bounded_for_all_files_together(site: Site, seaweed: SeaweedFS
 def test_memory_hardly_grows_with_the_files(tmp_path: Path, files: int) -> None:
     """The first run stores them, the second finds them in the listing.
 
-    docs/performance.org has the peaks of 100,000 files, which take minutes.
+    docs/performance.org has the peaks of 100,000 files, which take ten minutes.
     """
     for number in range(files):
         folder = tmp_path / "in" / f"{number // 1000:03}"
