@@ -19,6 +19,8 @@ from tests.rig.process import Running, members, wait_until
 from tests.rig.proxy import Fault, FaultProxy
 from tests.rig.support import MIB, payload
 
+pytestmark = pytest.mark.slow  # a cluster takes seconds to start
+
 SIZE = 43 * MIB
 
 

@@ -21,6 +21,8 @@ from tests.rig.dask_cluster import DaskCluster
 from tests.rig.fault_rig import Bench
 from tests.rig.proxy import Fault
 
+pytestmark = pytest.mark.slow  # a cluster takes seconds to start
+
 SECRETS = ("a-very-secret-key", "a-very-secret-token", "k" * 32)
 CREDENTIALS = Credentials("AKID", SECRETS[0], SECRETS[1])
 

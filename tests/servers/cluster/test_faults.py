@@ -24,6 +24,8 @@ from tests.rig.fault_rig import Bench
 from tests.rig.proxy import Fault
 from tests.rig.support import assert_nothing_left
 
+pytestmark = pytest.mark.slow  # a cluster takes seconds to start
+
 SEEDS = int(os.environ.get("CLUSTER_SEEDS", "12"))
 HASTY = Retries(first_wait_s=0.01, retry_for_s=3.0, check_for_s=2.0)
 

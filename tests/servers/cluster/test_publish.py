@@ -26,6 +26,8 @@ from tests.rig.fault_rig import Bench
 from tests.rig.proxy import Fault
 from tests.rig.support import payload
 
+pytestmark = pytest.mark.slow  # a cluster takes seconds to start
+
 FILES = 40
 
 

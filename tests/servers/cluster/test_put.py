@@ -29,6 +29,8 @@ from tests.rig.dask_cluster import DaskCluster
 from tests.rig.fault_rig import Bench
 from tests.rig.proxy import Fault
 
+pytestmark = pytest.mark.slow  # a cluster takes seconds to start
+
 
 @pytest.fixture
 def site(on_fake: Bench, cluster: DaskCluster, tmp_path: Path) -> Site:

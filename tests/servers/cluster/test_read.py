@@ -25,6 +25,8 @@ from tests.rig.dask_cluster import DaskCluster
 from tests.rig.fault_rig import Bench
 from tests.rig.proxy import Fault
 
+pytestmark = pytest.mark.slow  # a cluster takes seconds to start
+
 SIZE = 20 * PART + 5
 
 

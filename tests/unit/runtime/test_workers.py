@@ -87,20 +87,21 @@ def test_without_any_thread_nothing_is_counted_as_running(monkeypatch: pytest.Mo
 def test_no_more_threads_run_than_allowed_and_none_before_it_is_needed() -> None:
     running, peak = 0, 0
     lock = threading.Lock()
+    three = threading.Barrier(3)
 
     def call() -> None:
         nonlocal running, peak
         with lock:
             running += 1
             peak = max(peak, running)
-        time.sleep(0.002)
+        three.wait(60)
         with lock:
             running -= 1
 
     before = threading.active_count()
     with crew_of(3) as (workers, _):
         assert threading.active_count() == before
-        for task in [workers.submit(call) for _ in range(20)]:
+        for task in [workers.submit(call) for _ in range(18)]:
             task.result()
         assert peak == 3
 
