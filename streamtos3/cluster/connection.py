@@ -113,13 +113,14 @@ class Cluster:
 
         async def collect() -> None:
             from distributed import KilledWorker
+            from distributed.comm import CommClosedError
 
             try:
                 (value,) = await self._client.gather([future], asynchronous=True)
-            except CancelledError:  # not asyncio's: that comes when we give up
-                value = RetriesUsedUpError(
-                    f"the connection to the Dask scheduler {self.address} was lost"
-                )
+            # Dask's own CancelledError, not asyncio's, which comes when we give up. The other one
+            # where the scheduler dies while it is being asked for the value.
+            except (CancelledError, CommClosedError):
+                value = self._lost()
             except KilledWorker as error:
                 value = TaskLost(str(error))
             except Exception as error:  # noqa: BLE001 - delivered, and judged there
@@ -186,9 +187,10 @@ class Cluster:
                 f"the Dask scheduler {self.address} does not answer"
             ) from error
         except OSError as error:  # Dask's CommClosedError is one
-            raise RetriesUsedUpError(
-                f"the connection to the Dask scheduler {self.address} was lost"
-            ) from error
+            raise self._lost() from error
+
+    def _lost(self) -> RetriesUsedUpError:
+        return RetriesUsedUpError(f"the connection to the Dask scheduler {self.address} was lost")
 
 
 @contextmanager
