@@ -30,7 +30,7 @@ from ..s3.responses import ObjectInfo
 from ..uploader.multipart import MultipartUpload
 from .runs import PartSpan
 from .session import Operation, OperationEnded, Session, session_of, worker_name
-from .shared_file import FileIdentity
+from .shared_file import FileIdentity, SharedFile
 
 __all__ = [
     "DigestOrder",
@@ -216,10 +216,8 @@ class HashOrder:
             buffer = memoryview(bytearray(_READ_BYTES))
             for span in self.spans:
                 md5 = hashlib.md5(usedforsecurity=False)
-                for offset, size in _steps(span):
-                    session.context.scope.check()
-                    file.read_into(buffer[:size], offset)
-                    md5.update(buffer[:size])
+                for piece in _pieces(session, file, span, buffer):
+                    md5.update(piece)
                 md5s.append(md5.hexdigest())
         return HashReport(worker, tuple(md5s))
 
@@ -246,10 +244,8 @@ class DigestOrder:
         digests = StreamDigests(self.names)
         buffer = memoryview(bytearray(_READ_BYTES))
         with session.open_file(self.path, self.identity) as file:
-            for offset, size in _steps(PartSpan(1, 0, self.identity.size_bytes)):
-                session.context.scope.check()
-                file.read_into(buffer[:size], offset)
-                digests.update(buffer[:size])
+            for piece in _pieces(session, file, PartSpan(1, 0, self.identity.size_bytes), buffer):
+                digests.update(piece)
         return DigestReport(worker, digests.hexdigests())
 
 
@@ -352,8 +348,13 @@ def _counting(session: Session) -> Iterator[tuple[Retrier, Callable[[], int]]]:
     yield Retrier(session.options.retries, session.context.scope, note), lambda: retries
 
 
-def _steps(span: PartSpan) -> Iterator[tuple[int, int]]:
-    """Offset and size of each read."""
+def _pieces(
+    session: Session, file: SharedFile, span: PartSpan, buffer: memoryview
+) -> Iterator[memoryview]:
+    """The bytes of `span` in order, each piece in `buffer` and gone with the next."""
     end = span.offset_bytes + span.size_bytes
-    for offset in range(span.offset_bytes, end, _READ_BYTES):
-        yield offset, min(_READ_BYTES, end - offset)
+    for offset in range(span.offset_bytes, end, len(buffer)):
+        session.context.scope.check()
+        piece = buffer[: end - offset]
+        file.read_into(piece, offset)
+        yield piece

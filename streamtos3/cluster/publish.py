@@ -32,9 +32,15 @@ from ..model.events import Event, RangeRead, ReadStarted, Warned, serialized
 from ..model.names import check_destination_name
 from ..model.object_settings import guess_content_type
 from ..model.options import Options
-from ..publish.manifest import Entry, Specification, specification_pieces
+from ..publish.manifest import (
+    Entry,
+    Specification,
+    entry_from_receipt,
+    incomplete_error,
+    specification_pieces,
+)
 from ..publish.manifest_object import ManifestObject
-from ..publish.publication import Publication
+from ..publish.publication import Publication, unproved_error
 from ..publish.selection import as_some_servers_see, check_key, select_batch
 from ..publish.tree import TreeEntry, Unreadable, iterate
 from ..results import Receipt
@@ -262,24 +268,12 @@ class ClusterPublication:
 
     def check(self) -> None:
         """Raise the errors of a publication that ran to its end; see `Publication.check`."""
-        defects = []
-        if self._unreadable:
-            defects.append(f"{len(self._unreadable)} could not be read")
-        if self._entries.changed:
-            defects.append(f"{self._entries.changed} changed while being read")
+        unreadable, changed = len(self._unreadable), self._entries.changed
         error: StreamToS3Error | None = None
-        if defects:
-            error = SourceError(
-                f"not everything in {self._shown_directory} was published as it is: "
-                + ", ".join(defects),
-                hint="the specification on standard output names them",
-            )
+        if unreadable or changed:
+            error = incomplete_error(self._shown_directory, unreadable, changed)
         elif self._unproved is not None:
-            error = UnprovedError(
-                "stored, but not proved, as --verify none allows",
-                hint="the objects without a proof have none in the specification",
-                receipt=self._unproved,
-            )
+            error = unproved_error(self._unproved)
         if error is not None:
             self._note_what_is_there(error)
             raise error
@@ -469,7 +463,7 @@ class ClusterPublication:
         for path, _ in self._large:
             self._scope.check()
             try:
-                self._add(self._entry_of(path, self._put_large(path)))
+                self._add(entry_from_receipt(path, self._put_large(path)))
             except SourceError as error:
                 self._add_unreadable(Unreadable(path, error.message))
 
@@ -492,22 +486,6 @@ class ClusterPublication:
                 on_event=on_event,
                 scope=scope,
             )
-
-    def _entry_of(self, path: str, stored: Receipt) -> Entry:
-        return Entry(
-            path=path,
-            bucket=stored.bucket,
-            key=stored.key,
-            region=stored.region,
-            endpoint=stored.endpoint,
-            version_id=stored.version_id,
-            size_bytes=stored.size_bytes,
-            etag=stored.etag_found or stored.etag_expected,
-            sha256=stored.digests["sha256"],
-            proof=stored.proof.object,
-            changed=False,
-            already_there=False,
-        )
 
     def _sweep(self, context: OperationContext) -> None:
         """Abort what workers that died have left of our keys, unless it is kept for --resume.

@@ -15,7 +15,7 @@ from datetime import datetime, timezone
 from functools import partial
 from typing import Any
 
-from ..errors import IntegrityError, RetriesUsedUpError, SourceError, UsageError
+from ..errors import IntegrityError, RetriesUsedUpError, UsageError
 from ..integrity.checksums import (
     CHECKSUMS,
     FREE_CHECKSUM,
@@ -33,7 +33,7 @@ from ..runtime.buffers import Buffer
 from ..runtime.cancel import CancelScope
 from ..s3.context import OperationContext
 from ..uploader.object_upload import ObjectUpload
-from ..uploader.part_reader import Part
+from ..uploader.part_reader import Part, check_expected_sha256, check_expected_size
 from .credentials import with_read_keyfile
 from .operation import ClusterOptions, Running, check_sources, running_on
 from .orders import DigestOrder, DigestReport, HashOrder, HashReport, Order, StoreOrder, StoreReport
@@ -123,7 +123,8 @@ class _FileFeed:
 
     def start(self) -> None:
         """Check that every worker sees the same file."""
-        self._check_length()
+        size_bytes = self._file.size_bytes
+        check_expected_size(f"{self._file.path} has {size_bytes} bytes", size_bytes, self._options)
         identity = self._file.identify(self._options.chunk_bytes)
         self._identity = identity
         running = self.running = self._begin()
@@ -251,9 +252,7 @@ class _FileFeed:
         assert self._identity is not None
         self._file.check_unchanged(self._identity)
         check_sources(self.running.cluster, self._file.path, self._identity, again=True)
-        wanted, found = self._options.expect_sha256, self._digests.get("sha256")
-        if wanted and wanted.lower() != found:
-            raise SourceError(f"the input's SHA-256 is {found}, but {wanted} was expected")
+        check_expected_sha256(self._digests.get("sha256"), self._options)
 
     def stop(self) -> None:
         """Have the workers stop; the cleanup waits for that."""
@@ -277,20 +276,6 @@ class _FileFeed:
         """Those that are wanted, and the one that is expected; each once."""
         expected = ("sha256",) if self._options.expect_sha256 else ()
         return tuple(dict.fromkeys((*self._options.digests, *expected)))
-
-    def _check_length(self) -> None:
-        """SourceError where the file does not have the size that the user expects."""
-        wanted, size_bytes = self._options, self._file.size_bytes
-        if wanted.expect_size_bytes not in (None, size_bytes):
-            raise SourceError(
-                f"{self._file.path} has {size_bytes} bytes; "
-                f"{wanted.expect_size_bytes} were expected"
-            )
-        if size_bytes < wanted.min_size_bytes:
-            raise SourceError(
-                f"{self._file.path} has {size_bytes} bytes; "
-                f"at least {wanted.min_size_bytes} were expected"
-            )
 
 
 def _listed_of(

@@ -9,18 +9,16 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import replace
 from datetime import datetime, timezone
 from functools import partial
 from typing import Any
 
 from .._version import __version__
 from ..downloader.part_layout import ask_exact_layout, find_layout
+from ..downloader.verify import check_against_receipt
 from ..errors import (
     IntegrityError,
     OutputError,
-    StreamToS3Error,
-    UnprovedError,
     UnprovedReadError,
     os_reason,
 )
@@ -29,10 +27,11 @@ from ..integrity.etag import is_md5
 from ..model.events import Event, RangeRead, ReadStarted
 from ..model.names import check_object_name
 from ..model.options import Options
-from ..results import Proof, ReadReport, Receipt
+from ..results import ReadReport, Receipt
 from ..runtime.cancel import CancelScope
 from ..s3.context import OperationContext
 from ..s3.responses import ObjectInfo
+from ..uploader.readback import proved_by_reading_back, reading_back
 from .credentials import with_read_keyfile
 from .operation import ClusterOptions, Running, check_sources, running_on
 from .orders import HashOrder, HashReport, Order, ReadOrder
@@ -109,26 +108,14 @@ def verify_on(
 def prove_by_reading_back(receipt: Receipt, running: Running, context: OperationContext) -> Receipt:
     """Have the workers read the object back; returns `receipt` with this proof.
 
-    Raises IntegrityError when other bytes come back, UnprovedError when it cannot be read.
+    Raises as `reading_back` does.
     """
-    url = f"s3://{receipt.bucket}/{receipt.key}"
-    try:
+    with reading_back(receipt):
         reading = _Reading(context, receipt.key)
         reading.running = running
         reading.find(receipt.version_id)
         reading.read(receipt)
-    except IntegrityError as error:
-        error.left_behind = f"{url} is there and is not what was read"
-        raise
-    except StreamToS3Error as error:
-        unproved = UnprovedError(
-            f"{url} is stored, but it could not be read back: {error.message}",
-            hint=error.hint,
-            receipt=receipt,
-        )
-        unproved.left_behind = f"{url}, unproved"
-        raise unproved from error
-    return replace(receipt, proof=Proof(receipt.proof.parts, "readback"))
+    return proved_by_reading_back(receipt)
 
 
 @contextmanager
@@ -189,11 +176,7 @@ class _Reading:
             self._proof = "receipt-etag"
 
     def _compare(self, name: str, found: object, expected: object) -> None:
-        if found != expected:
-            raise IntegrityError(
-                f"{self._url} is not what the receipt says: its {name} is {found}, "
-                f"the receipt says {expected}"
-            )
+        check_against_receipt(self._url, name, found, expected)
         self._compared.append(name)
 
     def compare_file(self, path: str, receipt: Receipt | None) -> None:

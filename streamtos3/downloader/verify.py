@@ -32,7 +32,7 @@ from .part_layout import ask_exact_layout, find_layout
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
 
-__all__ = ["verify_object"]
+__all__ = ["check_against_receipt", "verify_object"]
 
 _READBACK_DIGEST = "sha256"
 
@@ -139,11 +139,7 @@ class _Verification:
             self._proof = "receipt-etag"
 
     def _compare(self, name: str, found: object, expected: object) -> None:
-        if found != expected:
-            raise IntegrityError(
-                f"{self._url} is not what the receipt says: its {name} is {found}, "
-                f"the receipt says {expected}"
-            )
+        check_against_receipt(self._url, name, found, expected)
         self._compared.append(name)
 
     def _compare_source(self, source: Source, receipt: Receipt | None, *, readback: bool) -> None:
@@ -281,3 +277,11 @@ class _DigestWriter:
 
     def close(self) -> None:
         """Do nothing; there is nothing to close."""
+
+
+def check_against_receipt(url: str, name: str, found: object, said: object) -> None:
+    """IntegrityError if what was `found` of the object at `url` is not what its receipt `said`."""
+    if found != said:
+        raise IntegrityError(
+            f"{url} is not what the receipt says: its {name} is {found}, the receipt says {said}"
+        )

@@ -31,6 +31,7 @@ __all__ = [
     "entry_from_listing",
     "entry_from_receipt",
     "entry_from_report",
+    "incomplete_error",
     "names_same_objects",
     "specification_json",
     "specification_pieces",
@@ -99,20 +100,10 @@ class SpecificationBuilder:
             len(each.changed) if isinstance(each.changed, tuple) else each.changed
             for each in specification.entries
         )
-        if not unreadable and not changed:
-            return
-        defects = []
-        if unreadable:
-            defects.append(f"{unreadable} could not be read")
-        if changed:
-            defects.append(f"{changed} changed while being read")
-        error = SourceError(
-            f"not everything in {self._selection.directory} was published as it is: "
-            + ", ".join(defects),
-            hint="the specification on standard output names them",
-        )
-        self.note_what_is_there(error)
-        raise error
+        if unreadable or changed:
+            error = incomplete_error(self._selection.directory, unreadable, changed)
+            self.note_what_is_there(error)
+            raise error
 
     def note_what_is_there(self, error: BaseException) -> None:
         """Let `error`, which ends the publication, say what is in the bucket already."""
@@ -123,10 +114,25 @@ class SpecificationBuilder:
             leave_behind(error, f"{noun} at {where}, named in the specification")
 
 
-def entry_from_receipt(item: Item, open_item: OpenItem, stored: Receipt) -> Entry:
-    """The entry of an object that this run stored."""
+def incomplete_error(directory: str, unreadable: int, changed: int) -> SourceError:
+    """Some files could not be read, or changed while they were."""
+    defects = []
+    if unreadable:
+        defects.append(f"{unreadable} could not be read")
+    if changed:
+        defects.append(f"{changed} changed while being read")
+    return SourceError(
+        f"not everything in {directory} was published as it is: " + ", ".join(defects),
+        hint="the specification on standard output names them",
+    )
+
+
+def entry_from_receipt(
+    path: str, stored: Receipt, *, changed: bool | tuple[str, ...] = False
+) -> Entry:
+    """The entry of an object that this run stored; see `Entry` for `changed`."""
     return Entry(
-        path=item.path,
+        path=path,
         bucket=stored.bucket,
         key=stored.key,
         region=stored.region,
@@ -136,7 +142,7 @@ def entry_from_receipt(item: Item, open_item: OpenItem, stored: Receipt) -> Entr
         etag=stored.etag_found or stored.etag_expected,
         sha256=stored.digests["sha256"],
         proof=stored.proof.object,
-        changed=open_item.changed,
+        changed=changed,
         already_there=False,
     )
 

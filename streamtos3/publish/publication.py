@@ -30,6 +30,7 @@ from ..model.events import Event, RangeRead, ReadStarted, Started, UploadCreated
 from ..model.object_settings import guess_content_type
 from ..model.options import Options
 from ..model.parts import plan_parts
+from ..results import Receipt
 from ..runtime.buffers import share_memory
 from ..runtime.cancel import CancelScope
 from ..runtime.retry import Retrier
@@ -51,10 +52,10 @@ from .manifest import (
     specification_pieces,
 )
 from .manifest_object import ManifestObject
-from .selection import Item, Selection
+from .selection import Item, OpenItem, Selection
 from .tree import Unreadable
 
-__all__ = ["Publication"]
+__all__ = ["Publication", "unproved_error"]
 
 # A little longer than each upload's own cleanup, so that it can say what it leaves behind.
 _SETTLE_S = CLEANUP_S + 5.0
@@ -159,11 +160,7 @@ class Publication:
         """
         self._builder.check()
         if self._unproved is not None:
-            error = UnprovedError(
-                "stored, but not proved, as --verify none allows",
-                hint="the objects without a proof have none in the specification",
-                receipt=self._unproved.receipt,
-            )
+            error = unproved_error(self._unproved.receipt)
             self._builder.note_what_is_there(error)
             raise error
 
@@ -259,11 +256,13 @@ class Publication:
                 self._unproved = error
                 receipt = error.receipt
                 if self._options.verify != "none":
-                    self._builder.add(
-                        entry_from_receipt(item, open_item, receipt), open_item.unreadable
-                    )
+                    self._add_stored(item, open_item, receipt)
                     raise
-        self._builder.add(entry_from_receipt(item, open_item, receipt), open_item.unreadable)
+        self._add_stored(item, open_item, receipt)
+
+    def _add_stored(self, item: Item, open_item: OpenItem, receipt: Receipt) -> None:
+        entry = entry_from_receipt(item.path, receipt, changed=open_item.changed)
+        self._builder.add(entry, open_item.unreadable)
 
     def _is_there(self, item: Item) -> bool:
         """Whether an earlier run stored the same bytes; downloaded only if nothing else tells."""
@@ -426,3 +425,12 @@ class _HashingSource(WrappedSource):
         count = self.wrapped.readinto(view, scope)
         self._digest.update(view[:count])
         return count
+
+
+def unproved_error(receipt: Receipt) -> UnprovedError:
+    """Something is stored that `verify="none"` allowed without a proof; `receipt` is of one."""
+    return UnprovedError(
+        "stored, but not proved, as --verify none allows",
+        hint="the objects without a proof have none in the specification",
+        receipt=receipt,
+    )

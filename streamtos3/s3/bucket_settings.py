@@ -64,12 +64,7 @@ class BucketSettings:
 
     def object_lock(self) -> Retention | bool:
         """The default retention; else whether objects can be locked at all."""
-        try:
-            answer = self._ask("Object Lock", "get_object_lock_configuration")
-        except AbsentError as error:
-            if error.code == "NoSuchBucket":
-                raise
-            return False
+        answer = self._ask_if_set("Object Lock", "get_object_lock_configuration")
         configuration = answer.get("ObjectLockConfiguration", {})
         rule = configuration.get("Rule", {}).get("DefaultRetention", {})
         if not rule.get("Mode"):
@@ -79,24 +74,14 @@ class BucketSettings:
 
     def encryption(self) -> str | None:
         """What new objects are encrypted with by default, such as `AES256` or `aws:kms`."""
-        try:
-            answer = self._ask("default encryption", "get_bucket_encryption")
-        except AbsentError as error:
-            if error.code == "NoSuchBucket":
-                raise
-            return None
+        answer = self._ask_if_set("default encryption", "get_bucket_encryption")
         rules = answer.get("ServerSideEncryptionConfiguration", {}).get("Rules", [])
         defaults = [each.get("ApplyServerSideEncryptionByDefault", {}) for each in rules]
         return next((str(each["SSEAlgorithm"]) for each in defaults if each), None)
 
     def abort_rules(self) -> list[AbortRule]:
         """The lifecycle rules that are on and abort unfinished uploads."""
-        try:
-            answer = self._ask("lifecycle rules", "get_bucket_lifecycle_configuration")
-        except AbsentError as error:
-            if error.code == "NoSuchBucket":
-                raise
-            return []
+        answer = self._ask_if_set("lifecycle rules", "get_bucket_lifecycle_configuration")
         return list(_abort_rules(answer.get("Rules", [])))
 
     def remove(self, key: str, version_id: str | None) -> None:
@@ -112,6 +97,15 @@ class BucketSettings:
 
     def _ask(self, about: str, operation: str) -> dict[str, Any]:
         return self._sender.send(f"see the {about} of {self._url}", operation)
+
+    def _ask_if_set(self, about: str, operation: str) -> dict[str, Any]:
+        """The answer, empty where S3 says that the bucket has no such setting."""
+        try:
+            return self._ask(about, operation)
+        except AbsentError as error:
+            if error.code == "NoSuchBucket":
+                raise
+            return {}
 
 
 def _abort_rules(rules: list[dict[str, Any]]) -> Iterator[AbortRule]:

@@ -18,7 +18,7 @@ from ..runtime.cancel import CancelScope
 from ..sources.base import Source
 from ..units import format_size
 
-__all__ = ["Part", "Reader"]
+__all__ = ["Part", "Reader", "check_expected_sha256", "check_expected_size"]
 
 _READ_BYTES = 1 << 20  # small enough to be still in the processor's cache when it is hashed
 
@@ -97,21 +97,9 @@ class Reader:
     def check_end(self) -> None:
         """Raise SourceError if the input did not truly end, or not as the user expected."""
         self._source.finish(self._scope)
-        wanted, size = self._options, self.size_bytes
-        if wanted.expect_size_bytes not in (None, size):
-            raise SourceError(
-                f"the input ended after {size} bytes; {wanted.expect_size_bytes} were expected"
-            )
-        if size < wanted.min_size_bytes:
-            raise SourceError(
-                f"the input ended after {size} bytes; "
-                f"at least {wanted.min_size_bytes} were expected"
-            )
-        sha256 = self.digests.hexdigests().get("sha256")
-        if wanted.expect_sha256 and wanted.expect_sha256.lower() != sha256:
-            raise SourceError(
-                f"the input's SHA-256 is {sha256}, but {wanted.expect_sha256} was expected"
-            )
+        found = f"the input ended after {self.size_bytes} bytes"
+        check_expected_size(found, self.size_bytes, self._options)
+        check_expected_sha256(self.digests.hexdigests().get("sha256"), self._options)
 
     def _new_part(self, number: int) -> Part:
         """An empty part. SourceError if S3 allows no part of this number and input is left."""
@@ -147,3 +135,18 @@ class Reader:
         if expected_bytes is not None and self.size_bytes > expected_bytes:
             raise SourceError(f"the input is longer than the {expected_bytes} bytes expected")
         return True
+
+
+def check_expected_size(found: str, size_bytes: int, options: Options) -> None:
+    """SourceError, which begins with `found`, if the user expects another size than this."""
+    if options.expect_size_bytes not in (None, size_bytes):
+        raise SourceError(f"{found}; {options.expect_size_bytes} were expected")
+    if size_bytes < options.min_size_bytes:
+        raise SourceError(f"{found}; at least {options.min_size_bytes} were expected")
+
+
+def check_expected_sha256(found: str | None, options: Options) -> None:
+    """SourceError if the user expects the input to have another SHA-256 than this (hex)."""
+    wanted = options.expect_sha256
+    if wanted and wanted.lower() != found:
+        raise SourceError(f"the input's SHA-256 is {found}, but {wanted} was expected")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -16,7 +18,7 @@ from ..s3.clients import Clients
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
 
-__all__ = ["prove_by_reading_back"]
+__all__ = ["prove_by_reading_back", "proved_by_reading_back", "reading_back"]
 
 
 def prove_by_reading_back(
@@ -26,13 +28,8 @@ def prove_by_reading_back(
     scope: CancelScope,
     unproved: UnprovedError | None,
 ) -> Receipt:
-    """Read the object back; returns `receipt` with this proof.
-
-    Raises IntegrityError when other bytes come back. When the object cannot be read it raises
-    `unproved`, where nobody asked for reading, else an UnprovedError that says why.
-    """
-    url = f"s3://{receipt.bucket}/{receipt.key}"
-    try:
+    """Read the object back; returns `receipt` with this proof. Raises as `reading_back` does."""
+    with reading_back(receipt, unproved):
         download(
             receipt.bucket,
             receipt.key,
@@ -43,6 +40,24 @@ def prove_by_reading_back(
             client=client,
             scope=scope,
         )
+    return proved_by_reading_back(receipt)
+
+
+def proved_by_reading_back(receipt: Receipt) -> Receipt:
+    """`receipt` with this proof of the object."""
+    return replace(receipt, proof=Proof(receipt.proof.parts, "readback"))
+
+
+@contextmanager
+def reading_back(receipt: Receipt, unproved: UnprovedError | None = None) -> Iterator[None]:
+    """Let the errors of reading a stored object back say what is in the bucket.
+
+    IntegrityError when other bytes came back. When the object cannot be read it raises
+    `unproved`, where nobody asked for reading, else an UnprovedError that says why.
+    """
+    url = f"s3://{receipt.bucket}/{receipt.key}"
+    try:
+        yield
     except Interrupted as signal:
         signal.left_behind = f"{url}, stored, but not read back to the end"
         raise
@@ -59,4 +74,3 @@ def prove_by_reading_back(
         )
         unproved.left_behind = f"{url}, unproved"
         raise unproved from error
-    return replace(receipt, proof=Proof(receipt.proof.parts, "readback"))

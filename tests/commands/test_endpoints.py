@@ -39,6 +39,18 @@ def large(tmp_path: Path) -> Path:
 
 
 @contextmanager
+def serving(handler: type[socketserver.BaseRequestHandler]) -> Iterator[str]:
+    """A port whose connections the handler answers, as an http:// address."""
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), handler) as server:
+        server.daemon_threads = True
+        threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+        try:
+            yield f"http://127.0.0.1:{server.server_address[1]}"
+        finally:
+            server.shutdown()
+
+
+@contextmanager
 def answering(first_bytes: bytes) -> Iterator[str]:
     """A port where every connection is answered with these bytes, after its request's head."""
 
@@ -49,13 +61,8 @@ def answering(first_bytes: bytes) -> Iterator[str]:
                     pass
                 self.wfile.write(first_bytes)
 
-    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Client) as server:
-        server.daemon_threads = True
-        threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
-        try:
-            yield f"http://127.0.0.1:{server.server_address[1]}"
-        finally:
-            server.shutdown()
+    with serving(Client) as url:
+        yield url
 
 
 @contextmanager
@@ -69,13 +76,8 @@ def speaking_tls(certificate: Path) -> Iterator[str]:
             with suppress(OSError):
                 context.wrap_socket(self.request, server_side=True).recv(1)
 
-    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Client) as server:
-        server.daemon_threads = True
-        threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
-        try:
-            yield f"http://127.0.0.1:{server.server_address[1]}"
-        finally:
-            server.shutdown()
+    with serving(Client) as url:
+        yield url
 
 
 # What cannot be sent

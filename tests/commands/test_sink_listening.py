@@ -10,8 +10,9 @@ import re
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -106,17 +107,8 @@ def _kill_9(store: Store, spool: Path, seed: int, rounds: int) -> None:
     options = ("--flush-count", 20, "--flush-interval", "0.2s")
     for number in range(rounds):
         with listening(store, spool, *options) as (program, netloc):
-            senders = [
-                threading.Thread(target=_send, args=(netloc, f"{number}.{each}", acknowledged))
-                for each in range(4)
-            ]
-            for sender in senders:
-                sender.start()
-            time.sleep(moment.uniform(0.05, 1.0))
-            program.send(signal.SIGKILL)
-            program.wait()
-            for sender in senders:
-                sender.join()
+            sends = [partial(_send, netloc, f"{number}.{each}", acknowledged) for each in range(4)]
+            _kill_while(sends, program, moment.uniform(0.05, 1.0))
     with listening(store, spool) as (program, _):
         program.send(signal.SIGTERM)
         assert program.wait() == 0, program.stderr
@@ -126,6 +118,18 @@ def _kill_9(store: Store, spool: Path, seed: int, rounds: int) -> None:
     assert len(found) == len(set(found))
     assert list(spool.glob("*.spool")) == []
     assert open_uploads(store.s3, store.bucket) == []
+
+
+def _kill_while(sends: Sequence[Callable[[], None]], program: Running, after_s: float) -> None:
+    """Kill the program while all of them send; return when they have noticed."""
+    senders = [threading.Thread(target=send) for send in sends]
+    for sender in senders:
+        sender.start()
+    time.sleep(after_s)
+    program.send(signal.SIGKILL)
+    program.wait()
+    for sender in senders:
+        sender.join()
 
 
 def _send(netloc: str, prefix: str, acknowledged: list[str]) -> None:
@@ -178,19 +182,11 @@ def test_after_kill_9_on_a_full_disk_nothing_that_was_refused_is_stored(
                 proxy.up()
             with listening(store, spool, "--flush-count", 7, proxy=proxy) as (program, netloc):
                 proxy.down()
-                senders = [
-                    threading.Thread(
-                        target=_fill, args=(netloc, f"{number}.{each}", acknowledged, refused)
-                    )
+                fills = [
+                    partial(_fill, netloc, f"{number}.{each}", acknowledged, refused)
                     for each in range(3)
                 ]
-                for sender in senders:
-                    sender.start()
-                time.sleep(moment.uniform(0.5, 2.5))
-                program.send(signal.SIGKILL)
-                program.wait()
-                for sender in senders:
-                    sender.join()
+                _kill_while(fills, program, moment.uniform(0.5, 2.5))
         proxy.up()
         with listening(store, spool, proxy=proxy) as (program, _):
             program.send(signal.SIGTERM)
