@@ -1,6 +1,7 @@
 """What each signal means: for one operation, and for a sink.
 
-Whatever hangs, the program exits within 15 s of being told to.
+Whatever hangs, the program exits within 15 s of being told to; a sink, which first stores what
+it has read, of the second signal.
 """
 
 from __future__ import annotations
@@ -18,16 +19,13 @@ from ..sources.base import Source
 from ..sources.command import CommandSource
 from .console import say
 from .reporting import Reporter
+from .signals import LEAVE_AFTER_S
 
 if TYPE_CHECKING:
     from ..sink.sink import Sink
 
 __all__ = ["Interrupts", "SinkInterrupts"]
 
-# Settling and aborting take ten seconds at most; what has not ended by then is stuck, such as a
-# read from a dead network disk, or a standard error that nobody reads.
-_LEAVE_AFTER_S = 14.0
-"""Seconds after which a program that was told to end exits, whatever hangs."""
 _SAY_WITHIN_S = 1.0
 
 
@@ -52,7 +50,7 @@ class Interrupts:
         elif self._ends_anyway is None:
             self._scope.fail(Interrupted(signum))
             self._ends_anyway = threading.Timer(
-                _LEAVE_AFTER_S, self._leave, (signum, "left without waiting any longer")
+                LEAVE_AFTER_S, self._leave, (signum, "left without waiting any longer")
             )
             self._ends_anyway.daemon = True
             self._ends_anyway.start()
@@ -117,7 +115,7 @@ class SinkInterrupts:
             _in_background(partial(self._announce, signum))
         elif self._signals == 2:
             _in_background(partial(self._sink.abort, signum))
-            at_last = threading.Timer(_LEAVE_AFTER_S, os._exit, (128 + signum,))
+            at_last = threading.Timer(LEAVE_AFTER_S, os._exit, (128 + signum,))
             at_last.daemon = True
             at_last.start()
         else:

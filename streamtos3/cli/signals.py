@@ -16,7 +16,12 @@ from contextlib import contextmanager
 
 from ..errors import Interrupted
 
-__all__ = ["DefaultSignals", "default_signals", "on_signals"]
+__all__ = ["LEAVE_AFTER_S", "DefaultSignals", "default_signals", "on_signals"]
+
+# Settling and aborting take ten seconds at most; what has not ended by then is stuck, such as a
+# read from a dead network disk, or a standard error that nobody reads.
+LEAVE_AFTER_S = 14.0
+"""Seconds after which a program that was told to end exits, whatever hangs."""
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 # GNU timeout signals its child, and then the process group that the child is in. That is one
@@ -29,23 +34,32 @@ class DefaultSignals:
     """What a signal does outside of `on_signals`: it raises Interrupted in the main thread.
 
     Once the outcome is decided it does not, or a stored object would be called interrupted: one
-    signal is ignored while the outcome is being reported, and a second one ends the program.
+    signal is ignored while the outcome is being reported, and a second one ends the program. A
+    report that hangs ends LEAVE_AFTER_S after the first.
     """
 
     def __init__(self) -> None:
         self._status: int | None = None
         self._ignores_one = True
+        self._is_installed = False
+        self._ends_anyway: threading.Timer | None = None
 
     def install(self) -> None:
         """Install the handlers, in a process that runs nothing but this program."""
         for each in _watched():
             signal.signal(each, self.on_signal)
+        self._is_installed = True
 
-    def decide(self, status: int) -> None:
-        """The program will end with this exit status, whatever signals come."""
+    def decide(self, status: int, *, told: bool = False) -> None:
+        """The program will end with this exit status, whatever signals come.
+
+        `told`: a signal has told it to end before.
+        """
         self._status = status
         if status > 128:  # a first signal was received and led to this status
             self._ignores_one = False
+        if told or status > 128:
+            self._end_anyway()
 
     def on_signal(self, signum: int, frame: object) -> None:
         """The handler."""
@@ -54,6 +68,14 @@ class DefaultSignals:
         if not self._ignores_one:
             os._exit(self._status)
         self._ignores_one = False
+        self._end_anyway()
+
+    def _end_anyway(self) -> None:
+        """Exit after a while, even if the report hangs."""
+        if self._is_installed and self._ends_anyway is None:
+            self._ends_anyway = threading.Timer(LEAVE_AFTER_S, lambda: os._exit(self._status or 0))
+            self._ends_anyway.daemon = True
+            self._ends_anyway.start()
 
 
 default_signals = DefaultSignals()
@@ -73,14 +95,17 @@ def on_signals(act: Callable[[int], None]) -> Iterator[None]:
     read_fd, write_fd = os.pipe()
     os.set_blocking(write_fd, False)
     watched = _watched()
+    told = False
 
     def watch() -> None:
+        nonlocal told
         last: tuple[int, float] | None = None
         while (number := os.read(read_fd, 1)) != b"\0":
             now_s = time.monotonic()
             is_twin = last is not None and last[0] == number[0] and now_s - last[1] < _TWIN_WITHIN_S
             if number[0] in watched and not is_twin:
                 last = (number[0], now_s)
+                told = True
                 act(number[0])
         os.close(read_fd)
 
@@ -90,9 +115,9 @@ def on_signals(act: Callable[[int], None]) -> Iterator[None]:
     previous = {each: signal.signal(each, lambda *_: None) for each in watched}
     try:
         yield
-        default_signals.decide(0)
+        default_signals.decide(0, told=told)
     except BaseException as error:
-        default_signals.decide(getattr(error, "exit_status", 1))
+        default_signals.decide(getattr(error, "exit_status", 1), told=told)
         raise
     finally:
         signal.set_wakeup_fd(previous_fd)

@@ -52,6 +52,7 @@ def get(each: Shelf, *words: object) -> Outcome:
 # Pipes, on a real server
 
 
+@pytest.mark.slow
 def test_a_big_object_goes_through_pipes_both_ways(
     seaweed: SeaweedFS, bucket: str, tmp_path: Path
 ) -> None:

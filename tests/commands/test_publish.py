@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.rig.command import anonymous
+from tests.rig.fault_rig import slowly
 from tests.rig.peak import peak_bytes
 from tests.rig.process import PROGRAM, Running, Store, account, wait_until
 from tests.rig.proxy import Fault, FaultProxy
@@ -73,7 +74,7 @@ def both_under_way(site: Site, proxy: FaultProxy) -> None:
     )
 
 
-@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("signum", [signal.SIGTERM, *slowly(signal.SIGINT, signal.SIGHUP)])
 def test_a_signal_ends_all_uploads_and_the_specification_says_what_is_there(
     site: Site, proxy: FaultProxy, signum: int
 ) -> None:
@@ -101,6 +102,7 @@ def test_a_signal_with_resume_keeps_all_uploads_and_names_them(
     assert [each for each in site.uploads() if each not in told] == []
 
 
+@pytest.mark.slow
 def test_after_a_signal_a_put_without_an_answer_is_named(
     seaweed: SeaweedFS, s3: S3Client, bucket: str, tmp_path: Path
 ) -> None:
@@ -144,6 +146,7 @@ def test_a_killed_publication_of_small_files_is_taken_up_again(
     assert (len(site.keys()), site.uploads()) == (43, [])
 
 
+@pytest.mark.slow
 def test_a_second_signal_leaves_at_once_and_names_the_uploads(
     site: Site, proxy: FaultProxy
 ) -> None:
@@ -221,6 +224,7 @@ def test_nobody_reads_the_specification(site: Site) -> None:
     assert site.keys() == ["r/a", "r/big1", "r/big2"]
 
 
+@pytest.mark.slow
 def test_memory_is_bounded_for_all_files_together(site: Site, seaweed: SeaweedFS) -> None:
     """Four files at a time, each of which could fill much more than the whole may have."""
     for number in range(4):

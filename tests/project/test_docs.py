@@ -358,6 +358,7 @@ def _masked_findings(line: str) -> str:
     return _masked(re.sub(r"[\d,]+ bytes|(?<=the clock of )\S+", "N", line))
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("ssh-keygen") is None, reason="ssh-keygen is missing")
 def test_the_sessions_about_evidence_print_what_the_page_shows(
     shell: dict[str, str], bucket: str, tmp_path: Path

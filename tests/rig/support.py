@@ -84,11 +84,22 @@ def assert_nothing_left(s3: S3Client, bucket: str, key: str) -> None:
     assert open_uploads(s3, bucket) == []
 
 
-def remove_bucket(s3: S3Client, bucket: str) -> None:
-    """Delete a bucket with its unfinished uploads and every version of every object."""
+def is_empty(s3: S3Client, bucket: str) -> bool:
+    """Whether a bucket has neither a version of an object nor an unfinished upload."""
+    found = s3.list_object_versions(Bucket=bucket, MaxKeys=1)
+    return not (found.get("Versions") or found.get("DeleteMarkers") or open_uploads(s3, bucket))
+
+
+def empty_bucket(s3: S3Client, bucket: str) -> None:
+    """Abort the unfinished uploads of a bucket and delete every version of every object."""
     for key, upload_id in open_uploads(s3, bucket):
         s3.abort_multipart_upload(Bucket=bucket, Key=key, UploadId=upload_id)
     for page in s3.get_paginator("list_object_versions").paginate(Bucket=bucket):
         for version in [*page.get("Versions", []), *page.get("DeleteMarkers", [])]:
             s3.delete_object(Bucket=bucket, Key=version["Key"], VersionId=version["VersionId"])
+
+
+def remove_bucket(s3: S3Client, bucket: str) -> None:
+    """Delete a bucket with all that is in it."""
+    empty_bucket(s3, bucket)
     s3.delete_bucket(Bucket=bucket)

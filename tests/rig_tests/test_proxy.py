@@ -250,6 +250,7 @@ def test_a_cut_answer_lacks_headers_or_half_of_its_body(bench: Bench) -> None:
         body.read()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("action", "more", "applied"),
     [

@@ -497,6 +497,7 @@ def test_a_sender_that_closes_its_side_is_still_answered() -> None:
         assert sink.store.ids == ["1"]
 
 
+@pytest.mark.slow
 def test_while_a_large_batch_is_parsed_others_are_answered() -> None:
     """Parsed on the event loop, nobody would be before it is."""
     batch = [event(number) for number in range(100_000)]

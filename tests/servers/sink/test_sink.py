@@ -270,6 +270,7 @@ def test_an_interval_without_records_makes_no_object(
     assert objects(s3, bucket) == {}
 
 
+@pytest.mark.slow
 @settings(
     suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=25, deadline=None
 )

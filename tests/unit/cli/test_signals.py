@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import queue
 import signal
+import time
 
 import pytest
 
@@ -69,3 +71,38 @@ def test_the_handlers_are_those_of_before(heard: queue.Queue[int]) -> None:
     with pytest.raises(ValueError, match="x"), on_signals(heard.put):
         raise ValueError("x")
     assert signal.getsignal(signal.SIGTERM) is before
+
+
+@pytest.mark.parametrize("status", [0, 11, 143])
+def test_a_report_that_hangs_is_left_once_the_program_was_told_to_end(
+    monkeypatch: pytest.MonkeyPatch, status: int
+) -> None:
+    """Two signals at the same moment are one for the kernel, so no further one may be needed."""
+    left: queue.Queue[int] = queue.Queue()
+    monkeypatch.setattr(signals, "_watched", list)
+    monkeypatch.setattr(signals, "LEAVE_AFTER_S", 0.0)
+    monkeypatch.setattr(os, "_exit", left.put)
+    told_before = signals.DefaultSignals()
+    told_before.install()
+    told_before.decide(status, told=True)
+    assert left.get(timeout=60) == status
+    told_later = signals.DefaultSignals()
+    told_later.install()
+    told_later.decide(0)
+    told_later.decide(status if status < 128 else 1)
+    told_later.on_signal(signal.SIGTERM, None)
+    assert left.get(timeout=60) == (status if status < 128 else 1)
+
+
+def test_a_report_may_take_its_time_where_no_signal_came(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    left: list[int] = []
+    monkeypatch.setattr(signals, "_watched", list)
+    monkeypatch.setattr(signals, "LEAVE_AFTER_S", 0.0)
+    monkeypatch.setattr(os, "_exit", left.append)
+    decided = signals.DefaultSignals()
+    decided.install()
+    decided.decide(0)
+    time.sleep(0.05)
+    assert left == []
