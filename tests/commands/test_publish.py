@@ -20,7 +20,7 @@ from tests.rig.peak import peak_bytes
 from tests.rig.process import PROGRAM, Running, Store, account, wait_until
 from tests.rig.proxy import Fault, FaultProxy
 from tests.rig.seaweed import SeaweedFS
-from tests.rig.support import MIB, object_exists, payload, without_roots_override
+from tests.rig.support import MIB, object_exists, open_uploads, payload, without_roots_override
 from tests.rig.terminal import Terminal
 
 if TYPE_CHECKING:
@@ -45,6 +45,14 @@ class Site(Store):
         words = ("publish", "-c", "5MiB", *options, self.directory, f"s3://{self.bucket}/r/")
         return self.start(*words, stdin=subprocess.DEVNULL, **more)
 
+    def has_first_parts(self) -> bool:
+        """Whether each open upload has stored its first part."""
+        listed = [
+            self.s3.list_parts(Bucket=self.bucket, Key=key, UploadId=upload_id).get("Parts", [])
+            for key, upload_id in open_uploads(self.s3, self.bucket)
+        ]
+        return all(1 in [each["PartNumber"] for each in parts] for parts in listed)
+
     def keys(self) -> list[str]:
         listed = self.s3.list_objects_v2(Bucket=self.bucket).get("Contents", [])
         return [each["Key"] for each in listed]
@@ -68,6 +76,7 @@ def both_under_way(site: Site, proxy: FaultProxy) -> None:
         lambda: (
             len(site.uploads()) == 2
             and proxy.count("put-part", 2) == 2
+            and site.has_first_parts()
             and object_exists(site.s3, site.bucket, "r/a")
         ),
         lambda: f"two uploads, {site.uploads()}",

@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import io
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -164,6 +164,21 @@ def real_bench(
 def slowly(*values: Any) -> list[Any]:
     """Values of a parameter that are left to the slow part of the suite."""
     return [pytest.param(value, marks=pytest.mark.slow) for value in values]
+
+
+TWINS = {"500", "502", "429", "request-timeout", "incomplete-body", "reset-before", "reset-after"}
+TWINS |= {"empty-200", "xhtml-200", "error-200-after", "conflict"}
+
+
+def one_of_each_kind(actions: Iterable[Any]) -> list[Any]:
+    """Actions of the proxy, or rows that begin with one; the slow part has those with a twin."""
+    rows = list(actions)
+    return [
+        pytest.param(*([row] if isinstance(row, str) else row), marks=pytest.mark.slow)
+        if (row if isinstance(row, str) else row[0]) in TWINS
+        else row
+        for row in rows
+    ]
 
 
 def use_keys(monkeypatch: pytest.MonkeyPatch, access_key: str, secret_key: str) -> None:

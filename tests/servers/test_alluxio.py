@@ -72,6 +72,7 @@ def test_with_the_md5_of_the_whole_nothing_is_downloaded(alluxio: FakeAlluxio, l
     assert alluxio.count("get") == 0
 
 
+@pytest.mark.slow
 def test_a_destination_sets_it_once(alluxio: FakeAlluxio, large: Path, tmp_path: Path) -> None:
     config = tmp_path / "config.toml"
     config.write_text(
@@ -85,6 +86,7 @@ def test_a_destination_sets_it_once(alluxio: FakeAlluxio, large: Path, tmp_path:
     assert alluxio.count("get") == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", ["put", "publish"])
 def test_a_larger_object_is_status_10_with_the_option_that_costs_nothing(
     alluxio: FakeAlluxio, large: Path, monkeypatch: pytest.MonkeyPatch, command: str
@@ -98,6 +100,7 @@ def test_a_larger_object_is_status_10_with_the_option_that_costs_nothing(
     assert alluxio.count("get") == 0
 
 
+@pytest.mark.slow
 def test_an_object_that_rotted_is_found(alluxio: FakeAlluxio, large: Path) -> None:
     alluxio.quirks = alluxio.quirks.__class__(
         complete_etag="whole-md5",
@@ -111,6 +114,7 @@ def test_an_object_that_rotted_is_found(alluxio: FakeAlluxio, large: Path) -> No
     assert outcome.said("left behind") == ["s3://bkt/k is there and is not what was read"]
 
 
+@pytest.mark.slow
 def test_what_is_there_is_not_replaced(alluxio: FakeAlluxio, large: Path) -> None:
     assert call(alluxio, large, "s3://bkt/k").status == 0
     assert_refused(call(alluxio, large, "s3://bkt/k"), 6, "already exists")
@@ -149,6 +153,7 @@ def test_a_key_that_ends_in_a_slash(alluxio: FakeAlluxio, tmp_path: Path) -> Non
 # get and verify
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("jobs", [1, 4])
 @pytest.mark.parametrize("stored_by_us", [True, False])
 def test_get_reads_one_stream_and_proves_it(
@@ -167,6 +172,7 @@ def test_get_reads_one_stream_and_proves_it(
     assert len(whole) == 1
 
 
+@pytest.mark.slow
 def test_get_with_a_receipt_and_a_range(alluxio: FakeAlluxio, large: Path, tmp_path: Path) -> None:
     receipt, out = tmp_path / "receipt", tmp_path / "out"
     assert call(alluxio, *PARTS, "--receipt", receipt, large, "s3://bkt/k").status == 0
@@ -197,6 +203,7 @@ def test_verify_compares_with_a_file_and_a_receipt(
         assert outcome.status == 0, outcome
 
 
+@pytest.mark.slow
 def test_verify_reads_back_what_a_receipt_does_not_prove(
     alluxio: FakeAlluxio, large: Path, tmp_path: Path
 ) -> None:
@@ -212,6 +219,7 @@ def test_verify_reads_back_what_a_receipt_does_not_prove(
 # resume, publish, sink, uploads
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("no_listing", NO_LISTING)
 def test_resume_says_that_there_is_nothing_to_resume(large: Path, no_listing: NoListing) -> None:
     with FakeAlluxio(no_listing=no_listing) as fake:
@@ -245,6 +253,7 @@ def test_publish_and_publish_again(alluxio: FakeAlluxio, tmp_path: Path) -> None
     assert json.loads(outcome.stdout)["already_there"] == 4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("spooled", [False, True])
 def test_sink_stores_every_record(alluxio: FakeAlluxio, tmp_path: Path, spooled: bool) -> None:
     records = b"".join(b"%d\n" % number for number in range(100))

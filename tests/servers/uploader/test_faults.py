@@ -20,7 +20,7 @@ from streamtos3.errors import (
     UnreachableError,
 )
 from streamtos3.model.events import Retrying
-from tests.rig.fault_rig import Bench, slowly
+from tests.rig.fault_rig import Bench, one_of_each_kind, slowly
 from tests.rig.proxy import Fault
 
 # Once is survived by every request that carries bytes.
@@ -49,7 +49,9 @@ LASTING: list[tuple[str, type[StreamToS3Error]]] = [
 
 
 @pytest.mark.parametrize("part", [2, *slowly(1, 3)])
-@pytest.mark.parametrize("action", [*PASSING, "flip-request-no-md5", "slow", "duplicate-late"])
+@pytest.mark.parametrize(
+    "action", one_of_each_kind([*PASSING, "flip-request-no-md5", "slow", "duplicate-late"])
+)
 def test_a_part_survives(on_seaweed: Bench, action: str, part: int) -> None:
     receipt = on_seaweed.stores(Fault("put-part", action, part=part, delay_s=0.05))
     harmless = action in ("slow", "duplicate-late")
@@ -97,7 +99,7 @@ def test_two_in_a_row_are_survived_as_one_is(on_fake: Bench, action: str, part: 
 
 
 @pytest.mark.parametrize("part", [2, *slowly(1, 3)])
-@pytest.mark.parametrize(("action", "kind"), LASTING)
+@pytest.mark.parametrize(("action", "kind"), one_of_each_kind(LASTING))
 def test_a_part_that_never_arrives_leaves_nothing(
     on_fake: Bench, action: str, kind: type[StreamToS3Error], part: int
 ) -> None:
@@ -201,7 +203,9 @@ def test_an_abort_that_never_succeeds_hides_nothing(on_seaweed: Bench) -> None:
 
 
 @pytest.mark.parametrize("overwrite", [False, *slowly(True)])
-@pytest.mark.parametrize("action", [*PASSING, "flip-request-no-md5", "slow", "duplicate-late"])
+@pytest.mark.parametrize(
+    "action", one_of_each_kind([*PASSING, "flip-request-no-md5", "slow", "duplicate-late"])
+)
 def test_the_one_request_upload_survives(on_seaweed: Bench, action: str, overwrite: bool) -> None:
     if overwrite:
         on_seaweed.s3.put_object(Bucket=on_seaweed.bucket, Key="stream", Body=b"old")
@@ -222,7 +226,7 @@ def test_the_one_request_upload_survives_a_server_that_stalls(
 
 @pytest.mark.parametrize(
     ("action", "kind"),
-    [row for row in LASTING if row[0] not in (*BROKEN, "502", "no-such-upload")],
+    one_of_each_kind(row for row in LASTING if row[0] not in (*BROKEN, "502", "no-such-upload")),
 )
 def test_a_one_request_upload_that_never_arrives_leaves_nothing(
     on_fake: Bench, action: str, kind: type[StreamToS3Error]

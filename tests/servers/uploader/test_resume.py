@@ -22,6 +22,7 @@ from streamtos3.model.events import Event, PartStored, Resuming, Warned
 from streamtos3.model.object_settings import ObjectSettings
 from streamtos3.model.parts import Limits
 from tests.rig.fake_s3 import FakeS3, Quirks
+from tests.rig.fault_rig import slowly
 from tests.rig.seaweed import SeaweedFS
 from tests.rig.support import (
     MIB,
@@ -130,7 +131,7 @@ def on_fake(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
         yield server
 
 
-@pytest.fixture(params=["seaweed", "fake"])
+@pytest.fixture(params=["fake", *slowly("seaweed")])
 def server(request: pytest.FixtureRequest) -> Server:
     found: Server = request.getfixturevalue(f"on_{request.param}")
     return found
