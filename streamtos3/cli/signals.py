@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -39,6 +40,7 @@ class DefaultSignals:
     """
 
     def __init__(self) -> None:
+        self._raised: int | None = None
         self._status: int | None = None
         self._ignores_one = True
         self._is_installed = False
@@ -48,7 +50,17 @@ class DefaultSignals:
         """Install the handlers, in a process that runs nothing but this program."""
         for each in _watched():
             signal.signal(each, self.on_signal)
+        sys.unraisablehook = _report_unraisable
         self._is_installed = True
+
+    def raise_what_was_swallowed(self) -> None:
+        """Raise Interrupted again if a signal has raised it and the program goes on all the same.
+
+        An exception in a finalizer or a weak reference's callback, such as importlib has for its
+        locks, is printed or dropped by the interpreter: "Exception ignored in".
+        """
+        if self._raised is not None:
+            raise Interrupted(self._raised)
 
     def decide(self, status: int, *, told: bool = False) -> None:
         """The program will end with this exit status, whatever signals come.
@@ -64,6 +76,7 @@ class DefaultSignals:
     def on_signal(self, signum: int, frame: object) -> None:
         """The handler."""
         if self._status is None:
+            self._raised = signum
             raise Interrupted(signum)
         if not self._ignores_one:
             os._exit(self._status)
@@ -76,6 +89,12 @@ class DefaultSignals:
             self._ends_anyway = threading.Timer(LEAVE_AFTER_S, lambda: os._exit(self._status or 0))
             self._ends_anyway.daemon = True
             self._ends_anyway.start()
+
+
+def _report_unraisable(unraisable: sys.UnraisableHookArgs) -> None:
+    """As Python does, but for an interruption, which is raised again."""
+    if not isinstance(unraisable.exc_value, Interrupted):
+        sys.__unraisablehook__(unraisable)
 
 
 default_signals = DefaultSignals()
@@ -114,6 +133,7 @@ def on_signals(act: Callable[[int], None]) -> Iterator[None]:
     previous_fd = signal.set_wakeup_fd(write_fd)
     previous = {each: signal.signal(each, lambda *_: None) for each in watched}
     try:
+        default_signals.raise_what_was_swallowed()
         yield
         default_signals.decide(0, told=told)
     except BaseException as error:

@@ -23,6 +23,7 @@ from .base import FdSource, Source, WrappedSource
 __all__ = ["CommandSource", "command_report_of"]
 
 _INTERRUPTED_GRACE_S = 10.0
+_START_WITHIN_S = 1.0  # a program on a network disk that hangs must not hide a second signal
 _POLL_S = 0.02
 # Ctrl-C on a terminal ends the producer as well as us; ours is the reason to report, even where
 # the producer was quicker.
@@ -62,6 +63,7 @@ class CommandSource:
         self._grace_s = grace_s
         self._has_own_group = not _has_terminal()
         self._process: subprocess.Popen[bytes] | None = None
+        self._starting = threading.Lock()
         self._output: FdSource | None = None
         self._scope: CancelScope | None = None
         self._report: CommandReport | None = None
@@ -77,14 +79,15 @@ class CommandSource:
         self._output = FdSource(read_fd, self.name)
         self._began_s = time.monotonic()
         try:
-            self._process = subprocess.Popen(
-                self._command,
-                stdin=subprocess.DEVNULL if self._stdin_fd is None else self._stdin_fd,
-                stdout=write_fd,
-                # A session, because Python 3.10 cannot create a group alone; without a
-                # terminal the two are equivalent.
-                start_new_session=self._has_own_group,
-            )
+            with self._starting:
+                self._process = subprocess.Popen(
+                    self._command,
+                    stdin=subprocess.DEVNULL if self._stdin_fd is None else self._stdin_fd,
+                    stdout=write_fd,
+                    # A session, because Python 3.10 cannot create a group alone; without a
+                    # terminal the two are equivalent.
+                    start_new_session=self._has_own_group,
+                )
         except OSError as error:
             raise _cannot_start(self._command[0], error) from error
         finally:
@@ -130,7 +133,12 @@ class CommandSource:
             self._ender.join(self._grace_s + 2.0)
 
     def tell(self, signum: int) -> bool:
-        """Forward a signal, unless the terminal has sent it. Returns False before the start."""
+        """Forward a signal, unless the terminal has sent it. Returns False before the start.
+
+        A start that is under way is waited for: the command may have begun to write.
+        """
+        if self._starting.acquire(timeout=_START_WITHIN_S):
+            self._starting.release()
         if self._process is None:
             return False
         if self._has_own_group or signum != signal.SIGINT:

@@ -99,6 +99,7 @@ def test_a_signal_ends_all_uploads_and_the_specification_says_what_is_there(
     assert (site.keys(), site.uploads()) == (["r/a"], [])
 
 
+@pytest.mark.slow
 def test_a_signal_with_resume_keeps_all_uploads_and_names_them(
     site: Site, proxy: FaultProxy
 ) -> None:
@@ -218,6 +219,7 @@ def test_what_may_not_be_read_is_named_and_the_rest_is_published(
     assert site.keys() == (["r/results.tar"] if archive else ["r/a", "r/big1", "r/big2"])
 
 
+@pytest.mark.slow
 def test_one_bar_shows_how_far_all_files_are_together(site: Site, seaweed: SeaweedFS) -> None:
     words = [*PROGRAM, "publish", "-c", "5MiB", str(site.directory), f"s3://{site.bucket}/r/"]
     with Terminal() as terminal, terminal.start(words, account(seaweed)) as process:

@@ -136,6 +136,7 @@ def test_version_warns_of_a_method_that_is_not_there() -> None:
     assert warning.startswith("streamtos3: warning: STREAMTOS3_MD5 is 'abacus'; ")
 
 
+@pytest.mark.slow
 def test_a_method_that_is_not_there_is_warned_of_where_it_matters(
     seaweed: SeaweedFS, bucket: str, tmp_path: Path
 ) -> None:

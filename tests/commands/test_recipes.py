@@ -120,6 +120,7 @@ def test_age(shell: Shell, s3: S3Client) -> None:
     assert stored.startswith(b"age-encryption.org/v1")
 
 
+@pytest.mark.slow
 @needs("gpg")
 def test_gpg(shell: Shell) -> None:
     (shell.directory / "passphrase").write_text("correct horse\n")

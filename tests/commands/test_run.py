@@ -242,6 +242,7 @@ def test_a_failed_upload_ends_a_silent_command(
         assert not is_alive(producer) and not is_zombie(producer)
 
 
+@pytest.mark.slow
 def test_a_failed_upload_ends_the_whole_group_and_insists_after_the_grace(
     store: Store, proxy: FaultProxy, tmp_path: Path
 ) -> None:

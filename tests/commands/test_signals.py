@@ -192,6 +192,7 @@ def test_a_signal_while_a_complete_is_surely_refused_aborts(
         store.assert_failed(program, 128 + signal.SIGTERM)
 
 
+@pytest.mark.slow
 def test_an_object_that_is_stored_all_the_same_is_a_success(
     store: Store, proxy: FaultProxy
 ) -> None:
@@ -463,6 +464,28 @@ def test_outside_of_the_work_a_signal_is_raised_until_the_outcome_is_decided(
     assert exits == [], "a success that is being said stays one"
     signals.on_signal(signal.SIGTERM, None)
     assert exits == [0], "but a second signal ends the saying"
+
+
+def test_an_interruption_that_is_swallowed_prints_no_traceback() -> None:
+    """As in the callback of a weak reference, which importlib has for the lock of each module."""
+    script = """
+import os, signal, weakref
+from streamtos3.cli.signals import default_signals, on_signals
+class Module: pass
+default_signals.install()
+module = Module()
+kept = weakref.ref(module, lambda _: os.kill(os.getpid(), signal.SIGTERM))
+del module
+try:
+    with on_signals(print):
+        print("begun")
+except BaseException as error:
+    print(error)
+"""
+    ran = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (ran.stdout, ran.stderr) == ("interrupted by SIGTERM\n", "")
 
 
 def test_after_an_interruption_the_next_signal_is_the_second(

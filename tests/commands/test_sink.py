@@ -334,6 +334,7 @@ def _received_now(store: Store, spool: Path) -> bytes:
 # The service away
 
 
+@pytest.mark.slow
 def test_the_producer_is_held_back_while_the_service_is_away(
     store: Store, proxy: FaultProxy
 ) -> None:

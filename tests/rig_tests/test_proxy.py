@@ -385,6 +385,7 @@ def _until(condition: Callable[[], bool]) -> None:
 # A real server
 
 
+@pytest.mark.slow
 def test_every_action_in_front_of_a_real_server(
     seaweed: Any, bucket: str, subtests: pytest.Subtests
 ) -> None:

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING
 import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError
 
-from tests.rig.fault_rig import slowly
 from tests.rig.seaweed import SeaweedFS
 from tests.rig.support import (
     MIB,
@@ -208,7 +207,8 @@ def test_nothing_of_the_users_configuration_leaks_in(home: Path) -> None:
     }
 
 
-@pytest.mark.parametrize("signum", [signal.SIGKILL, *slowly(signal.SIGTERM)])
+@pytest.mark.slow
+@pytest.mark.parametrize("signum", [signal.SIGKILL, signal.SIGTERM])
 def test_a_server_in_the_foreground_ends_with_its_process(
     signum: signal.Signals, tmp_path: Path
 ) -> None:

@@ -589,6 +589,7 @@ def test_an_upload_that_broke_off_goes_on(site: Site, proxy: FaultProxy) -> None
 # Archives
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "codec, key, unpack",
     [
@@ -689,6 +690,7 @@ def test_memory_and_connections_are_shared_out_among_the_files(
     assert set(shares) == {(total_bytes // at_once, jobs // at_once)}
 
 
+@pytest.mark.slow
 def test_uploads_that_fail_each_by_itself_are_all_named(
     site: Site, proxy: FaultProxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:

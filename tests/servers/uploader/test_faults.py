@@ -187,6 +187,7 @@ def test_a_failed_upload_is_aborted_though_the_abort_meets_faults_too(on_seaweed
     )
 
 
+@pytest.mark.slow
 def test_an_abort_that_never_succeeds_hides_nothing(on_seaweed: Bench) -> None:
     """The first error stays, and what is left is named."""
     error = on_seaweed.raises(

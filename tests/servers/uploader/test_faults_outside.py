@@ -140,6 +140,7 @@ def test_an_outage_holds_the_producer_back(on_fake: Bench) -> None:
     assert 2 * options.chunk_bytes <= waiting <= 3 * options.chunk_bytes
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("fast_clock")
 def test_a_server_that_never_comes_back_ends_the_upload_and_names_what_is_left(
     on_fake: Bench,

@@ -340,6 +340,7 @@ def test_a_listener_is_never_called_twice_at_a_time(s3: S3Client, bucket: str) -
 # When parts are sent (invariant 15)
 
 
+@pytest.mark.slow
 def test_parts_are_sent_as_soon_as_they_are_full_while_the_producer_is_silent(
     s3: S3Client, bucket: str
 ) -> None:

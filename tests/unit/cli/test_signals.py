@@ -6,11 +6,13 @@ import os
 import queue
 import signal
 import time
+from contextlib import suppress
 
 import pytest
 
 from streamtos3.cli import signals
 from streamtos3.cli.signals import on_signals
+from streamtos3.errors import Interrupted
 
 
 class Clock:
@@ -106,3 +108,16 @@ def test_a_report_may_take_its_time_where_no_signal_came(
     decided.decide(0)
     time.sleep(0.05)
     assert left == []
+
+
+def test_a_signal_whose_exception_was_swallowed_ends_the_work_before_it_begins(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    swallowing = signals.DefaultSignals()
+    monkeypatch.setattr(signals, "default_signals", swallowing)
+    with suppress(Interrupted):
+        swallowing.on_signal(signal.SIGTERM, None)
+    begun = False
+    with pytest.raises(Interrupted, match="SIGTERM"), on_signals(lambda _: None):
+        begun = True
+    assert not begun

@@ -208,6 +208,7 @@ json_values = st.recursive(
 texts = st.text(st.characters(codec="utf-8", exclude_categories=["Cc", "Cn"]), min_size=1)
 
 
+@pytest.mark.slow
 @settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     events=st.lists(

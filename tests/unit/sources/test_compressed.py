@@ -53,6 +53,7 @@ def test_what_comes_out_unpacks_to_what_was_read(codec: str, data: bytes) -> Non
     assert unpacked(compressed(InSteps(data), codec), codec) == data
 
 
+@pytest.mark.slow
 @codecs
 def test_the_steps_of_reading_and_writing_do_not_show_in_the_output(codec: str) -> None:
     """Nor does the time: what was stored once can be made again and compared."""
