@@ -32,6 +32,7 @@ from ..runtime.cancel import CancelScope
 from ..s3.context import OperationContext
 from ..s3.responses import ObjectInfo
 from ..uploader.readback import proved_by_reading_back, reading_back
+from .connection import processes_of
 from .credentials import with_read_keyfile
 from .operation import ClusterOptions, Running, check_sources, running_on
 from .orders import HashOrder, HashReport, Order, ReadOrder
@@ -131,10 +132,15 @@ def _open(
     The first error is raised, after the workers have stopped.
     """
     options = with_read_keyfile(options)
-    with OperationContext.open(bucket, options, scope=scope, on_event=on_event) as context:
+    with (
+        processes_of(how.address) as processes,
+        OperationContext.open(bucket, options, scope=scope, on_event=on_event) as context,
+    ):
         try:
             with ExitStack() as stack:
-                on_cluster = running_on(how, bucket, options, context.scope, context.emit)
+                on_cluster = running_on(
+                    how, bucket, options, context.scope, context.emit, processes
+                )
                 yield context, partial(stack.enter_context, on_cluster)
         except BaseException as error:  # noqa: BLE001 - the first error is raised
             first = context.scope.fail_with(error)
