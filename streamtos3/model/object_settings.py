@@ -35,17 +35,6 @@ _COMPRESSED = {
     "compress": "application/x-compress",
     "br": "application/x-brotli",
 }
-_HEADERS = (
-    "content_type",
-    "content_encoding",
-    "cache_control",
-    "storage_class",
-    "acl",
-    "sse",
-    "sse_kms_key_id",
-    "lock_mode",
-    "expected_bucket_owner",
-)
 _METADATA_NAME = re.compile(r"[A-Za-z0-9._-]+")
 
 
@@ -167,9 +156,8 @@ class ObjectSettings:
 
     def _check_headers(self) -> None:
         """UsageError where a text could not be the value of a header: nothing is sent then."""
-        for name in _HEADERS:
-            value: str | None = getattr(self, name)
-            if value is not None and (_has_controls(value) or not value.isascii()):
+        for name, value in vars(self).items():
+            if isinstance(value, str) and (_has_controls(value) or not value.isascii()):
                 option = "--" + name.replace("_", "-")
                 raise UsageError(f"{option} {value!r} cannot be sent: it is not plain ASCII text")
 

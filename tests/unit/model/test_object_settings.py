@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import fields
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
@@ -90,6 +91,16 @@ def test_settings_that_cannot_be_are_refused(changes: dict[str, Any], message: s
     with pytest.raises(UsageError) as caught:
         ObjectSettings(**changes).check()
     assert message in caught.value.message
+
+
+@pytest.mark.parametrize(
+    "name", [each.name for each in fields(ObjectSettings) if each.type == "str | None"]
+)
+def test_no_text_is_sent_that_could_not_be_a_header(name: str) -> None:
+    changes: dict[str, Any] = {name: "a\r\nX: y"}
+    with pytest.raises(UsageError, match="it is not plain ASCII text") as caught:
+        ObjectSettings(**changes).check()
+    assert caught.value.message.startswith(f"--{name.replace('_', '-')} ")
 
 
 @pytest.mark.parametrize(
