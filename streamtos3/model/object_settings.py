@@ -51,6 +51,7 @@ class ObjectSettings:
     tags: Mapping[str, str] = field(default_factory=dict)
     content_type: str | None = None
     content_encoding: str | None = None
+    content_language: str | None = None
     cache_control: str | None = None
     storage_class: str | None = None
     acl: str | None = None
@@ -75,6 +76,12 @@ class ObjectSettings:
             return self
         until = (datetime.now(timezone.utc) + self.lock_for).replace(microsecond=0)
         return replace(self, lock_until=until)
+
+    def for_a_document(self, content_type: str) -> ObjectSettings:
+        """These settings for a document of ours beside the object, whose content is another."""
+        return replace(
+            self, content_type=content_type, content_encoding=None, content_language=None
+        )
 
     @property
     def metadata_in_headers(self) -> dict[str, str]:
@@ -109,6 +116,7 @@ class ObjectSettings:
             Tagging=urlencode(self.tags) or None,
             ContentType=self.content_type,
             ContentEncoding=self.content_encoding,
+            ContentLanguage=self.content_language,
             CacheControl=self.cache_control,
             StorageClass=self.storage_class,
             ACL=self.acl,
