@@ -26,8 +26,9 @@ GROUPS: Mapping[str, str] = {
     "Proof": "verify checksum digest readback",
     "Receipt and evidence": "receipt receipt_object sign_key outfile allowed_signers object log"
     " case evidence examiner notes",
-    "Object settings": "metadata tag content_type content_encoding cache_control storage_class acl"
-    " sse sse_kms_key_id sse_c_key_file lock_mode lock_until lock_days legal_hold",
+    "Object settings": "metadata tag content_type content_encoding content_language cache_control"
+    " storage_class acl sse sse_kms_key_id sse_c_key_file lock_mode lock_until lock_days"
+    " legal_hold",
     "Connection": "keyfile insecure_keyfile profile region endpoint_url addressing ca_bundle"
     " no_verify_ssl proxy expected_bucket_owner request_payer limit_rate",
     "Cluster": "dask dask_credentials cross_check",
