@@ -27,7 +27,7 @@ venv: $(STAMP) ## install the program and what it is tested with into .venv
 demo: $(STAMP) ## stream real data into a local S3 server and compare what was stored
 	@bash demo/demo.sh $(BIN)
 
-test-unit: $(STAMP) ## the tests that start no server and no process, in seconds
+test-unit: $(STAMP) ## the units, without server and process, and the house rules
 	@$(BIN)/python -m pytest $(PARALLEL) tests/unit tests/project $(ARGS)
 
 test: $(STAMP) ## all tests but the slow ones

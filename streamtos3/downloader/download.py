@@ -14,18 +14,18 @@ from typing import TYPE_CHECKING, BinaryIO
 from .._version import __version__
 from ..errors import IntegrityError, RefusedError, UnprovedReadError, UsageError
 from ..integrity.etag import is_md5, parts_in
-from ..integrity.md5 import problem_to_report
+from ..integrity.md5 import md5_method, problem_to_report
 from ..model.events import Event, ReadStarted, Warned
 from ..model.names import check_object_name
 from ..model.options import ByteRange, Options
 from ..results import ReadReport, Receipt
 from ..runtime.buffers import BufferPool, default_memory_bytes
 from ..runtime.cancel import CancelScope
-from ..runtime.md5_group import Md5Group
+from ..runtime.md5_group import LARGEST_GROUP, Md5Group
 from ..s3.clients import Clients
 from ..s3.context import OperationContext
 from ..s3.responses import ObjectInfo
-from ..units import format_size
+from ..units import MIB, format_size
 from .output import Writer, as_writer
 from .part_layout import ask_exact_layout, find_layout
 from .proofs import DownloadProof, EtagProof, NoProof, Piece, ReceiptProof, cut_pieces
@@ -35,6 +35,10 @@ if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
 
 __all__ = ["download"]
+
+# For those that are hashed together and those that are read meanwhile, where parts are small.
+_BUFFERS = LARGEST_GROUP + 4
+_BUFFERS_BYTES = _BUFFERS * 8 * MIB
 
 
 def download(
@@ -96,7 +100,7 @@ class _Download:
         self._ranges: RangeReader | None = None
         self._layout: tuple[int, ...] | None = None
         self._proof: DownloadProof = NoProof()
-        self._md5s = Md5Group()
+        self._md5s = Md5Group(self._pool.room_for)
 
     def run(
         self, byte_range: ByteRange | None, version_id: str | None, receipt: Receipt | None
@@ -145,13 +149,13 @@ class _Download:
             return self._plan_by_receipt(first, end, receipt, whole=whole)
         if whole:
             self._layout = find_layout(self._info, self._ask, self._options.limits)
-        sizes = self._layout
+        sizes: Sequence[int] | None = self._layout
         if sizes is not None:
             whole_parts = parts_in(self._info.etag) is not None and self._fits_in_memory(max(sizes))
             self._proof = EtagProof(
                 self._url, self._info, sizes, whole_parts=whole_parts, md5=self._md5s.digest
             )
-            sizes = sizes if whole_parts else None
+            sizes = self._make_room(sizes) if whole_parts else None
         return cut_pieces(first, end, self._options.chunk_bytes, sizes)
 
     def _plan_by_receipt(
@@ -164,7 +168,7 @@ class _Download:
                 hint=_other_version(receipt, self._info),
             )
         self._proof = ReceiptProof(self._url, receipt, whole=whole, md5=self._md5s.digest)
-        sizes = [part.size_bytes for part in receipt.parts]
+        sizes = self._make_room([part.size_bytes for part in receipt.parts])
         pieces = list(cut_pieces(first, end, self._options.chunk_bytes, sizes))
         largest_bytes = max((piece.size_bytes for piece in pieces), default=0)
         if largest_bytes > self._memory_bytes:
@@ -174,6 +178,12 @@ class _Download:
                 hint=f"raise it: --memory {largest_bytes}",
             )
         return iter(pieces)
+
+    def _make_room(self, sizes: Sequence[int]) -> Sequence[int]:
+        """Allow as many buffers as it takes to hash parts of these `sizes` side by side."""
+        if md5_method().lanes > 1:
+            self._pool.allow(min(_BUFFERS, _BUFFERS_BYTES // max(1, *sizes)))
+        return sizes
 
     def _fits_in_memory(self, part_bytes: int) -> bool:
         """Whether memory holds as many whole parts of this size as there are workers."""
@@ -187,7 +197,9 @@ class _Download:
         context = self._context
         if problem := problem_to_report():
             context.emit(Warned(problem))
-        self._ranges = RangeReader(context.workers, self._pool, context.retrier, self._scope)
+        self._ranges = RangeReader(
+            context.workers, self._pool, context.retrier, self._scope, self._md5s.announced
+        )
         target = Target(self._bucket, self._key, self._version_id, self._info)
         self._ranges.run(target, pieces, self._proof, self._writer, context.emit)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 
@@ -128,15 +128,24 @@ class _WholeReader:
 
 
 class RangeReader:
-    """Reads the pieces of one object. `run` is called once."""
+    """Reads the pieces of one object. `run` is called once.
+
+    `announced`: entered while a piece is being read that will be examined right after.
+    """
 
     def __init__(
-        self, workers: WorkerPool, pool: BufferPool, retrier: Retrier, scope: CancelScope
+        self,
+        workers: WorkerPool,
+        pool: BufferPool,
+        retrier: Retrier,
+        scope: CancelScope,
+        announced: Callable[[], AbstractContextManager[None]] = nullcontext,
     ) -> None:
         self._workers = workers
         self._pool = pool
         self._retrier = retrier
         self._scope = scope
+        self._announced = announced
         self._flow = WorkerPool(2, scope)  # the dispatcher and the writer
         self._requested: deque[tuple[Piece, Buffer, Task[bytes | None]]] = deque()
         self._all_requested = False
@@ -205,7 +214,8 @@ class RangeReader:
         """Request once what `landing` lacks, as a range or where that is ignored, in its turn."""
         if self._whole is None:
             try:
-                target.read(piece, landing)
+                with self._announced():
+                    target.read(piece, landing)
                 return
             except RangeIgnoredError:
                 with self._scope.condition:

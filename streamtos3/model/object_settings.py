@@ -35,17 +35,6 @@ _COMPRESSED = {
     "compress": "application/x-compress",
     "br": "application/x-brotli",
 }
-_HEADERS = (
-    "content_type",
-    "content_encoding",
-    "cache_control",
-    "storage_class",
-    "acl",
-    "sse",
-    "sse_kms_key_id",
-    "lock_mode",
-    "expected_bucket_owner",
-)
 _METADATA_NAME = re.compile(r"[A-Za-z0-9._-]+")
 
 
@@ -62,6 +51,7 @@ class ObjectSettings:
     tags: Mapping[str, str] = field(default_factory=dict)
     content_type: str | None = None
     content_encoding: str | None = None
+    content_language: str | None = None
     cache_control: str | None = None
     storage_class: str | None = None
     acl: str | None = None
@@ -86,6 +76,12 @@ class ObjectSettings:
             return self
         until = (datetime.now(timezone.utc) + self.lock_for).replace(microsecond=0)
         return replace(self, lock_until=until)
+
+    def for_a_document(self, content_type: str) -> ObjectSettings:
+        """These settings for a document of ours beside the object, whose content is another."""
+        return replace(
+            self, content_type=content_type, content_encoding=None, content_language=None
+        )
 
     @property
     def metadata_in_headers(self) -> dict[str, str]:
@@ -120,6 +116,7 @@ class ObjectSettings:
             Tagging=urlencode(self.tags) or None,
             ContentType=self.content_type,
             ContentEncoding=self.content_encoding,
+            ContentLanguage=self.content_language,
             CacheControl=self.cache_control,
             StorageClass=self.storage_class,
             ACL=self.acl,
@@ -167,9 +164,8 @@ class ObjectSettings:
 
     def _check_headers(self) -> None:
         """UsageError where a text could not be the value of a header: nothing is sent then."""
-        for name in _HEADERS:
-            value: str | None = getattr(self, name)
-            if value is not None and (_has_controls(value) or not value.isascii()):
+        for name, value in vars(self).items():
+            if isinstance(value, str) and (_has_controls(value) or not value.isascii()):
                 option = "--" + name.replace("_", "-")
                 raise UsageError(f"{option} {value!r} cannot be sent: it is not plain ASCII text")
 

@@ -21,6 +21,7 @@ from ..model.options import Options
 from ..receipts.file import receipt_json
 from ..results import ReadReport, Receipt
 from ..s3.bucket import Bucket
+from ..units import plural
 from .selection import Item, OpenItem, Selection
 from .tree import Unreadable
 
@@ -110,8 +111,7 @@ class SpecificationBuilder:
         count = len(self._entries)
         if count:
             where = f"s3://{self._selection.bucket}/{self._selection.key}"
-            noun = "1 object" if count == 1 else f"{count} objects"
-            leave_behind(error, f"{noun} at {where}, named in the specification")
+            leave_behind(error, f"{plural(count, 'object')} at {where}, named in the specification")
 
 
 def incomplete_error(directory: str, unreadable: int, changed: int) -> SourceError:

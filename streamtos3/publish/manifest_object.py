@@ -37,7 +37,7 @@ class ManifestObject:
         self.stored: Specification | None = None
 
         self._key = key
-        settings = replace(options.settings, content_type="application/json", content_encoding=None)
+        settings = options.settings.for_a_document("application/json")
         self._options = replace(options, settings=settings, resume=False)
         self._keeps_equal = options.resume
         self._clients = clients

@@ -26,6 +26,7 @@ from ..errors import (
 )
 from ..integrity.digests import StreamDigests, composite_etag
 from ..integrity.etag import is_md5, parts_in
+from ..integrity.md5 import problem_to_report
 from ..model.events import Event, RangeRead, ReadStarted, Started, UploadCreated, Warned, serialized
 from ..model.object_settings import guess_content_type
 from ..model.options import Options
@@ -33,6 +34,7 @@ from ..model.parts import plan_parts
 from ..results import Receipt
 from ..runtime.buffers import share_memory
 from ..runtime.cancel import CancelScope
+from ..runtime.md5_group import Md5Group
 from ..runtime.retry import Retrier
 from ..runtime.workers import WorkerPool
 from ..s3.bucket import Bucket
@@ -102,6 +104,7 @@ class Publication:
         if key is not None:
             self._manifest = ManifestObject(bucket, key, self._options, self._clients, scope)
         self._items = iter(selection.items)
+        self._md5s = Md5Group(lambda size_bytes: self._at_once)
         self._upload_ids: dict[str, str] = {}
         self._options_by_kind: dict[tuple[str | None, bool], Options] = {}
         self._under_way: dict[str, OneOfMany] = {}
@@ -136,6 +139,8 @@ class Publication:
         for each in self._selection.unreadable:
             self._builder.add_unreadable(each)
         self._begin_progress()
+        if problem := problem_to_report():
+            self._emit(Warned(problem))
         try:
             if self._manifest:
                 self._workers.submit(self._manifest.check_key).result()
@@ -235,7 +240,8 @@ class Publication:
     def _upload(self, item: Item) -> None:
         is_free = self._listing.is_absent(item.key)
         among = OneOfMany(
-            is_checked=is_free or (self._options.overwrite and self._listing.is_whole)
+            is_checked=is_free or (self._options.overwrite and self._listing.is_whole),
+            md5s=self._md5s,
         )
         with self._scope.condition:
             self._under_way[item.path] = among

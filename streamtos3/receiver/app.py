@@ -26,7 +26,7 @@ from .batcher import Batcher, ByteBudget, ByteShare, Outcome, ReceiverLimits
 from .metrics import SinkMetrics
 from .parser import EventParser, ParserDied
 from .session import COOKIE, Sessions
-from .status_page import PAGE_HEADERS, login_page, status_page
+from .status_page import PAGE_HEADERS, SinkState, login_page, status_page
 
 __all__ = ["Application", "ReceiverApp"]
 
@@ -319,7 +319,7 @@ class ReceiverApp:
             self._metrics.figures(),
             self._activity,
             datetime.now(timezone.utc),
-            ending=self._is_ending or self._batcher.has_ended,
+            state=self._state(),
             can_leave=self._sessions.needed,
         )
         return Response(page, headers=PAGE_HEADERS)
@@ -345,14 +345,16 @@ class ReceiverApp:
             status_code=303, headers={"location": "/", "set-cookie": self._sessions.end()}
         )
 
+    def _state(self) -> SinkState:
+        if self._is_ending or self._batcher.has_ended:
+            return "ending"
+        return "ok" if self._batcher.refused_bytes is None else "full"
+
     async def _show_health(self, request: Request, body: _Body) -> Response:
         """200 as long as events are taken."""
-        if self._is_ending or self._batcher.has_ended:
-            return PlainTextResponse("ending\n", 503)
-        if self._batcher.refused_bytes is not None:
-            wait_s = str(self._limits.retry_after_s)
-            return PlainTextResponse("full\n", 503, {"retry-after": wait_s})
-        return PlainTextResponse("ok\n")
+        state = self._state()
+        headers = {"retry-after": str(self._limits.retry_after_s)} if state == "full" else None
+        return PlainTextResponse(f"{state}\n", 200 if state == "ok" else 503, headers)
 
     async def _show_metrics(self, request: Request, body: _Body) -> Response:
         self._check_token(request)

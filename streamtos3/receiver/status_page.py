@@ -11,12 +11,22 @@ import hashlib
 from collections.abc import Sequence
 from datetime import datetime
 from html import escape
+from typing import Literal, TypeAlias
 
 from ..results import SinkFigures
 from ..units import format_duration, format_size
 from .activity import STEP_S, STEPS, Activity
 
-__all__ = ["PAGE_HEADERS", "login_page", "status_page"]
+__all__ = ["PAGE_HEADERS", "SinkState", "login_page", "status_page"]
+
+SinkState: TypeAlias = Literal["ok", "full", "ending"]
+"""Whether events are taken, refused until there is room, or refused for good."""
+
+_SAID: dict[SinkState, str] = {
+    "ok": "taking events",
+    "full": "<strong class=bad>full: events are refused until there is room</strong>",
+    "ending": "<strong class=bad>ending: nothing more is taken</strong>",
+}
 
 _REFRESH_S = 5
 _WIDTH, _HEIGHT = 600, 120
@@ -54,7 +64,7 @@ PAGE_HEADERS = {
 
 
 def status_page(
-    figures: SinkFigures, activity: Activity, now: datetime, *, ending: bool, can_leave: bool
+    figures: SinkFigures, activity: Activity, now: datetime, *, state: SinkState, can_leave: bool
 ) -> str:
     """The state as it is `now`. `can_leave`: whether who looks has logged in."""
     waiting = figures.received_records - figures.stored_records
@@ -72,12 +82,9 @@ def status_page(
         for name, value, more in terms
     )
     listed = listed.replace("<dt>", "<div><dt>").replace("</dd>", "</dd></div>")
-    state = "taking events"
-    if ending:
-        state = "<strong class=bad>ending: nothing more is taken</strong>"
     leave = "<form method=post action=/logout><button>Log out</button></form>" if can_leave else ""
     return _page(
-        f"<h1>streamtos3 sink</h1><p>{state}</p><dl>{listed}</dl>"
+        f"<h1>streamtos3 sink</h1><p>{_SAID[state]}</p><dl>{listed}</dl>"
         f"<h2>Records a second, the last ten minutes</h2>{_picture(activity.rates)}"
         f"<h2>Last error</h2>{_error(activity)}"
         f"<h2>Last objects</h2>{_objects(activity)}"

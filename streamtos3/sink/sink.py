@@ -30,6 +30,7 @@ from ..runtime.cancel import CancelScope
 from ..sources.base import Source
 from ..sources.compressed import COMPRESSION_SUFFIXES, CompressedSource, check_codec
 from ..sources.pipe import PipeSource
+from ..units import plural
 from .rotation import (
     Clock,
     ObjectNames,
@@ -474,7 +475,7 @@ class Sink:
         assert self._spool is not None
         objects = sum(1 for _ in cut(records, self._rules, 0, 0))
         if not self._spool.could_hold(size_bytes, objects):
-            raise self._too_small(f"{_records(len(records))} of {size_bytes:,} bytes")
+            raise self._too_small(f"{plural(len(records), 'record')} of {size_bytes:,} bytes")
 
     def _wait_for_room(self, record: bytes, full_disk: SpoolFullError | None) -> None:
         """Wait until an object is stored or, where the disk is full, for a second.
@@ -517,11 +518,11 @@ class Sink:
         if self._spool is None:
             lost, held = lost + held, 0
         elif held:
-            said.append(f"{_records(held)} in the spool {self._spool.directory}, for the next run")
+            said.append(
+                f"{plural(held, 'record')} in the spool {self._spool.directory}, for the next run"
+            )
         if lost:
-            said.append(f"{lost:,} of the {_records(self._read_records)} read are not stored")
+            said.append(
+                f"{lost:,} of the {plural(self._read_records, 'record')} read are not stored"
+            )
         return "; ".join(said) or None
-
-
-def _records(count: int) -> str:
-    return "1 record" if count == 1 else f"{count:,} records"

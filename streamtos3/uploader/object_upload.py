@@ -10,6 +10,7 @@ from __future__ import annotations
 import platform
 import socket
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from functools import partial
@@ -35,6 +36,7 @@ from ..model.unfinished_upload import UnfinishedUpload
 from ..results import CommandReport, Proof, Receipt, StoredPart
 from ..runtime.cancel import Cancelled
 from ..runtime.host import user_name, utc_offset
+from ..runtime.md5_group import Md5Group
 from ..s3.bodies import PartBody
 from ..s3.clients import library_versions
 from ..s3.context import OperationContext
@@ -48,6 +50,8 @@ from .preflight import check_destination
 from .unfinished import find_unfinished
 
 __all__ = ["Feed", "ObjectUpload", "OneOfMany"]
+
+_WORTH_GROUPING_BYTES = 1 << 18  # to meet another thread costs about as much as to hash 10 KiB
 
 
 class Feed(Protocol):
@@ -103,16 +107,29 @@ class OneOfMany:
     `in_this_thread`: an object of one request is sent by the very thread that read it, because to
     hand it on to another costs more than a small object does. That thread may hang in the request,
     and then cannot say what it leaves behind; so whoever gives it up asks here.
+    `md5s`: shared by all of them, so that objects of one request are hashed together.
     """
 
     is_checked: bool = False
     in_this_thread: bool = True
+    md5s: Md5Group | None = None
     commit: Commit | None = None
 
     @property
     def left_behind(self) -> str | None:
         """What the commit leaves in the bucket if it is given up now; None: surely nothing."""
         return self.commit.left_behind if self.commit else None
+
+    def reading(self, size_bytes: int | None) -> AbstractContextManager[None]:
+        """Entered while an object of one request is read; the others' MD5s may wait for its own."""
+        is_worth_it = self.md5s and size_bytes and size_bytes >= _WORTH_GROUPING_BYTES
+        return self.md5s.announced() if self.md5s and is_worth_it else nullcontext()
+
+    def md5(self, data: memoryview) -> bytes:
+        """Binary MD5 of an object of one request."""
+        if self.md5s is None or len(data) < _WORTH_GROUPING_BYTES:
+            return part_md5(data)
+        return self.md5s.digest(data)
 
 
 class ObjectUpload:
@@ -153,7 +170,8 @@ class ObjectUpload:
         """Read, store, commit and prove; or clean up and raise the first error."""
         try:
             self._check_and_start()
-            only_part = self._feed.store_parts(self)
+            with self._reading():
+                only_part = self._feed.store_parts(self)
             self._feed.check_end()
             committed, expected = self._commit_all(only_part)
         except BaseException as error:  # noqa: BLE001 - cleaned up, then raised
@@ -217,6 +235,12 @@ class ObjectUpload:
             text = f"{error.message}; so nothing is resumed, and no parts are kept"
             if self._bucket.is_news("nothing is resumed"):
                 self._emit(Warned(text))
+
+    def _reading(self) -> AbstractContextManager[None]:
+        """Around the reading of an object that fits one request, where it is one of many."""
+        if self._among is None or (self._length_bytes or 0) > self.plan.part_bytes:
+            return nullcontext()
+        return self._among.reading(self._length_bytes)
 
     def begin(self) -> MultipartUpload:
         """Begin the multipart upload, or resume the unfinished one. Called once."""
@@ -304,7 +328,7 @@ class ObjectUpload:
         return commit.complete(self._multipart.upload_id, parts, expected), expected
 
     def _put(self, commit: Commit, part: Part) -> tuple[Committed, Expected]:
-        md5 = part_md5(part.data)
+        md5 = self._among.md5(part.data) if self._among else part_md5(part.data)
         name = self._options.checksum
         checksum = checksum_of(name)(part.data) if name else None
         expected = _expect_whole(part, md5, checksum)

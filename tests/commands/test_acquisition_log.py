@@ -249,7 +249,8 @@ def with_receipt_object(infile: str, *more: str) -> Outcome:
 
 
 def test_the_receipt_is_stored_beside_the_object(fake: FakeS3, infile: str) -> None:
-    outcome = with_receipt_object(infile, "--metadata", "a=1", "--content-encoding", "zstd")
+    about = ("--metadata", "a=1", "--content-encoding", "zstd", "--content-language", "de")
+    outcome = with_receipt_object(infile, *about)
     assert outcome.status == 0, outcome
     stored = fake.objects["bucket", "k.receipt.json"]
     assert json.loads(outcome.stdout) == json.loads(stored.body)
@@ -258,6 +259,7 @@ def test_the_receipt_is_stored_beside_the_object(fake: FakeS3, infile: str) -> N
     assert (asked.verb, asked.key) == ("put-object", "k.receipt.json")
     assert asked.headers["content-type"] == "application/json"
     assert "zstd" not in asked.headers.get("content-encoding", "")
+    assert "content-language" not in asked.headers
     assert asked.headers["if-none-match"] == "*"
 
 

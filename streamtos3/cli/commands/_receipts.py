@@ -121,10 +121,9 @@ def _store(
     """Store `content` beside the object. ReportError when that fails, and says why."""
     from ...uploader.upload import upload
 
-    settings = replace(options.settings, content_type=content_type, content_encoding=None)
     plain = replace(
         options,
-        settings=settings,
+        settings=options.settings.for_a_document(content_type),
         resume=False,
         expect_size_bytes=None,
         min_size_bytes=0,

@@ -89,7 +89,7 @@ _publish_options = together(
     option(
         "--files",
         type=click.IntRange(1, 100),
-        default=8,
+        default=16,
         show_default=True,
         metavar="N",
         help="Files at a time, at most. They share --jobs and --memory.",

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ...errors import AbsentError, StoreError, UnsupportedError, UsageError
-from ...units import format_duration, format_size
+from ...units import format_duration, format_size, plural
 from ..arguments import arguments
 from ..console import escaped, is_terminal, print_list, say, write_line
 from ..help import Group
@@ -282,15 +282,13 @@ def _confirmed(chosen: Sequence[UnfinishedUpload]) -> bool:
 
 def _summary(found: Sequence[UnfinishedUpload]) -> str:
     known_bytes = sum(each.size_bytes or 0 for each in found)
-    count = "1 upload" if len(found) == 1 else f"{len(found)} uploads"
-    return f"{count} ({format_size(known_bytes)})"
+    return f"{plural(len(found), 'upload')} ({format_size(known_bytes)})"
 
 
 def _contents(upload: UnfinishedUpload) -> str:
     if upload.parts is None or upload.size_bytes is None:
         return "parts unknown"
-    count = "1 part" if upload.parts == 1 else f"{upload.parts} parts"
-    return f"{count}, {format_size(upload.size_bytes)}"
+    return f"{plural(upload.parts, 'part')}, {format_size(upload.size_bytes)}"
 
 
 def _age(upload: UnfinishedUpload) -> str:

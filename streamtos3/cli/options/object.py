@@ -37,6 +37,7 @@ object_options = together(
     option("--tag", type=Text(), multiple=True, metavar="K=V", help="A tag; repeatable."),
     option("--content-type", metavar="TYPE", help="Media type.  [default: by the key's ending]"),
     option("--content-encoding", metavar="NAME", help="Content-Encoding of the object."),
+    option("--content-language", metavar="TEXT", help="Content-Language of the object."),
     option("--cache-control", metavar="TEXT", help="Cache-Control of the object."),
     option("--storage-class", metavar="NAME", help="STANDARD_IA, GLACIER, …"),
     option("--acl", metavar="NAME", help="Canned ACL: private, bucket-owner-full-control, …"),
@@ -72,6 +73,7 @@ class ObjectArgs:
     tag: tuple[str, ...]
     content_type: str | None
     content_encoding: str | None
+    content_language: str | None
     cache_control: str | None
     storage_class: str | None
     acl: str | None
@@ -100,6 +102,7 @@ def settings_from(args: ObjectArgs, key: str, connection: ConnectionArgs) -> Obj
         tags=pairs("--tag", args.tag),
         content_type=args.content_type or guess_content_type(key),
         content_encoding=args.content_encoding,
+        content_language=args.content_language,
         cache_control=args.cache_control,
         storage_class=args.storage_class,
         acl=args.acl,

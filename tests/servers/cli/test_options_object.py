@@ -82,6 +82,7 @@ def test_seaweedfs_keeps_metadata_tags_types_and_class(
         tags={"team": "r&d", "kind": "a b"},
         content_type="application/x-raw",
         content_encoding="zstd",
+        content_language="de",
         cache_control="no-store",
         storage_class="STANDARD_IA",
     )
@@ -93,6 +94,7 @@ def test_seaweedfs_keeps_metadata_tags_types_and_class(
     assert {each["Key"]: each["Value"] for each in tags} == settings.tags
     assert head["ContentType"] == "application/x-raw"
     assert head["ContentEncoding"] == "zstd"
+    assert head["ContentLanguage"] == "de"
     assert head["CacheControl"] == "no-store"
     assert head["StorageClass"] == "STANDARD_IA"
 
@@ -304,7 +306,7 @@ def test_the_options_of_an_object_are_taken_from_the_command_line(
 ) -> None:
     outcome = run(
         *("--metadata", "a=1", "--metadata", "b=x=y", "--tag", "t=1", "--tag", "u="),
-        *("--cache-control", "no-store", f"s3://{bucket}/{KEY}"),
+        *("--cache-control", "no-store", "--content-language", "de, en", f"s3://{bucket}/{KEY}"),
         env=account(seaweed),
         stdin=b"{}",
     )
@@ -314,6 +316,7 @@ def test_the_options_of_an_object_are_taken_from_the_command_line(
     assert (head["Metadata"]["a"], head["Metadata"]["b"]) == ("1", "x=y")
     assert {each["Key"]: each["Value"] for each in tags} == {"t": "1", "u": ""}
     assert (head["ContentType"], head["CacheControl"]) == ("application/json", "no-store")
+    assert head["ContentLanguage"] == "de, en"
 
 
 @pytest.mark.parametrize(

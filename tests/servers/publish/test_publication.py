@@ -503,6 +503,14 @@ def test_the_manifest_is_what_was_printed_and_is_stored_last(site: Site, proxy: 
     assert head["ContentType"] == "application/json"
 
 
+def test_the_language_is_that_of_the_files_and_not_of_the_manifest(site: Site) -> None:
+    site.add({"a.html": b"<p>Guten Tag"})
+    outcome = site.publish("r/", "--manifest", "m", "--content-language", "de")
+    assert outcome.status == 0, outcome.stderr
+    heads = [site.s3.head_object(Bucket=site.bucket, Key=key) for key in ("r/a.html", "m")]
+    assert [head.get("ContentLanguage") for head in heads] == ["de", None]
+
+
 def test_a_manifest_that_exists_is_known_before_the_first_byte(site: Site) -> None:
     site.add({"a": b"A"})
     site.s3.put_object(Bucket=site.bucket, Key="m", Body=b"theirs")

@@ -7,15 +7,19 @@ upload is left open.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
 
+from streamtos3.integrity.md5 import Md5Method, md5s
+from streamtos3.runtime import md5_group
 from streamtos3.s3.responses import TOKEN_KEY
+from streamtos3.uploader import object_upload
 from tests.rig.command import Outcome, anonymous, invoke
 from tests.rig.fake_s3 import FakeS3, Quirks
 from tests.rig.proxy import Fault, FaultProxy
+from tests.rig.support import payload
 from tests.servers.publish.test_publication import Site, document, proxy, site
 
 __all__ = ["proxy", "site"]  # fixtures
@@ -73,6 +77,27 @@ def test_a_file_is_one_request_and_the_bucket_is_looked_at_once(
     assert run.verbs == ["list-objects", *["put-object"] * 3]
     assert all(asked.headers.get("if-none-match") == "*" for asked in fake.requests[1:])
     assert [each["proof"] for each in document(outcome)["entries"]] == ["md5-etag"] * 3
+
+
+def test_md5s_of_larger_files_are_computed_together(
+    fake: FakeS3, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes: list[int] = []
+
+    def counted(buffers: Sequence[memoryview]) -> list[bytes]:
+        sizes.append(len(buffers))
+        return md5s(buffers)
+
+    monkeypatch.setattr(md5_group, "md5_method", lambda: Md5Method("plain", 8))
+    monkeypatch.setattr(md5_group, "md5s", counted)
+    monkeypatch.setattr(object_upload, "_WORTH_GROUPING_BYTES", 1000)
+    files = {f"{number:02}": payload(990 + number) for number in range(40)}
+    run = OnFake(fake, tmp_path, files)
+    outcome = run.publish()
+    assert outcome.status == 0, outcome.stderr
+    assert run.stored == {f"r/{name}": data for name, data in files.items()}
+    assert sum(sizes) == 30  # those of 1,000 bytes and more
+    assert {each["proof"] for each in document(outcome)["entries"]} == {"md5-etag"}
 
 
 def test_a_second_run_asks_for_the_listing_and_one_version(fake: FakeS3, tmp_path: Path) -> None:

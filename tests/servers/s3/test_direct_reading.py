@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import io
+import socket
+import ssl
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from botocore.exceptions import ResponseStreamingError
 
-from streamtos3.s3.botocore_tuning import read_directly
+from streamtos3.s3.botocore_tuning import _decrypt_directly, read_directly
 from tests.rig.fake_s3 import FakeS3
 from tests.rig.support import payload, s3_client
 
@@ -67,3 +70,53 @@ def test_what_is_built_differently_is_left_alone(
 
 def test_a_body_of_another_make_is_left_alone() -> None:
     read_directly(object())
+
+
+class Records:
+    """In place of a TLS connection: `read` gives these, one at a time."""
+
+    def __init__(self, *records: bytes | Exception) -> None:
+        self._records = list(records)
+        self._sslobj = self
+
+    def read(self, size_bytes: int, into: memoryview) -> int:
+        record = self._records.pop(0)
+        if isinstance(record, Exception):
+            raise record
+        assert len(record) <= size_bytes
+        into[: len(record)] = record
+        return len(record)
+
+
+def decrypting(*records: bytes | Exception) -> io.BufferedReader:
+    """What http.client reads such a connection with."""
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        connection = socket.SocketIO(ours, "r")
+        connection._sock = Records(*records)  # type: ignore[attr-defined]
+        _decrypt_directly(connection)
+        return io.BufferedReader(connection)
+
+
+def test_records_are_decrypted_into_the_readers_memory() -> None:
+    records = [b"head", DATA[:16384], DATA[16384:20000]]
+    reader = decrypting(*records, b"", b"")
+    assert (reader.read1(4), read(reader, 20_000)) == (b"head", DATA[:20_000])
+    assert reader.readinto(bytearray(1)) == 0
+
+
+def test_a_connection_that_ends_without_a_goodbye_is_an_end() -> None:
+    ended = ssl.SSLEOFError(ssl.SSL_ERROR_EOF, "EOF occurred in violation of protocol")
+    assert read(decrypting(b"12", ended, ended), 10) == b"12"
+
+
+def test_other_errors_of_a_connection_are_raised() -> None:
+    with pytest.raises(TimeoutError):
+        read(decrypting(b"12", TimeoutError("The read operation timed out")), 10)
+
+
+def test_a_connection_without_tls_is_left_alone() -> None:
+    ours, theirs = socket.socketpair()
+    with ours, theirs, socket.SocketIO(ours, "r") as connection:
+        _decrypt_directly(connection)
+        assert "readinto" not in vars(connection)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import fields, replace
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
@@ -43,6 +44,21 @@ def test_tags_are_sent_as_a_query() -> None:
     assert settings.for_a_new_object() == {"Tagging": "team=r%26d&%CF%80=a+b"}
 
 
+def test_what_describes_the_content_is_sent_where_the_object_begins() -> None:
+    settings = ObjectSettings(content_encoding="gzip", content_language="de, en")
+    expected = {"ContentEncoding": "gzip", "ContentLanguage": "de, en"}
+    assert expected == settings.for_a_new_object()
+
+
+def test_a_document_beside_the_object_has_a_content_of_its_own() -> None:
+    kept = ObjectSettings(metadata={"a": "1"}, cache_control="no-store", sse_c_key=bytes(32))
+    settings = replace(
+        kept, content_type="text/html", content_encoding="gzip", content_language="de"
+    )
+    expected = replace(kept, content_type="application/json")
+    assert expected == settings.for_a_document("application/json")
+
+
 def test_the_customers_key_goes_with_the_bytes_and_with_the_object() -> None:
     settings = ObjectSettings(sse_c_key=bytes(32))
     expected = {"SSECustomerAlgorithm": "AES256", "SSECustomerKey": bytes(32)}
@@ -77,6 +93,7 @@ def test_owner_and_payer_go_with_every_request() -> None:
         ({"metadata": {"a": "\udcff"}}, "metadata 'a' holds a control character, or is no text"),
         ({"metadata": {"a": "é" * 700}}, "there is room for 1848"),
         ({"content_type": "a\r\nX: y"}, "--content-type 'a\\r\\nX: y' cannot be sent"),
+        ({"content_language": "español"}, "--content-language 'español' cannot be sent"),
         ({"sse_kms_key_id": "ü", "sse": "aws:kms"}, "--sse-kms-key-id 'ü' cannot be sent"),
         ({"tags": {"a": "b\n"}}, "the tag 'a' holds a control character"),
         ({"metadata": {"a b": "x"}}, "'a b' is not a valid name for metadata"),
@@ -90,6 +107,16 @@ def test_settings_that_cannot_be_are_refused(changes: dict[str, Any], message: s
     with pytest.raises(UsageError) as caught:
         ObjectSettings(**changes).check()
     assert message in caught.value.message
+
+
+@pytest.mark.parametrize(
+    "name", [each.name for each in fields(ObjectSettings) if each.type == "str | None"]
+)
+def test_no_text_is_sent_that_could_not_be_a_header(name: str) -> None:
+    changes: dict[str, Any] = {name: "a\r\nX: y"}
+    with pytest.raises(UsageError, match="it is not plain ASCII text") as caught:
+        ObjectSettings(**changes).check()
+    assert caught.value.message.startswith(f"--{name.replace('_', '-')} ")
 
 
 @pytest.mark.parametrize(

@@ -144,6 +144,7 @@ def test_while_there_is_no_room_who_comes_is_told_at_once_and_health_says_so(
     status, fields, _ = receiver.post(AUTHORIZED)
     assert (status, fields["retry-after"], receiver.store.appends) == (503, "1", [])
     assert receiver.ask("GET", "/healthz")[::2] == (503, b"full\n")
+    assert b"full: events are refused" in receiver.ask("GET", "/", AUTHORIZED)[2]
     assert receiver.metrics.rejected == {"spool_full": 1}
     receiver.store.refused_bytes = size + 1
     assert receiver.post(AUTHORIZED)[0] == 202

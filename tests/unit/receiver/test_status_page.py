@@ -9,7 +9,7 @@ import pytest
 
 from streamtos3.receiver.activity import Activity
 from streamtos3.receiver.session import COOKIE, Sessions
-from streamtos3.receiver.status_page import PAGE_HEADERS, login_page, status_page
+from streamtos3.receiver.status_page import PAGE_HEADERS, SinkState, login_page, status_page
 from streamtos3.results import SinkFigures
 
 NOW = datetime(2026, 11, 30, 12, 0, 0, tzinfo=timezone.utc)
@@ -17,10 +17,13 @@ HOSTILE = "<script>alert(1)</script>&\"'><img src=x onerror=alert(2)>"
 
 
 def shown(
-    figures: SinkFigures | None = None, activity: Activity | None = None, *, ending: bool = False
+    figures: SinkFigures | None = None,
+    activity: Activity | None = None,
+    *,
+    state: SinkState = "ok",
 ) -> str:
     return status_page(
-        figures or SinkFigures(), activity or Activity(), NOW, ending=ending, can_leave=True
+        figures or SinkFigures(), activity or Activity(), NOW, state=state, can_leave=True
     )
 
 
@@ -37,7 +40,8 @@ def test_it_shows_what_was_taken_stored_and_waits() -> None:
     for each in ("12,345", "12,000", "345", "4 KiB in the spool", "1 min 30 s", "taking events"):
         assert each in text
     assert "ending" not in text
-    assert "ending: nothing more is taken" in shown(ending=True)
+    assert "ending: nothing more is taken" in shown(state="ending")
+    assert "full: events are refused" in shown(state="full")
 
 
 def test_what_came_from_outside_stays_text() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import pytest
 
@@ -31,12 +31,31 @@ class Computations:
         return [hashlib.md5(buffer).digest() for buffer in buffers]
 
 
+class Load:
+    """In place of the LoadMeter."""
+
+    is_spare = False
+
+    def has_spare_time(self) -> bool:
+        return Load.is_spare
+
+
 @pytest.fixture
 def computations(monkeypatch: pytest.MonkeyPatch) -> Computations:
     computations = Computations()
     monkeypatch.setattr(md5_group, "md5s", computations)
     monkeypatch.setattr(md5_group, "md5_method", lambda: Md5Method("sse2", 4))
     return computations
+
+
+@pytest.fixture
+def load(monkeypatch: pytest.MonkeyPatch) -> type[Load]:
+    """Busy processors, looked at all the time, and nobody gives up."""
+    monkeypatch.setattr(Load, "is_spare", False)
+    monkeypatch.setattr(md5_group, "LoadMeter", Load)
+    monkeypatch.setattr(md5_group, "_LOOK_S", 0.001)
+    monkeypatch.setattr(md5_group, "_LONGEST_WAIT_S", 1000.0)
+    return Load
 
 
 class Asker(threading.Thread):
@@ -99,6 +118,61 @@ def test_one_after_the_other_works_as_well(computations: Computations) -> None:
     for data in (b"", b"a", b"b"):
         assert group.digest(memoryview(data)) == hashlib.md5(data).digest()
     assert computations.sizes == [1, 1, 1]
+
+
+@pytest.fixture
+def announced(computations: Computations, load: type[Load]) -> Iterator[Md5Group]:
+    """A group that computes at once, in which one part is announced that does not come."""
+    computations.may_go_on.set()
+    group = Md5Group(lambda size_bytes: 6)
+    with group.announced():
+        yield group
+
+
+def test_the_first_waits_for_as_many_as_are_worthwhile(
+    announced: Md5Group, computations: Computations
+) -> None:
+    askers = [Asker(announced, b"%d" % number) for number in range(3)]
+    wait_until(lambda: len(announced._waiting) == 3)
+    assert not computations.began.wait(0.05)
+    for asker in (*askers, Asker(announced, b"fourth")):
+        asker.join(60)
+        assert asker.digest == hashlib.md5(asker.data).digest()
+    assert computations.sizes == [4]
+
+
+def test_memory_for_two_parts_is_left_to_read_into(
+    announced: Md5Group, computations: Computations
+) -> None:
+    announced._room_for = lambda size_bytes: 2 + size_bytes
+    for asker in [Asker(announced, b"ab"), Asker(announced, b"a")]:
+        asker.join(60)
+    assert computations.sizes == [2]
+
+
+def test_nobody_waits_for_company_while_the_processors_idle(
+    announced: Md5Group, computations: Computations, load: type[Load]
+) -> None:
+    asker = Asker(announced, b"a")
+    assert not computations.began.wait(0.05)
+    load.is_spare = True
+    asker.join(60)
+    assert computations.sizes == [1]
+
+
+def test_company_that_does_not_come_is_not_waited_for(
+    computations: Computations, load: type[Load], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    computations.may_go_on.set()
+    group = Md5Group()
+    with group.announced():
+        asker = Asker(group, b"a")
+        assert not computations.began.wait(0.05)
+    asker.join(60)  # whoever read it has failed
+    assert computations.sizes == [1]
+    monkeypatch.setattr(md5_group, "_LONGEST_WAIT_S", 0.01)
+    with group.announced():
+        assert group.digest(memoryview(b"b")) == hashlib.md5(b"b").digest()
 
 
 def test_without_lanes_nobody_waits(

@@ -19,6 +19,7 @@ SETTINGS = ObjectSettings(
     tags={"team": "x&y"},
     content_type="text/x",
     content_encoding="x",
+    content_language="de",
     cache_control="no-store",
     storage_class="GLACIER",
     acl="private",
