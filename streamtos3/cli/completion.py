@@ -6,7 +6,9 @@ Whoever presses the tabulator wants no message: what fails, or takes too long, c
 from __future__ import annotations
 
 import os
+import re
 import threading
+from collections.abc import Callable
 from typing import Any
 
 import click
@@ -29,7 +31,8 @@ _SCHEME = "s3://"
 _PATIENCE_S = 3.0
 
 # click's own hands over words that bash has split at colons, and s3://bucket/key has one: so the
-# line is handed over, and what stands before the last colon is taken off the answers again.
+# line is handed over, and what stands before the last colon is taken off the answers again. Nor
+# does bash quote what it inserts, and a key may have been chosen by anybody, such as $(reboot).
 _BASH = """\
 %(complete_func)s() {
     local IFS=$'\\n' type value
@@ -50,7 +53,7 @@ _BASH = """\
 complete -o nosort -F %(complete_func)s %(prog_name)s
 """
 
-# As click's own, but no space after a slash.
+# As click's own, but no space after a slash, and --option= stays before the value.
 _ZSH = """\
 #compdef %(prog_name)s
 
@@ -61,8 +64,8 @@ _ZSH = """\
         %(complete_var)s=zsh_complete %(prog_name)s 2>/dev/null)}")
     for type key descr in ${response}; do
         case $type in
-        dir) _path_files -/ ;;
-        file) _path_files -f ;;
+        dir) compset -P 1 '--*='; _path_files -/ ;;
+        file) compset -P 1 '--*='; _path_files -f ;;
         plain)
             if [[ "$descr" != "_" ]]; then described+=("$key":"$descr")
             elif [[ "$key" == */ ]]; then open+=("$key")
@@ -81,6 +84,28 @@ if [[ $zsh_eval_context[-1] == loadautofunc ]]; then
 else
     compdef %(complete_func)s %(prog_name)s
 fi
+"""
+
+# As click's own, but a value may hold a comma, and --option= stays before it.
+_FISH = """\
+function %(complete_func)s
+    set -l before (string match -r -- '^--[^=]*=' (commandline -t))
+    set -l response (env %(complete_var)s=fish_complete COMP_WORDS=(commandline -cp) \\
+        COMP_CWORD=(commandline -t) %(prog_name)s 2>/dev/null)
+    for completion in $response
+        set -l item (string split -m 1 "," $completion)
+        switch $item[1]
+            case dir
+                __fish_complete_directories $item[2] | string replace -r '^' -- "$before"
+            case file
+                __fish_complete_path $item[2] | string replace -r '^' -- "$before"
+            case plain
+                echo "$before$item[2]"
+        end
+    end
+end
+
+complete --no-files --command %(prog_name)s --arguments "(%(complete_func)s)"
 """
 
 
@@ -113,18 +138,56 @@ class _Bash(_Quiet, BashComplete):
         breaks = os.environ.get("COMP_WORDBREAKS", "")
         ends = [incomplete.rfind(each) for each in ":=" if each in breaks]
         self._typed_before = incomplete[: max(ends, default=-1) + 1]
+        self._quote, inside = _open_quote(line)
+        if self._quote:  # what stands in it is not broken, and is all that bash replaces
+            self._typed_before = incomplete.removesuffix("".join(split_arg_string(inside)))
         return words[1:], incomplete
 
     def format_completion(self, item: CompletionItem[Any]) -> str:
-        return f"{item.type},{str(item.value).removeprefix(self._typed_before)}"
+        value = str(item.value).removeprefix(self._typed_before)
+        return f"{item.type},{_QUOTING[self._quote](value) if item.type == 'plain' else value}"
 
 
 class _Zsh(_Quiet, ZshComplete):
     source_template = _ZSH
 
+    def get_completion_args(self) -> tuple[list[str], str]:
+        args, incomplete = super().get_completion_args()
+        option, equals, _ = incomplete.partition("=")
+        self._option = option + equals if equals and option.startswith("--") else ""
+        return args, incomplete
+
+    def format_completion(self, item: CompletionItem[Any]) -> str:
+        """What replaces the whole word."""
+        item.value = f"{self._option}{item.value}"
+        return super().format_completion(item)
+
 
 class _Fish(_Quiet, FishComplete):
-    pass
+    source_template = _FISH
+
+
+_QUOTING: dict[str, Callable[[str], str]] = {
+    "": lambda text: re.sub(r"[^\w@%+=:,./-]", r"\\\g<0>", text),
+    '"': lambda text: re.sub(r'["\\$`]', r"\\\g<0>", text),
+    "'": lambda text: text.replace("'", r"'\''"),
+}
+"""How bash is told that a text is meant as it is, after the quote that is open."""
+
+
+def _open_quote(line: str) -> tuple[str, str]:
+    """The quote that `line` opens last and does not close, and `line` from there on; or nothing."""
+    quote, begins, escaped = "", len(line), False
+    for place, each in enumerate(line):
+        if escaped:
+            escaped = False
+        elif each == "\\" and quote != "'":
+            escaped = True
+        elif quote:
+            quote = "" if each == quote else quote
+        elif each in "'\"":
+            quote, begins = each, place
+    return (quote, line[begins:]) if quote else ("", "")
 
 
 SHELLS: dict[str, type[ShellComplete]] = {"bash": _Bash, "zsh": _Zsh, "fish": _Fish}

@@ -5,14 +5,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import click
 
 from ..errors import UsageError
+from .console import print_list
 
-__all__ = ["GROUPS", "Command", "Group", "find_command", "grouped_options", "nearest"]
+__all__ = [
+    "GROUPS",
+    "Command",
+    "Group",
+    "find_command",
+    "grouped_options",
+    "nearest",
+    "print_help",
+]
 
 GROUPS: Mapping[str, str] = {
     "Destination": "destination config bucket obj no_template version_id overwrite resume",
@@ -38,6 +47,7 @@ GROUPS: Mapping[str, str] = {
 """Titles, in their order, and click's names of the options below them."""
 
 _GROUP_OF = {name: title for title, names in GROUPS.items() for name in names.split()}
+_ORDER = {name: place for place, name in enumerate(_GROUP_OF)}
 _OTHERS = "Options"
 _HELP = ("short_help", "help")
 
@@ -93,6 +103,13 @@ class Command(click.Command):
 class Group(click.Group):
     """A group of commands that knows what a mistyped one was meant to be."""
 
+    def get_help_option(self, ctx: click.Context) -> click.Option | None:
+        """click's own, but its text is printed as everything is."""
+        option = super().get_help_option(ctx)
+        if option is not None:
+            option.callback = _help_callback(click.Context.get_help)
+        return option
+
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
@@ -117,9 +134,9 @@ def find_command(ctx: click.Context, name: str) -> click.Command:
 
 
 def grouped_options(params: Iterable[click.Parameter]) -> dict[str, list[click.Option]]:
-    """The options among `params` by the title of their group, in the order of `GROUPS`."""
+    """The options among `params` by the title of their group, all in the order of `GROUPS`."""
     found: dict[str, list[click.Option]] = {title: [] for title in (*GROUPS, _OTHERS, "Help")}
-    for each in params:
+    for each in sorted(params, key=lambda param: _ORDER.get(param.name or "", len(_ORDER))):
         if isinstance(each, click.Option) and not each.hidden:
             title = "Help" if each.name in _HELP else _GROUP_OF.get(each.name or "", _OTHERS)
             found[title].append(each)
@@ -137,17 +154,28 @@ def _records(ctx: click.Context, options: Iterable[click.Option]) -> list[tuple[
     return [record for each in options if (record := each.get_help_record(ctx))]
 
 
-def _help_option(spelling: str, name: str, text: str, show: Any) -> click.Option:
+def print_help(text: str) -> None:
+    """Print a help on standard output. ReportError, or BrokenPipeError, if that fails."""
+    print_list([text], "help")
+
+
+def _help_callback(show: Callable[[click.Context], str]) -> Any:
     def callback(ctx: click.Context, param: click.Parameter, value: bool) -> None:
         if value and not ctx.resilient_parsing:
-            click.echo(show(ctx), color=ctx.color)
+            print_help(show(ctx))
             ctx.exit()
 
+    return callback
+
+
+def _help_option(
+    spelling: str, name: str, text: str, show: Callable[[click.Context], str]
+) -> click.Option:
     return click.Option(
         [spelling, name],
         is_flag=True,
         expose_value=False,
         is_eager=True,
         help=text,
-        callback=callback,
+        callback=_help_callback(show),
     )

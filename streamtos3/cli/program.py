@@ -16,7 +16,7 @@ from .._version import __version__
 from ..errors import UsageError
 from .console import print_data, say
 from .failures import report_failure, telling
-from .help import nearest
+from .help import Group, nearest
 from .signals import default_signals
 
 __all__ = ["program"]
@@ -43,7 +43,7 @@ _DEFAULT = "put"
 _COMPLETES = "_STREAMTOS3_COMPLETE"  # as `completion` has it, which is loaded only then
 
 
-class _Program(click.Group):
+class _Program(Group):
     """A group whose default command is `put`, and whose errors have one line and one status."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:

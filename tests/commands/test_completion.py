@@ -71,6 +71,8 @@ def in_bash(line: str, env: dict[str, str]) -> list[str]:
         ("streamtos3 completion ", ["bash", "zsh", "fish"]),
         ("streamtos3 get s3:", ["compopt nospace", "//"]),
         ("streamtos3 get 'unfinished", ["compopt default", ""]),
+        ("streamtos3 put --verify=rea", ["readback"]),
+        ("streamtos3 put --verify='rea", ["readback"]),
     ],
 )
 def test_bash(line: str, completed: list[str], env: dict[str, str]) -> None:
@@ -94,6 +96,29 @@ def test_buckets_and_keys(
     completes(f"streamtos3 s3://{bucket}/al", f"//{bucket}/alpha")
 
 
+HOSTILE = 'x$(touch made) it\'s "y"`z`;&|,a:b=c'
+
+
+@needs["bash"]
+@pytest.mark.parametrize("typed", ["", "'", '"'])
+def test_what_a_key_holds_stays_text(
+    typed: str, env: dict[str, str], seaweed: SeaweedFS, s3: S3Client, bucket: str, tmp_path: Path
+) -> None:
+    """A key that anybody chose was put on the line as it is, so that Return ran what it holds."""
+    s3.put_object(Bucket=bucket, Key=HOSTILE, Body=b"")
+    env |= account(seaweed)
+    line = f"streamtos3 get {typed}s3://{bucket}/x"
+    wait_until(lambda: in_bash(line, env) != [""], lambda: "the key to complete")
+    (word,) = in_bash(line, env)
+    before = "" if typed else "s3:"  # what bash leaves on the line
+    done = subprocess.run(
+        ["bash", "--norc", "-c", f"printf %s {typed}{before}{word}{typed}"],
+        cwd=tmp_path, capture_output=True, text=True, timeout=60, check=True,
+    )  # fmt: skip
+    assert done.stdout == f"s3://{bucket}/{HOSTILE}"
+    assert not (tmp_path / "made").exists()
+
+
 @needs["bash"]
 def test_where_nobody_answers_nothing_is_said(env: dict[str, str]) -> None:
     """No credentials, and an endpoint that does not exist; bash prints an empty line for none."""
@@ -112,14 +137,43 @@ def test_destinations(env: dict[str, str], tmp_path: Path) -> None:
     assert in_bash("streamtos3 put -D ni", env) == [""]
 
 
+def in_fish(line: str, env: dict[str, str]) -> list[str]:
+    """What fish completes the end of `line` to."""
+    script = "streamtos3 completion fish | source; complete -C $argv"
+    done = subprocess.run(
+        ["fish", "--no-config", "-c", script, line],
+        env=env, capture_output=True, text=True, timeout=60, check=True,
+    )  # fmt: skip
+    return done.stdout.splitlines()
+
+
 @needs["fish"]
 def test_fish(env: dict[str, str]) -> None:
-    line = 'streamtos3 completion fish | source; complete -C "streamtos3 pu"'
-    done = subprocess.run(
-        ["fish", "--no-config", "-c", line], env=env, capture_output=True, text=True, timeout=60
+    done = in_fish("streamtos3 pu", env)
+    assert {each.split("\t")[0] for each in done} == {"put", "publish"}
+    assert any("\tStore standard input" in each for each in done)
+
+
+@needs["fish"]
+def test_the_value_of_an_option_in_one_word_in_fish(env: dict[str, str], tmp_path: Path) -> None:
+    (tmp_path / "held.json").touch()
+    assert in_fish("streamtos3 put --verify=rea", env) == ["--verify=readback"]
+    assert in_fish(f"streamtos3 put --receipt={tmp_path}/he", env) == [
+        f"--receipt={tmp_path}/held.json"
+    ]
+
+
+@needs["fish"]
+def test_a_key_with_a_comma_in_fish(
+    env: dict[str, str], seaweed: SeaweedFS, s3: S3Client, bucket: str
+) -> None:
+    s3.put_object(Bucket=bucket, Key="a,b", Body=b"")
+    env |= account(seaweed)
+    whole = f"s3://{bucket}/a,b"
+    wait_until(
+        lambda: in_fish(f"streamtos3 get s3://{bucket}/a", env) == [whole],
+        lambda: "the key to complete",
     )
-    assert {each.split("\t")[0] for each in done.stdout.splitlines()} == {"put", "publish"}
-    assert "\tStore standard input" in done.stdout
 
 
 @needs["zsh"]
@@ -132,6 +186,9 @@ def test_zsh(env: dict[str, str]) -> None:
     kind, word, text = done.stdout.splitlines()
     assert (kind, word) == ("plain", "publish")
     assert text.startswith("Store a directory")
+    line = line.replace("pub", "put --verify=rea").replace("CWORD=1", "CWORD=2")
+    done = subprocess.run(["zsh", "-fc", line], env=env, capture_output=True, text=True, timeout=60)
+    assert done.stdout.splitlines()[:2] == ["plain", "--verify=readback"]
 
 
 def test_another_shell() -> None:

@@ -256,7 +256,8 @@ def test_who_dies_half_way_leaves_no_outfile(
 def test_devices_and_named_pipes_are_written_to_directly(shelves: Shelf, tmp_path: Path) -> None:
     data = payload(3 * P)
     shelves.store(data)
-    assert_refused(get(shelves, "/dev/full"), 11, "no space left on device")
+    said = "cannot write /dev/full at byte 0: no space left on device"
+    assert_refused(get(shelves, "/dev/full"), 11, said)
     assert stat.S_ISCHR(os.stat("/dev/full").st_mode)
     fifo = tmp_path / "fifo"
     os.mkfifo(fifo)

@@ -40,7 +40,9 @@ COMMANDS = {
     "the list": ["uploads", "list", "s3://bkt/"],
     "the list of destinations": ["destinations"],
     "the ETag": ["etag", "{file}"],
+    "the help": ["help", "put"],
 }
+HELP = [["-h"], ["put", "-h"], ["uploads", "--help"], ["receipt", "show", "--help"]]
 
 
 def run(line: str, what: str, tmp_path: Path, env: dict[str, str]) -> Outcome:
@@ -64,7 +66,15 @@ def test_what_cannot_be_printed_is_status_11(
     assert (outcome.status, outcome.said("error")) == (11, [f"cannot print {what}: {reason}"])
 
 
-@pytest.mark.parametrize("what", ["the list", "the list of destinations"])
+@pytest.mark.parametrize("words", HELP, ids=" ".join)
+def test_a_help_that_cannot_be_printed_is_status_11(words: list[str]) -> None:
+    """By click alone a full disk was called a bug of ours, and a closed output was status 0."""
+    outcome = shell('"$@" >/dev/full', *words)
+    said = ["cannot print the help: no space left on device"]
+    assert (outcome.status, outcome.said("error")) == (11, said)
+
+
+@pytest.mark.parametrize("what", ["the list", "the list of destinations", "the help"])
 def test_a_list_ends_quietly_where_its_reader_has_seen_enough(
     what: str, tmp_path: Path, printed: dict[str, str]
 ) -> None:

@@ -424,7 +424,7 @@ def report(signed: Path, allowed: Path) -> Path:
 
 def steps(page: Path) -> list[tuple[str, str | None]]:
     """The commands of a page, and what it says that they print."""
-    text = page.read_text(encoding="utf-8")
+    text = re.sub(r"</?span>", "", page.read_text(encoding="utf-8"))
     found = re.findall(
         r'<pre class="command">(.*?)</pre>(?:\s*<p class="prints">must print <code>(.*?)</code>)?',
         text,

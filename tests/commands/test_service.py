@@ -137,6 +137,15 @@ def test_systemd_finds_nothing_wrong_with_the_units(tmp_path: Path) -> None:
     assert (wrong, done.returncode) == ([], 0), done.stdout
 
 
+def test_a_call_that_a_unit_forbids_is_refused_and_kills_nobody() -> None:
+    """Libraries try some that they can do without, as libnuma does set_mempolicy."""
+    filtered = [
+        text for each in UNITS.iterdir() if "SystemCallFilter=" in (text := each.read_text())
+    ]
+    assert len(filtered) == 2
+    assert all("\nSystemCallErrorNumber=EPERM\n" in text for text in filtered)
+
+
 def test_the_commands_of_the_units_are_ours() -> None:
     """Each option is one of the command's, as `--help` lists them."""
     from tests.project.commands_page import commands

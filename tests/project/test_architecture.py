@@ -46,8 +46,10 @@ ONLY_IN = {
     "botocore": {"s3"},
     "cloudevents": {"receiver.event_rules"},
     "jinja2": {"receipts.report"},
-    "dask": {"cluster.connection"},
-    "distributed": {"cluster.connection", "cluster.orders", "cluster.plugin"},
+    "dask": {"cluster.connection", "cluster.worker_processes"},
+    "distributed": {
+        *("cluster.connection", "cluster.orders", "cluster.plugin", "cluster.worker_processes"),
+    },
     "prometheus_client": {"receiver.metrics"},
     "starlette": {"receiver"},
     "uvicorn": {"receiver.uvicorn_server"},

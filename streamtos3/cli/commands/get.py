@@ -7,7 +7,7 @@ import re
 import signal
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -116,7 +116,7 @@ def get(args: GetArgs) -> None:
         bucket, key, _byte_range(args.byte_range), receipt_from(args.receipt), options_from(args)
     )
     if to_standard_output:
-        report = _download(wanted, 1, args)
+        report = _download(wanted, 1, "standard output", args)
     else:
         assert args.outfile is not None
         report = _to_file(wanted, args.outfile, args, cluster)
@@ -136,23 +136,25 @@ def _byte_range(text: str | None) -> ByteRange | None:
     return ByteRange(first, last)
 
 
-def _download(wanted: _Wanted, fd: int, args: GetArgs) -> ReadReport:
-    """Read to a descriptor, showing progress. A reader who has gone ends the program quietly."""
+def _download(wanted: _Wanted, fd: int, name: str, args: GetArgs) -> ReadReport:
+    """Read to the descriptor of `name`, with progress. A reader who has gone ends it quietly."""
     try:
         with running(args.output, "read") as run:
             from ...downloader.download import download
+            from ...downloader.output import FdWriter
 
-            return download(
-                wanted.bucket,
-                wanted.key,
-                fd,
-                byte_range=wanted.byte_range,
-                receipt=wanted.receipt,
-                version_id=args.version_id,
-                options=wanted.options,
-                on_event=run.reporter,
-                scope=run.scope,
-            )
+            with closing(FdWriter(os.dup(fd), name)) as writer:
+                return download(
+                    wanted.bucket,
+                    wanted.key,
+                    writer,
+                    byte_range=wanted.byte_range,
+                    receipt=wanted.receipt,
+                    version_id=args.version_id,
+                    options=wanted.options,
+                    on_event=run.reporter,
+                    scope=run.scope,
+                )
     except OutputClosedError as error:
         raise click.exceptions.Exit(128 + signal.SIGPIPE) from error
 
@@ -191,7 +193,7 @@ def _to_file(
     with _new_file(path) as file:
         try:
             if cluster is None:
-                report = _download(wanted, file.fd, args)
+                report = _download(wanted, file.fd, path, args)
             else:
                 report = _download_by_workers(cluster, wanted, file, args)
         except UnprovedReadError as error:
@@ -223,7 +225,7 @@ def _to_device(wanted: _Wanted, path: str, args: GetArgs) -> ReadReport:
     except OSError as error:
         raise _output_error(path, error) from error
     try:
-        report = _download(wanted, fd, args)
+        report = _download(wanted, fd, path, args)
         if stat.S_ISBLK(os.fstat(fd).st_mode):
             os.fsync(fd)
     except OSError as error:

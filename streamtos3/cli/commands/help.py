@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from ..help import Command, find_command
+from ..help import Command, find_command, print_help
 
 __all__ = ["help_command"]
 
@@ -17,4 +17,4 @@ def help_command(ctx: click.Context, words: tuple[str, ...]) -> None:
     asked = ctx.find_root()
     for word in words:
         asked = click.Context(find_command(asked, word), parent=asked, info_name=word)
-    click.echo(asked.get_help())
+    print_help(asked.get_help())

@@ -68,6 +68,16 @@ def test_the_full_help_of_put_is_in_groups() -> None:
     assert {*eight.split(", "), "Retries", "Output"} <= set(shown)
 
 
+@each_command
+def test_the_options_of_a_group_are_in_its_order(
+    words: tuple[str, ...], command: click.Command
+) -> None:
+    for title, options in grouped_options(command.params).items():
+        names = GROUPS[title].split()
+        shown = [each.name for each in options]
+        assert shown == [name for name in names if name in shown]
+
+
 @pytest.mark.parametrize("words", [["run"], ["uploads", "list"], ["get"], ["uploads"], []])
 def test_help_of_a_command_is_its_own_full_help(words: list[str]) -> None:
     helped, asked = run("help", *words), run(*words, "--help")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import html
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timezone
@@ -133,6 +135,17 @@ def test_the_page_loads_nothing_and_runs_nothing(tmp_path: Path) -> None:
     assert "default-src 'none'" in page
     for word in ("<script", "http://www", "url(", "@import", "src=", "javascript:"):
         assert word not in page
+
+
+def test_a_command_is_shown_whole_and_its_words_are_not_broken(tmp_path: Path) -> None:
+    """A browser breaks behind a hyphen: `basenc --base16` was `basenc --` and `base16` on paper."""
+    example = examined(receipt_of([5, 3]), tmp_path)
+    page = render_report([example], NOW).decode("utf-8")
+    shown = re.findall(r'<pre class="command">(.*)</pre>', page)
+    commands = [step.command for step in steps_of(example)]
+    assert [html.unescape(re.sub(r"</?span>", "", each)) for each in shown] == commands
+    for line, command in zip(shown, commands, strict=True):
+        assert line.count("<span>") == len(command.split(" "))
 
 
 def test_one_page_for_many_receipts(tmp_path: Path) -> None:
