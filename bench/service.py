@@ -220,7 +220,8 @@ class Service:
 
     def _list(self, bucket: str, query: dict[str, str]) -> None:
         """A page of the bucket's objects: rclone reads nothing that it has not seen in a list."""
-        after = query.get("continuation-token") or query.get("marker") or ""
+        starts = ("continuation-token", "marker", "start-after")
+        after = next((query[name] for name in starts if query.get(name)), "")
         most = int(query.get("max-keys", 1000))
         rest = [key for key in self._keys(bucket, query.get("prefix", "")) if key > after]
         page, rows = rest[:most], ""

@@ -10,32 +10,33 @@ import asyncio
 import gc
 import logging
 import os
-import shutil
-import signal
-import tempfile
+import time
 import uuid
 import warnings
 from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import CancelledError
 from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
-from multiprocessing import resource_tracker
 from typing import Any
 
 from ..errors import RetriesUsedUpError, UnreachableError, UsageError, os_reason
+from ..runtime import host
 from ..runtime.cancel import CancelScope
-from ..runtime.host import processors
 from ..runtime.workers import WorkerPool
 from .address import ClusterAddress
+from .certificate import MemoryFile, new_certificate
+from .processes import LocalProcesses
+from .run_directory import RunDirectory
 
-__all__ = ["Cluster", "TaskLost", "open_cluster"]
+__all__ = ["Cluster", "TaskLost", "open_cluster", "processes_of"]
 
 _log = logging.getLogger("streamtos3")
 
 _CONNECT_S = 30.0
 _CLOSE_S = 5.0
+_LOOK_S = 0.005
 _THREADS = 2  # of a local process: one reads the next run while the last parts of another are sent
-_MEMORY = "/dev/shm"
+_TLS_OF_WORKERS = ("tls_worker_cert", "tls_worker_key")
 _LOGGERS = ("distributed", "tornado", "asyncio", "bokeh")
 _EXTRA = "pip install 'streamtos3[dask]', the same version on every machine"
 
@@ -48,7 +49,6 @@ _LOCAL_CONFIG = {
     "distributed.worker.profile.enabled": False,
     "distributed.admin.system-monitor.gil.enabled": False,
     "distributed.scheduler.active-memory-manager.start": False,
-    "distributed.nanny.pre-spawn-environ": {"PYTHONDONTWRITEBYTECODE": "1"},
 }
 
 
@@ -194,8 +194,23 @@ class Cluster:
 
 
 @contextmanager
-def open_cluster(address: ClusterAddress, scope: CancelScope) -> Iterator[Cluster]:
-    """A client of the cluster at `address`; a local one ends with the block.
+def processes_of(address: ClusterAddress) -> Iterator[LocalProcesses | None]:
+    """The processes of a local cluster, which get ready from now on; None for any other one."""
+    if not address.is_local:
+        yield None
+        return
+    processes = LocalProcesses()
+    try:
+        yield processes
+    finally:
+        processes.close(_CLOSE_S)
+
+
+@contextmanager
+def open_cluster(
+    address: ClusterAddress, processes: LocalProcesses | None, scope: CancelScope
+) -> Iterator[Cluster]:
+    """A client of the cluster at `address`; a local one, of these `processes`, ends with the block.
 
     Raises UsageError where Dask is not installed or the address makes no sense to it,
     UnreachableError where no scheduler answers, Cancelled when the scope fails meanwhile.
@@ -209,14 +224,15 @@ def open_cluster(address: ClusterAddress, scope: CancelScope) -> Iterator[Cluste
         stack.enter_context(_quiet())
         opened: list[Any] = []
         stack.callback(_close, opened)
-        if address.is_local:
-            directory = _Directory()
+        opener = _open_remote
+        if processes is not None:
+            directory = RunDirectory()
             opened.append(directory)
             where = {"temporary-directory": directory.path}
             stack.enter_context(dask.config.set(_LOCAL_CONFIG | where))
+            opener = partial(_open_local, processes, directory.path)
         workers = WorkerPool(1, scope)
         stack.callback(workers.shutdown)
-        opener = _open_local if address.is_local else _open_remote
         client = workers.submit(lambda: opener(distributed, address, opened)).result()
         yield Cluster(client, str(address))
 
@@ -233,23 +249,41 @@ def _open_remote(distributed: Any, address: ClusterAddress, opened: list[Any]) -
     return _connect(distributed, opened, str(address), **where)
 
 
-def _open_local(distributed: Any, address: ClusterAddress, opened: list[Any]) -> Any:
-    # Ctrl-C reaches all processes of the terminal, and these are to end when we say so. What a
-    # thread blocks is blocked in the threads and processes that it starts. The tracker first,
-    # because Python unblocks the signal when it starts that.
-    resource_tracker.ensure_running()
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    cluster = distributed.LocalCluster(
-        n_workers=address.processes or max(1, int(processors())),
-        threads_per_worker=_THREADS,
-        processes=True,
+def _open_local(
+    processes: LocalProcesses,
+    directory_path: str | None,
+    distributed: Any,
+    address: ClusterAddress,
+    opened: list[Any],
+) -> Any:
+    security = _private_security(distributed, opened)
+    scheduler = distributed.LocalCluster(
+        n_workers=0,
         dashboard_address=None,
-        memory_limit=0,
-        security=_private_security(distributed, opened),
+        security=security,
         silence_logs=logging.CRITICAL,
     )
-    opened.append(cluster)
-    return _connect(distributed, opened, str(address), address=cluster)
+    opened.append(scheduler)
+    opened.append(processes)
+    count = address.processes or max(1, int(host.processors()))
+    processes.begin(
+        {
+            "processes": count,
+            "threads": _THREADS,
+            "scheduler": scheduler.scheduler_address,
+            "directory": directory_path,
+            "tls": {name: getattr(security, name) for name in ("tls_ca_file", *_TLS_OF_WORKERS)},
+            "config": _LOCAL_CONFIG,
+            "quiet": [] if _log.isEnabledFor(logging.DEBUG) else _LOGGERS,
+        }
+    )
+    client = _connect(distributed, opened, str(address), address=scheduler)
+    deadline_s = time.monotonic() + _CONNECT_S
+    while len(scheduler.scheduler.workers) < count:
+        if processes.has_ended or time.monotonic() > deadline_s:
+            raise UnreachableError(f"the processes of --dask {address} do not start")
+        time.sleep(_LOOK_S)
+    return client
 
 
 def _connect(distributed: Any, opened: list[Any], name: str, **where: Any) -> Any:
@@ -282,52 +316,16 @@ def _close(opened: list[Any]) -> None:
 
 
 def _private_security(distributed: Any, opened: list[Any]) -> Any:
-    """TLS with certificates made for this run, which nobody else can connect with.
-
-    Dask runs whatever a client sends it, so a scheduler that anyone on this machine could reach
-    would run anyone's code as this user. Dask keeps the certificates in memory, but hands them to
-    OpenSSL by a file; here the file is in memory, too, and goes with this process.
-    """
-    try:
-        security = distributed.Security.temporary()
-    except ImportError as error:
-        raise UsageError("--dask local:N needs the package cryptography", hint=_EXTRA) from error
-    if not hasattr(os, "memfd_create"):
-        return security
-    certificate, key = _MemoryFile(security.tls_ca_file), _MemoryFile(security.tls_client_key)
+    """TLS with a certificate made for this run, which nobody else can connect with."""
+    certificate, key = map(MemoryFile, new_certificate())
     opened += [certificate, key]
-    security.tls_ca_file = certificate.path
-    for role in ("client", "scheduler", "worker"):
-        setattr(security, f"tls_{role}_cert", certificate.path)
-        setattr(security, f"tls_{role}_key", key.path)
-    return security
-
-
-class _MemoryFile:
-    """A file in memory that holds `text`; `path` is good for this process and its children."""
-
-    def __init__(self, text: str) -> None:
-        self._fd = os.memfd_create("streamtos3-tls", os.MFD_CLOEXEC)
-        os.write(self._fd, text.encode())
-        self.path = f"/proc/{os.getpid()}/fd/{self._fd}"
-
-    def close(self, timeout: float) -> None:
-        """Forget the text."""
-        os.close(self._fd)
-
-
-class _Directory:
-    """A directory in memory, where the system has such: Dask wants one for each process."""
-
-    def __init__(self) -> None:
-        self.path: str | None = None
-        if os.access(_MEMORY, os.W_OK):
-            self.path = tempfile.mkdtemp(prefix="streamtos3-", dir=_MEMORY)
-
-    def close(self, timeout: float) -> None:
-        """Remove it, with what Dask has left in it."""
-        if self.path is not None:
-            shutil.rmtree(self.path, ignore_errors=True)
+    roles = ("client", "scheduler", "worker")
+    return distributed.Security(
+        require_encryption=True,
+        tls_ca_file=certificate.path,
+        **{f"tls_{role}_cert": certificate.path for role in roles},
+        **{f"tls_{role}_key": key.path for role in roles},
+    )
 
 
 @contextmanager

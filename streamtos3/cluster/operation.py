@@ -21,6 +21,7 @@ from .address import ClusterAddress
 from .connection import Cluster, open_cluster
 from .credentials import SecretsChannel, secrets_to_send
 from .dispatch import Dispatcher
+from .processes import LocalProcesses
 from .session import Operation
 from .shared_file import FileIdentity, SharedFile
 
@@ -58,15 +59,18 @@ def running_on(
     options: Options,
     scope: CancelScope,
     emit: Callable[[Event], None],
+    processes: LocalProcesses | None,
 ) -> Iterator[Running]:
     """One operation on the cluster, which has a worker when the block begins.
+
+    processes: what `processes_of` gave for its address; they end with the operation.
 
     `options` are the client's: on this machine `jobs`, `memory_bytes` and the limit of the rate are
     shared out to its processes, elsewhere each process has them all. What still runs when the
     block ends is stopped.
     """
     openly, secrets = secrets_to_send(how.address, options, sends=how.sends_credentials)
-    with open_cluster(how.address, scope) as cluster:
+    with open_cluster(how.address, processes, scope) as cluster:
         operation_id = uuid.uuid4().hex
         dispatcher = Dispatcher(cluster, operation_id, scope, emit, options.retries.retry_for_s)
         try:

@@ -15,11 +15,13 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Protocol
 
+from ..downloader.local_etag import LocalParts
 from ..downloader.proofs import NoProof, cut_pieces
 from ..downloader.ranges import RangeReader, Target
 from ..errors import OutputError, RetriesUsedUpError, StreamToS3Error, TransientError, os_reason
 from ..integrity.checksums import checksum_of
 from ..integrity.digests import PartDigests, StreamDigests
+from ..integrity.md5 import md5_method, md5s
 from ..model.events import Event, Retrying, Warned
 from ..model.unfinished_upload import UnfinishedUpload
 from ..results import StoredPart
@@ -48,6 +50,7 @@ __all__ = [
 ]
 
 _READ_BYTES = 1 << 20
+_LARGEST_BATCH = 4
 
 
 @dataclass(frozen=True)
@@ -166,17 +169,37 @@ class StoreOrder:
             multipart.join(self.upload_id, etags_are_md5=self.etags_are_md5)
             with session.open_file(self.path, self.identity) as file:
                 tasks = []
-                for span in self.spans:
-                    buffer = session.pool.acquire(span.size_bytes)
-                    file.read_into(buffer.view[: span.size_bytes], span.offset_bytes)
-                    store = partial(self._store, session, multipart, span, buffer)
-                    tasks.append(context.workers.submit(store))
+                for batch in self._batches(session, file):
+                    digests = md5s([buffer.view[: span.size_bytes] for span, buffer in batch])
+                    for (span, buffer), md5 in zip(batch, digests, strict=True):
+                        store = partial(self._store, session, multipart, span, buffer, md5)
+                        tasks.append(context.workers.submit(store))
                 stored = [task.result() for task in tasks]
             parts = tuple(replace(part, worker=worker) for part, _ in stored)
             return StoreReport(worker, parts, tuple(crc for _, crc in stored), count())
 
+    def _batches(
+        self, session: Session, file: SharedFile
+    ) -> Iterator[list[tuple[PartSpan, Buffer]]]:
+        """The parts as read, so many at once as are worth hashing together."""
+        most = min(_LARGEST_BATCH, md5_method().lanes)
+        largest = max(span.size_bytes for span in self.spans)
+        rest = self.spans
+        while rest:
+            buffers = session.pool.acquire_together(largest, min(most, len(rest)))
+            batch = list(zip(rest, buffers, strict=False))
+            rest = rest[len(batch) :]
+            for span, buffer in batch:
+                file.read_into(buffer.view[: span.size_bytes], span.offset_bytes)
+            yield batch
+
     def _store(
-        self, session: Session, multipart: MultipartUpload, span: PartSpan, buffer: Buffer
+        self,
+        session: Session,
+        multipart: MultipartUpload,
+        span: PartSpan,
+        buffer: Buffer,
+        md5: bytes,
     ) -> tuple[StoredPart, str]:
         """In a thread of the session: digest and send one part, then release its buffer."""
         data = buffer.view[: span.size_bytes]
@@ -184,7 +207,7 @@ class StoreOrder:
             sha256 = hashlib.sha256(data).hexdigest()
             crc = checksum_of(self.crc)(data)
             scope = session.context.scope
-            part = multipart.store_part(span.number, span.offset_bytes, data, scope.check)
+            part = multipart.store_part(span.number, span.offset_bytes, data, scope.check, md5)
             return replace(part, sha256=sha256), crc
         finally:
             del data
@@ -211,15 +234,18 @@ class HashOrder:
 
     def perform(self, session: Session, worker: str) -> HashReport:
         """See Order."""
-        md5s = []
+        parts = LocalParts(span.size_bytes for span in self.spans)
         with session.open_file(self.path, self.identity) as file:
-            buffer = memoryview(bytearray(_READ_BYTES))
             for span in self.spans:
-                md5 = hashlib.md5(usedforsecurity=False)
-                for piece in _pieces(session, file, span, buffer):
-                    md5.update(piece)
-                md5s.append(md5.hexdigest())
-        return HashReport(worker, tuple(md5s))
+                end = span.offset_bytes + span.size_bytes
+                offset = span.offset_bytes
+                while offset < end:
+                    session.context.scope.check()
+                    room = parts.room()
+                    file.read_into(room, offset)
+                    parts.note(len(room))
+                    offset += len(room)
+        return HashReport(worker, tuple(md5.hex() for md5 in parts.md5s()))
 
 
 @dataclass(frozen=True)
@@ -278,8 +304,8 @@ class ReadOrder:
                 writer.sync()
             finally:
                 writer.close()
-            md5s = tuple(md5.hex() for md5 in writer.digests.md5s())
-            return HashReport(worker, md5s, count())
+            found = tuple(md5.hex() for md5 in writer.digests.md5s())
+            return HashReport(worker, found, count())
 
 
 class _RunWriter:

@@ -51,9 +51,11 @@ from ..s3.clients import Clients
 from ..s3.context import OperationContext, find_object
 from ..units import MIB, plural
 from ..uploader.unfinished import abort_each
+from .connection import processes_of
 from .credentials import with_read_keyfile
 from .operation import ClusterOptions, Running, running_on
 from .orders import Order
+from .processes import LocalProcesses
 from .put import put_file
 from .session import Operation, Session
 
@@ -241,15 +243,18 @@ class ClusterPublication:
         try:
             self._count_and_check()
             self._emit(ReadStarted(self._size_bytes))
-            with OperationContext.open(
-                self._bucket, self._options, scope=self._scope, on_event=self._emit
-            ) as context:
+            with (
+                processes_of(self._how.address) as processes,
+                OperationContext.open(
+                    self._bucket, self._options, scope=self._scope, on_event=self._emit
+                ) as context,
+            ):
                 manifest = self._new_manifest(context)
                 if manifest is not None:
                     context.workers.submit(manifest.check_key).result()
                 context.workers.submit(partial(self._check_absent, context)).result()
                 try:
-                    self._publish_batches(context)
+                    self._publish_batches(context, processes)
                     self._publish_large()
                 finally:
                     context.workers.submit(partial(self._sweep, context), even_if_cancelled=True)
@@ -368,9 +373,9 @@ class ClusterPublication:
         options = self._options
         return ManifestObject(self._bucket, self._manifest_key, options, clients, context.scope)
 
-    def _publish_batches(self, context: OperationContext) -> None:
+    def _publish_batches(self, context: OperationContext, processes: LocalProcesses | None) -> None:
         with running_on(
-            self._how, self._bucket, self._options, context.scope, context.emit
+            self._how, self._bucket, self._options, context.scope, context.emit, processes
         ) as running:
             threads = running.dispatcher.threads
             each = -(-self._count // (_BATCHES_A_THREAD * threads))

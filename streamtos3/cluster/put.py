@@ -34,6 +34,7 @@ from ..runtime.cancel import CancelScope
 from ..s3.context import OperationContext
 from ..uploader.object_upload import ObjectUpload
 from ..uploader.part_reader import Part, check_expected_sha256, check_expected_size
+from .connection import processes_of
 from .credentials import with_read_keyfile
 from .operation import ClusterOptions, Running, check_sources, running_on
 from .orders import DigestOrder, DigestReport, HashOrder, HashReport, Order, StoreOrder, StoreReport
@@ -73,12 +74,13 @@ def put_file(
     options = with_read_keyfile(options)
     with (
         SharedFile(path) as file,
+        processes_of(how.address) as processes,
         OperationContext.open(
             bucket, options, checksum=checksum, scope=scope, on_event=on_event
         ) as context,
         ExitStack() as stack,
     ):
-        on_cluster = running_on(how, bucket, options, context.scope, context.note)
+        on_cluster = running_on(how, bucket, options, context.scope, context.note, processes)
         # The cluster is begun when the destination has been checked.
         feed = _FileFeed(file, key, context, partial(stack.enter_context, on_cluster), how)
         receipt = ObjectUpload(feed, context, key).run()

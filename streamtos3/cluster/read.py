@@ -14,16 +14,9 @@ from functools import partial
 from typing import Any
 
 from .._version import __version__
-from ..downloader.part_layout import ask_exact_layout, find_layout
-from ..downloader.verify import check_against_receipt
-from ..errors import (
-    IntegrityError,
-    OutputError,
-    UnprovedReadError,
-    os_reason,
-)
-from ..integrity.digests import composite_etag
-from ..integrity.etag import is_md5
+from ..downloader.comparison import Comparison
+from ..downloader.part_layout import find_layout
+from ..errors import IntegrityError, OutputError, os_reason
 from ..model.events import Event, RangeRead, ReadStarted
 from ..model.names import check_object_name
 from ..model.options import Options
@@ -32,6 +25,7 @@ from ..runtime.cancel import CancelScope
 from ..s3.context import OperationContext
 from ..s3.responses import ObjectInfo
 from ..uploader.readback import proved_by_reading_back, reading_back
+from .connection import processes_of
 from .credentials import with_read_keyfile
 from .operation import ClusterOptions, Running, check_sources, running_on
 from .orders import HashOrder, HashReport, Order, ReadOrder
@@ -97,12 +91,14 @@ def verify_on(
         reading.find(version_id)
         reading.running = begin()
         if receipt is not None:
-            reading.compare_receipt(receipt)
+            reading.so_far.with_receipt(receipt)
+            readback = readback or reading.so_far.is_read_back_unasked
         if path is not None:
             reading.compare_file(os.path.abspath(path), receipt)
-        if readback or (path is None and receipt is None):
+        readback = readback or (path is None and receipt is None)
+        if readback:
             reading.read(receipt)
-        return reading.report()
+        return reading.report(readback=readback)
 
 
 def prove_by_reading_back(receipt: Receipt, running: Running, context: OperationContext) -> Receipt:
@@ -131,10 +127,15 @@ def _open(
     The first error is raised, after the workers have stopped.
     """
     options = with_read_keyfile(options)
-    with OperationContext.open(bucket, options, scope=scope, on_event=on_event) as context:
+    with (
+        processes_of(how.address) as processes,
+        OperationContext.open(bucket, options, scope=scope, on_event=on_event) as context,
+    ):
         try:
             with ExitStack() as stack:
-                on_cluster = running_on(how, bucket, options, context.scope, context.emit)
+                on_cluster = running_on(
+                    how, bucket, options, context.scope, context.emit, processes
+                )
                 yield context, partial(stack.enter_context, on_cluster)
         except BaseException as error:  # noqa: BLE001 - the first error is raised
             first = context.scope.fail_with(error)
@@ -155,37 +156,20 @@ class _Reading:
         self._url = context.bucket.url(key)
         self._info: ObjectInfo
         self._version_id: str | None = None
-        self._compared: list[str] = []
-        self._proof: str | None = None
+        self.so_far: Comparison
         self._file_md5s: list[str] | None = None
         self._started_at = datetime.now(timezone.utc)
 
     def find(self, version_id: str | None) -> None:
         """Look at the object; all that is read later is pinned to its ETag."""
         self._info = self._context.find(self._key, version_id)
+        self.so_far = Comparison(self._url, self._info)
         self._version_id = version_id
-
-    def compare_receipt(self, receipt: Receipt) -> None:
-        """Compare size, ETag and version with the receipt's."""
-        info = self._info
-        self._compare("size", info.size_bytes, receipt.size_bytes)
-        self._compare("etag", info.etag, receipt.etag_found or receipt.etag_expected)
-        if receipt.version_id is not None:
-            self._compare("version id", info.version_id, receipt.version_id)
-        if receipt.proof.object is not None:
-            self._proof = "receipt-etag"
-
-    def _compare(self, name: str, found: object, expected: object) -> None:
-        check_against_receipt(self._url, name, found, expected)
-        self._compared.append(name)
 
     def compare_file(self, path: str, receipt: Receipt | None) -> None:
         """Have the workers read the file, and compare its parts with the object's ETag."""
         with SharedFile(path) as file:
-            if file.size_bytes != self._info.size_bytes:
-                raise IntegrityError(
-                    f"{self._url} has {self._info.size_bytes} bytes, {path} has {file.size_bytes}"
-                )
+            self.so_far.with_length(path, file.size_bytes)
             identity = file.identify(self._context.options.chunk_bytes)
             check_sources(self.running.cluster, path, identity)
             sizes = self._sizes(receipt)
@@ -195,12 +179,13 @@ class _Reading:
             )
             file.check_unchanged(identity)
         self._file_md5s = md5s
-        if "size" not in self._compared:
-            self._compared.append("size")
+        self.so_far.note("size")
         if receipt is not None:
-            self._compare_parts(f"{path} is not what the receipt says", md5s, receipt)
+            what = f"{path} is not what the receipt says"
+            self.so_far.with_parts(what, _binary(md5s), receipt)
         elif sizes is not None:
-            self._compare_etag(f"{self._url} is not what {path} holds", md5s, sizes)
+            what = f"{self._url} is not what {path} holds"
+            self.so_far.with_etag(what, path, _binary(md5s), sizes, self._ask)
 
     def read(self, receipt: Receipt | None, into: tuple[str, int] | None = None) -> None:
         """Have the workers read the object, and compare it with all that is known of it."""
@@ -213,17 +198,18 @@ class _Reading:
         expected = [part.md5 for part in receipt.parts] if receipt else self._file_md5s
         order = partial(self._read_order, into)
         md5s = self._collect(sizes or self._chunks(), order, expected)
+        so_far, what = self.so_far, f"{self._url} is not what was stored"
         if receipt is not None:
-            self._compare_parts(f"{self._url} is not what was stored", md5s, receipt)
-            self._proof = "receipt"
+            so_far.with_parts(what, _binary(md5s), receipt)
+            so_far.proof = "receipt"
         elif self._file_md5s is not None:
             if md5s != self._file_md5s:
                 raise IntegrityError(f"{self._url} is not what was read here")
-            self._proof = self._proof or "readback"
+            so_far.proof = so_far.proof or "readback"
         elif sizes is not None:
-            self._compare_etag(f"{self._url} is not what was stored", md5s, sizes)
-        if self._proof:
-            self._compared.append("bytes")
+            so_far.with_etag(what, "the bytes", _binary(md5s), sizes, self._ask)
+        if so_far.proof:
+            so_far.note("bytes")
 
     def check_written(self, path: str) -> None:
         """OutputError where the file here does not have what the workers have written."""
@@ -292,30 +278,9 @@ class _Reading:
         dispatcher.run((order(run) for run in runs), take)
         return [found[number] for number in sorted(found)]
 
-    def _compare_parts(self, what: str, md5s: Sequence[str], receipt: Receipt) -> None:
-        for md5, part in zip(md5s, receipt.parts, strict=True):
-            if md5 != part.md5:
-                raise IntegrityError(
-                    f"{what}: part {part.number}, from byte {part.offset_bytes} on, has the MD5 "
-                    f"{md5} instead of {part.md5}"
-                )
-        if "part MD5s" not in self._compared:
-            self._compared.append("part MD5s")
-
-    def _compare_etag(self, what: str, md5s: Sequence[str], sizes: Sequence[int]) -> None:
-        plain = is_md5(self._info.etag)
-        found = md5s[0] if plain else composite_etag(map(bytes.fromhex, md5s))
-        if found == self._info.etag:
-            self._compared.append("etag")
-            self._proof = "md5-etag" if plain else "composite-etag"
-        elif ask_exact_layout(self._info, self._ask) in (None, tuple(sizes)):
-            raise IntegrityError(
-                f"{what}: its ETag is {self._info.etag}, that of the bytes {found}"
-            )
-
-    def report(self) -> ReadReport:
+    def report(self, *, readback: bool = True) -> ReadReport:
         """What was compared. UnprovedReadError where nothing proves the object."""
-        info = self._info
+        info, is_md5_proof = self._info, self.so_far.proof == "md5-etag"
         report = ReadReport(
             bucket=self._bucket.name,
             key=self._key,
@@ -325,18 +290,18 @@ class _Reading:
             etag=info.etag,
             offset_bytes=0,
             size_bytes=info.size_bytes,
-            compared=tuple(dict.fromkeys(self._compared)) if self._proof else (),
-            proof=self._proof,
-            digests={"md5": info.etag or ""} if self._proof == "md5-etag" else {},
+            compared=self.so_far.compared,
+            proof=self.so_far.proof,
+            digests={"md5": (info.etag or "").lower()} if is_md5_proof else {},
             retries=self._context.retries,
             started_at=self._started_at,
             ended_at=datetime.now(timezone.utc),
             program=f"streamtos3 {__version__}",
         )
-        if self._proof is None:
-            raise UnprovedReadError(
-                f"nothing proves that {self._url} is what was stored: its ETag is {info.etag}",
-                hint="--receipt FILE, with the receipt of its upload, would prove it",
-                report=report,
-            )
+        if report.proof is None:
+            raise self.so_far.unproved_error(report, readback=readback)
         return report
+
+
+def _binary(md5s: Sequence[str]) -> list[bytes]:
+    return [bytes.fromhex(md5) for md5 in md5s]

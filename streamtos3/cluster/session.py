@@ -38,6 +38,10 @@ __all__ = [
 ]
 
 _IDLE_S = 3600.0
+# Kept open: two batches of files, each by as many threads, large files by a second one. One too
+# few is a new connection, and its handshake, for every other file.
+_CONNECTIONS_A_JOB = 4
+_BUFFERS = 7  # as for a stream (`uploader.part_batches`): a batch, and what is sent meanwhile
 
 
 class OperationEnded(BaseException):
@@ -162,18 +166,19 @@ def worker_name(address: str) -> str:
 def _new_session(operation: Operation, secrets: Secrets, emit: Callable[[Event], None]) -> Session:
     options = secrets.put_into(operation.options)
     checksum = CHECKSUMS[options.checksum] if options.checksum else None
-    clients = Clients(options.connection, options.jobs)
+    clients = Clients(options.connection, _CONNECTIONS_A_JOB * options.jobs)
     bucket = Bucket(
         operation.bucket,
         options.connection,
         settings=options.settings,
         checksum=checksum,
-        connections=options.jobs,
         client=clients,
     )
     scope = CancelScope()
     context = OperationContext(bucket, options, scope, emit)
-    pool = BufferPool(options.memory_bytes or default_memory_bytes(), options.jobs + 1, scope)
+    most = max(options.jobs + 1, _BUFFERS)
+    pool = BufferPool(options.memory_bytes or default_memory_bytes(), most, scope)
+    pool.allow(_BUFFERS)
     context.on_throttled = pool.hold_back
     return Session(context, clients, pool)
 

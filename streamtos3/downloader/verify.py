@@ -13,26 +13,26 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from .._version import __version__
 from ..errors import IntegrityError, UnprovedReadError
-from ..integrity.digests import StreamDigests, composite_etag
-from ..integrity.etag import is_md5
+from ..integrity.digests import StreamDigests
 from ..integrity.md5 import problem_to_report
 from ..model.events import Event, RangeRead, ReadStarted, Warned
 from ..model.names import check_object_name
-from ..model.options import READ_BACK_UNASKED_BYTES, Options
+from ..model.options import Options
 from ..results import ReadReport, Receipt
 from ..runtime.cancel import CancelScope
 from ..s3.clients import Clients
 from ..s3.context import OperationContext
 from ..sources.base import Source
 from ..sources.open import as_source
+from .comparison import Comparison
 from .download import download
 from .local_etag import LocalParts, read_through
-from .part_layout import ask_exact_layout, find_layout
+from .part_layout import find_layout
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
 
-__all__ = ["check_against_receipt", "verify_object"]
+__all__ = ["verify_object"]
 
 _READBACK_DIGEST = "sha256"
 
@@ -91,18 +91,17 @@ class _Verification:
         self._key = key
         self._url = context.bucket.url(key)
         self._version_id = version_id
-        self._compared: list[str] = []
         self._digests: dict[str, str] = {}
-        self._proof: str | None = None
 
     def run(self, source: Source | None, receipt: Receipt | None, *, readback: bool) -> ReadReport:
         """Compare all that was asked for; raises the first error."""
         started_at = datetime.now(timezone.utc)
         try:
             self._info = self._context.find(self._key, self._version_id)
+            self._so_far = Comparison(self._url, self._info)
             if receipt is not None:
-                self._compare_receipt(receipt)
-                readback = readback or self._is_read_back_unasked()
+                self._so_far.with_receipt(receipt)
+                readback = readback or self._so_far.is_read_back_unasked
             if source is not None:
                 self._compare_source(source, receipt, readback=readback)
             if readback:
@@ -111,40 +110,16 @@ class _Verification:
             first = self._context.scope.fail_with(error)
             raise first from first.__cause__
         report = self._report(started_at)
-        if self._proof is None:
-            raise self._unproved_error(report, readback=readback)
+        if self._so_far.proof is None:
+            raise self._so_far.unproved_error(report, readback=readback)
         return report
-
-    def _is_read_back_unasked(self) -> bool:
-        return self._proof is None and self._info.size_bytes <= READ_BACK_UNASKED_BYTES
 
     def _ask(self, numbers: Sequence[int]) -> Sequence[tuple[int, int] | None]:
         return self._context.ask_parts(self._key, self._version_id, numbers)
 
-    def _compare_receipt(self, receipt: Receipt) -> None:
-        """Compare HEAD with the receipt. The ETag of an object that was proved then proves it.
-
-        So does one that is the MD5 of the whole, where the receipt has that.
-        """
-        info = self._info
-        etag = receipt.etag_found or receipt.etag_expected
-        is_whole_md5 = info.etag is not None and info.etag.lower() == receipt.digests.get("md5")
-        self._compare("size", info.size_bytes, receipt.size_bytes)
-        self._compare("etag", info.etag, info.etag if is_whole_md5 else etag)
-        if receipt.version_id is not None:
-            self._compare("version id", info.version_id, receipt.version_id)
-        if is_whole_md5:
-            self._proof = "whole-md5-etag"
-        elif receipt.proof.object is not None:
-            self._proof = "receipt-etag"
-
-    def _compare(self, name: str, found: object, expected: object) -> None:
-        check_against_receipt(self._url, name, found, expected)
-        self._compared.append(name)
-
     def _compare_source(self, source: Source, receipt: Receipt | None, *, readback: bool) -> None:
         """Compare the local stream with the receipt's parts, or its ETag with the object's."""
-        self._check_length(source.name, source.length_bytes)
+        self._so_far.with_length(source.name, source.length_bytes)
         if receipt is not None:
             sizes: Sequence[int] | None = [part.size_bytes for part in receipt.parts]
         else:
@@ -161,41 +136,15 @@ class _Verification:
             self._context.scope,
             lambda count: self._context.emit(RangeRead(count)),
         )
-        self._check_length(source.name, size_bytes)
+        self._so_far.with_length(source.name, size_bytes)
         self._digests = digests.hexdigests()
-        if "size" not in self._compared:
-            self._compared.append("size")
+        self._so_far.note("size")
         if receipt is not None:
-            self._compare_parts(source.name, parts.md5s(), receipt)
+            what = f"{source.name} is not what the receipt says"
+            self._so_far.with_parts(what, parts.md5s(), receipt)
         elif sizes is not None:
-            self._compare_etag(source.name, parts.md5s(), sizes)
-
-    def _check_length(self, name: str, size_bytes: int | None) -> None:
-        if size_bytes not in (None, self._info.size_bytes):
-            raise IntegrityError(
-                f"{self._url} has {self._info.size_bytes} bytes, {name} has {size_bytes}"
-            )
-
-    def _compare_parts(self, name: str, md5s: Sequence[bytes], receipt: Receipt) -> None:
-        for md5, part in zip(md5s, receipt.parts, strict=True):
-            if md5.hex() != part.md5:
-                raise IntegrityError(
-                    f"{name} is not what the receipt says: part {part.number}, from byte "
-                    f"{part.offset_bytes} on, has the MD5 {md5.hex()} instead of {part.md5}"
-                )
-        self._compared.append("part MD5s")
-
-    def _compare_etag(self, name: str, md5s: Sequence[bytes], sizes: Sequence[int]) -> None:
-        plain = is_md5(self._info.etag)
-        found = md5s[0].hex() if plain else composite_etag(md5s)
-        if found == (self._info.etag or "").lower():
-            self._compared.append("etag")
-            self._proof = "md5-etag" if plain else "composite-etag"
-        elif ask_exact_layout(self._info, self._ask) in (None, tuple(sizes)):
-            raise IntegrityError(
-                f"{self._url} is not what {name} holds: its ETag is {self._info.etag}, "
-                f"that of {name} {found}"
-            )
+            what = f"{self._url} is not what {source.name} holds"
+            self._so_far.with_etag(what, source.name, parts.md5s(), sizes, self._ask)
 
     def _compare_bytes(self, receipt: Receipt | None, *, against_source: bool) -> None:
         """Read the object and compare it with all that is known of it."""
@@ -222,27 +171,13 @@ class _Verification:
                 f"{self._url} is not what was read here: its {_READBACK_DIGEST} is "
                 f"{found[_READBACK_DIGEST]} instead of {self._digests[_READBACK_DIGEST]}"
             )
-        self._proof = report.proof or ("readback" if against_source else self._proof)
+        so_far = self._so_far
+        so_far.proof = report.proof or ("readback" if against_source else so_far.proof)
         self._context.retries += report.retries
         self._digests = {**report.digests, **found}
-        names = (*self._compared, *report.compared, *found)
+        so_far.note(*report.compared, *found)
         if report.compared or found:
-            names = (*names, "bytes")
-        self._compared = list(dict.fromkeys(names))
-
-    def _unproved_error(self, report: ReadReport, *, readback: bool) -> UnprovedReadError:
-        done = "there is nothing to compare it with"
-        if report.compared:
-            done = f"only its {' and '.join(report.compared)} could be compared"
-        hint = "--readback reads the object and compares the bytes"
-        if readback:
-            hint = "--receipt FILE, with the receipt of its upload, would prove it"
-        return UnprovedReadError(
-            f"nothing proves that {self._url} is what was stored: "
-            f"its ETag is {report.etag}; {done}",
-            hint=hint,
-            report=report,
-        )
+            so_far.note("bytes")
 
     def _report(self, started_at: datetime) -> ReadReport:
         return ReadReport(
@@ -254,8 +189,8 @@ class _Verification:
             etag=self._info.etag,
             offset_bytes=0,
             size_bytes=self._info.size_bytes,
-            compared=tuple(self._compared),
-            proof=self._proof,
+            compared=self._so_far.compared,
+            proof=self._so_far.proof,
             digests=self._digests,
             retries=self._context.retries,
             started_at=started_at,
@@ -277,11 +212,3 @@ class _DigestWriter:
 
     def close(self) -> None:
         """Do nothing; there is nothing to close."""
-
-
-def check_against_receipt(url: str, name: str, found: object, said: object) -> None:
-    """IntegrityError if what was `found` of the object at `url` is not what its receipt `said`."""
-    if found != said:
-        raise IntegrityError(
-            f"{url} is not what the receipt says: its {name} is {found}, the receipt says {said}"
-        )

@@ -22,6 +22,7 @@ _PATIENCE_S = 0.02
 _BUSY_SHARE = 0.4  # of the processors
 _BUSY_SHARE_OF_ONE = 0.7  # if that is more, and of a single one or less
 _HOLD_BACK_S = 5.0
+_LEFT_TO_OTHERS = 2  # of those who take several together: what is sent meanwhile
 
 
 class Buffer:
@@ -88,18 +89,27 @@ class BufferPool:
 
     def acquire(self, size_bytes: int) -> Buffer:
         """A buffer of at least `size_bytes`; waits for one. Cancelled when the upload fails."""
+        return self.acquire_together(size_bytes, 1)[0]
+
+    def acquire_together(self, size_bytes: int, most: int) -> list[Buffer]:
+        """As `acquire`, but up to `most` of them, as long as that leaves room for two others.
+
+        All are taken at the same moment: two callers that each had half of what they need would
+        wait for each other.
+        """
         with self._scope.condition:
             self._scope.check()
             self._keep_flat(size_bytes)
-            if self._available(size_bytes):  # the clock of the processor is dear on some machines
-                return self._take(size_bytes)
+            # Without a look at the processor's clock, which is dear on some machines.
+            if count := self._takeable(size_bytes, most):
+                return self._take(size_bytes, count)
             while True:
                 wall_s, cpu_s = time.monotonic(), time.process_time()
                 patience_s = max(0.0, _PATIENCE_S - self._waited_s)
-                available = self._scope.wait_for(lambda: self._available(size_bytes), patience_s)
+                self._scope.wait_for(lambda: bool(self._takeable(size_bytes, most)), patience_s)
                 self._note_wait(time.monotonic() - wall_s, time.process_time() - cpu_s)
-                if available:
-                    return self._take(size_bytes)
+                if count := self._takeable(size_bytes, most):
+                    return self._take(size_bytes, count)
 
     def release(self, buffer: Buffer) -> None:
         """Give `buffer` back for reuse; nothing may refer to its memory any more."""
@@ -151,16 +161,22 @@ class BufferPool:
         if self._allowed < self._max_buffers and not self._is_paced() and busy < _busy():
             self._allowed += 1
 
-    def _available(self, size_bytes: int) -> bool:
-        if self._in_use >= self._allowed:
-            return False
-        fits = self._in_use_bytes + size_bytes <= self._limit_bytes
-        return fits or self._in_use < 2 or self._find_free(size_bytes) is not None
+    def _takeable(self, size_bytes: int, most: int) -> int:
+        """How many buffers to take now; 0 if it is to wait. By the limits, which may change."""
+        count = max(1, min(most, self.room_for(size_bytes) - _LEFT_TO_OTHERS))
+        if self._in_use + count > self._allowed:
+            return 0
+        if self._in_use_bytes + count * size_bytes <= self._limit_bytes:
+            return count
+        return int(count == 1 and (self._in_use < 2 or self._find_free(size_bytes) is not None))
 
     def _find_free(self, size_bytes: int) -> Buffer | None:
         return next((each for each in self._free if each.size_bytes >= size_bytes), None)
 
-    def _take(self, size_bytes: int) -> Buffer:
+    def _take(self, size_bytes: int, count: int) -> list[Buffer]:
+        return [self._take_one(size_bytes) for _ in range(count)]
+
+    def _take_one(self, size_bytes: int) -> Buffer:
         buffer = self._find_free(size_bytes)
         if buffer is None:
             self._free.clear()  # too small for this plan's parts from here on

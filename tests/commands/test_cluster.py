@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -110,6 +111,51 @@ def test_a_signal_ends_it_and_its_processes_and_leaves_nothing(
         assert f"interrupted by {signum.name}" in program.stderr
         wait_until(lambda: members(program.pid) == [], lambda: "the workers to end")
     assert (fake.objects, fake.uploads) == ({}, {})
+
+
+def in_memory(program: Running) -> set[str]:
+    """The directories in memory that the program has open: its own."""
+    fds = Path(f"/proc/{program.pid}/fd")
+    links = {os.readlink(each) for each in fds.iterdir() if each.is_symlink()}
+    return {link for link in links if re.fullmatch("/dev/shm/streamtos3-[^/]*", link)}
+
+
+@pytest.mark.skipif(not os.access("/dev/shm", os.W_OK), reason="no file system in memory")
+@pytest.mark.parametrize("whom", ["program", "group"])
+def test_what_kill_9_leaves_in_memory_is_removed(
+    fake: FakeS3, proxy: FaultProxy, image: Path, whom: str
+) -> None:
+    """By the program's own processes, or, where they were killed too, by the next run."""
+    program: Running
+    mine: set[str] = set()
+
+    def strike() -> None:
+        mine.update(in_memory(program))
+        (os.kill if whom == "program" else os.killpg)(program.pid, signal.SIGKILL)
+
+    struck(proxy, strike)
+    with Running(*put(image), env=anonymous(proxy.endpoint_url)) as program:
+        program.wait()
+        wait_until(lambda: members(program.pid) == [], lambda: "the workers to end")
+    assert len(mine) == 1
+    if whom == "group":
+        assert run(*put(image), env=anonymous(fake.endpoint_url)).status == 0
+    assert not os.path.exists(mine.pop())
+
+
+def test_a_process_that_is_killed_is_replaced(fake: FakeS3, proxy: FaultProxy, image: Path) -> None:
+    program: Running
+
+    def kill_a_worker() -> None:
+        starter, *workers = sorted(set(members(program.pid)) - {program.pid})
+        assert len(workers) == 2
+        os.kill(workers[0], signal.SIGKILL)
+
+    struck(proxy, kill_a_worker)
+    with Running(*put(image, "--json"), env=anonymous(proxy.endpoint_url)) as program:
+        assert program.wait() == 0, program.stderr
+    assert fake.objects["bucket", "k"].body == payload(SIZE)
+    assert fake.uploads == {}
 
 
 def test_after_kill_9_resume_goes_on(fake: FakeS3, proxy: FaultProxy, image: Path) -> None:

@@ -46,8 +46,10 @@ ONLY_IN = {
     "botocore": {"s3"},
     "cloudevents": {"receiver.event_rules"},
     "jinja2": {"receipts.report"},
-    "dask": {"cluster.connection"},
-    "distributed": {"cluster.connection", "cluster.orders", "cluster.plugin"},
+    "dask": {"cluster.connection", "cluster.worker_processes"},
+    "distributed": {
+        *("cluster.connection", "cluster.orders", "cluster.plugin", "cluster.worker_processes"),
+    },
     "prometheus_client": {"receiver.metrics"},
     "starlette": {"receiver"},
     "uvicorn": {"receiver.uvicorn_server"},
@@ -248,7 +250,12 @@ print("loaded", *(name.rpartition(".")[2] for name in names if name in sys.modul
 
 def test_the_library_loads_what_it_needs_when_it_is_used() -> None:
     """Or the two tests above could not fail."""
-    assert {"tenacity"} <= loaded_by("import streamtos3; streamtos3.upload")
+    retries = "from streamtos3.runtime import retry"
+    assert {"tenacity"} <= loaded_by(f"{retries}; retry.get_ready()")
+
+
+def test_a_short_stream_pays_for_no_retries() -> None:
+    assert "tenacity" not in loaded_by("import streamtos3; streamtos3.upload")
 
 
 # What is public

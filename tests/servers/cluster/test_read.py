@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from streamtos3.cluster.read import get_file, verify_on
+from streamtos3.downloader.verify import verify_object
 from streamtos3.errors import (
     AbsentError,
     IntegrityError,
@@ -77,6 +78,67 @@ def test_an_object_is_compared_with_its_receipt(site: Site, receipt: Receipt) ->
     assert verify(site, receipt=receipt).proof == "receipt-etag"
     assert verify(site, receipt=receipt, readback=True).proof == "receipt"
     assert "part MD5s" in verify(site, receipt=receipt, path=str(site.path)).compared
+
+
+def verify_here(site: Site, **how: Any) -> ReadReport:
+    options = replace(site.bench.options, chunk_bytes=PART)
+    return verify_object(site.bench.bucket, KEY, options=options, **how)
+
+
+both = pytest.mark.parametrize("by", [verify_here, verify], ids=["one process", "workers"])
+"""A receipt means the same to one process and to the workers of a cluster."""
+
+
+@both
+def test_a_receipt_with_the_md5_of_the_whole_proves_an_etag_that_is_it(
+    site: Site, by: Callable[..., ReadReport]
+) -> None:
+    """As rclone's server shows it, whatever the parts were."""
+    assert site.bench.fake is not None
+    site.write(SIZE)
+    receipt = site.put(digests=("md5",))
+    site.bench.fake.quirks = replace(site.bench.fake.quirks, head_etag="whole-md5")
+    report = by(site, receipt=receipt)
+    assert (report.proof, report.compared) == ("whole-md5-etag", ("size", "etag"))
+    assert site.bench.proxy.count("get") == 0
+
+
+@both
+def test_capitals_in_an_etag_do_not_matter(
+    site: Site, receipt: Receipt, by: Callable[..., ReadReport]
+) -> None:
+    small, capital = replace(receipt, etag_found=None), (receipt.etag_found or "").upper()
+    assert capital != receipt.etag_found
+    for each in (small, replace(receipt, etag_found=capital)):
+        assert by(site, receipt=each).proof == "receipt-etag"
+
+
+@both
+def test_a_file_is_compared_with_an_etag_in_capitals(
+    site: Site, by: Callable[..., ReadReport]
+) -> None:
+    assert site.bench.fake is not None
+    site.bench.fake.quirks = replace(site.bench.fake.quirks, etag="MD5")
+    site.write(SIZE)
+    receipt = site.put()
+    how = {"source": str(site.path)} if by is verify_here else {"path": str(site.path)}
+    assert by(site, **how).proof == "composite-etag"
+    assert by(site, receipt=receipt).proof == "receipt-etag"
+    assert by(site).proof == "composite-etag"
+
+
+@both
+def test_a_small_object_that_nothing_proves_is_read_back_unasked(
+    site: Site, receipt: Receipt, by: Callable[..., ReadReport], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unproved = replace(receipt, proof=Proof(None, None))
+    report = by(site, receipt=unproved)
+    assert (report.proof, report.compared[-1]) == ("receipt", "bytes")
+    assert site.bench.proxy.count("get") > 0
+    monkeypatch.setattr("streamtos3.downloader.comparison.READ_BACK_UNASKED_BYTES", SIZE - 1)
+    with pytest.raises(UnprovedReadError, match="only its size and etag could be compared") as no:
+        by(site, receipt=unproved)
+    assert "--readback" in (no.value.hint or "")
 
 
 def test_a_file_and_the_object_are_both_read(site: Site, receipt: Receipt) -> None:

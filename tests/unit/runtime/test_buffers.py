@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from streamtos3.runtime import buffers
 from streamtos3.runtime import host as machine
-from streamtos3.runtime.buffers import Buffer, default_memory_bytes
+from streamtos3.runtime.buffers import Buffer, BufferPool, default_memory_bytes
 from streamtos3.runtime.cancel import Cancelled, CancelScope
 from streamtos3.units import GIB, MIB
 from tests.rig.peak_pool import PeakPool
@@ -381,3 +381,53 @@ def test_room_is_bounded_by_memory_and_by_what_is_allowed(
     scope: CancelScope, size_kib: int, buffers: int
 ) -> None:
     assert PeakPool(64 * KIB, 8, scope).room_for(size_kib * KIB) == buffers
+
+
+# Several at once
+
+
+def test_several_are_taken_as_long_as_two_are_left(scope: CancelScope) -> None:
+    pool = BufferPool(GIB, 7, scope)
+    pool.allow(7)
+    assert len(pool.acquire_together(KIB, 9)) == 5
+    assert len(pool.acquire_together(KIB, 1)) == 1
+
+
+def test_the_limit_of_the_memory_makes_them_fewer_but_never_none(scope: CancelScope) -> None:
+    pool = BufferPool(4 * KIB, 7, scope)
+    pool.allow(7)
+    assert len(pool.acquire_together(KIB, 4)) == 2
+    assert len(BufferPool(1, 7, scope).acquire_together(KIB, 4)) == 1
+
+
+def test_two_that_take_several_do_not_wait_for_each_other(scope: CancelScope) -> None:
+    """Each would hold half of the buffers, were they taken one by one."""
+    pool = BufferPool(GIB, 6, scope)
+    pool.allow(6)
+    rounds = 200
+
+    def work() -> None:
+        for _ in range(rounds):
+            for buffer in pool.acquire_together(KIB, 4):
+                pool.release(buffer)
+
+    threads = [threading.Thread(target=work, daemon=True) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+        assert not thread.is_alive()
+
+
+def test_who_waits_for_several_takes_fewer_once_less_is_allowed(scope: CancelScope) -> None:
+    pool = BufferPool(GIB, 6, scope)
+    pool.allow(6)
+    held = pool.acquire_together(KIB, 4)
+    got: list[Buffer] = []
+    thread = threading.Thread(target=lambda: got.extend(pool.acquire_together(KIB, 4)), daemon=True)
+    thread.start()
+    pool.hold_back()  # three are allowed from now on
+    for buffer in held[:2]:
+        pool.release(buffer)
+    thread.join(60)
+    assert len(got) == 1
