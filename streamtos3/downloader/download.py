@@ -22,6 +22,7 @@ from ..results import ReadReport, Receipt
 from ..runtime.buffers import BufferPool, default_memory_bytes
 from ..runtime.cancel import CancelScope
 from ..runtime.md5_group import LARGEST_GROUP, Md5Group
+from ..runtime.retry import get_ready
 from ..s3.clients import Clients
 from ..s3.context import OperationContext
 from ..s3.responses import ObjectInfo
@@ -197,6 +198,7 @@ class _Download:
         context = self._context
         if problem := problem_to_report():
             context.emit(Warned(problem))
+        get_ready()
         self._ranges = RangeReader(
             context.workers, self._pool, context.retrier, self._scope, self._md5s.announced
         )

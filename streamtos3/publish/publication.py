@@ -35,7 +35,7 @@ from ..results import Receipt
 from ..runtime.buffers import share_memory
 from ..runtime.cancel import CancelScope
 from ..runtime.md5_group import Md5Group
-from ..runtime.retry import Retrier
+from ..runtime.retry import Retrier, get_ready
 from ..runtime.workers import WorkerPool
 from ..s3.bucket import Bucket
 from ..s3.clients import Clients
@@ -141,6 +141,7 @@ class Publication:
         self._begin_progress()
         if problem := problem_to_report():
             self._emit(Warned(problem))
+        get_ready()
         try:
             if self._manifest:
                 self._workers.submit(self._manifest.check_key).result()

@@ -1,7 +1,9 @@
 """The one retry policy (tenacity): what is tried again, for how long, and how it ends.
 
 botocore's own retries are off, or the numbers would multiply (docs/design.org, invariant 7).
-`s3.error_mapping` decides what is transient; this module counts, waits and stops trying.
+`s3.error_mapping` decides what is transient; this module counts, waits and stops trying. tenacity
+is loaded when it is needed first, or by `get_ready`: where Dask is installed it brings tornado
+and asyncio along, a tenth of what a short stream costs.
 """
 
 from __future__ import annotations
@@ -11,9 +13,7 @@ import random
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Generic, TypeVar
-
-import tenacity
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 from ..errors import (
     CredentialsError,
@@ -30,7 +30,10 @@ from ..model.options import Retries
 from ..units import format_duration
 from .cancel import CancelScope
 
-__all__ = ["DEFAULT_RETRY_FOR_S", "Outcome", "Retrier"]
+if TYPE_CHECKING:
+    import tenacity
+
+__all__ = ["DEFAULT_RETRY_FOR_S", "Outcome", "Retrier", "get_ready"]
 
 DEFAULT_RETRY_FOR_S = 15 * 60.0
 T = TypeVar("T")
@@ -42,6 +45,11 @@ class Outcome(Generic[T]):
 
     value: T
     tries: int
+
+
+def get_ready() -> None:
+    """Load what a retry takes now: for what runs long, and may meet a full disk or an update."""
+    import tenacity  # noqa: F401
 
 
 class Retrier:
@@ -80,6 +88,7 @@ class Retrier:
             return Outcome(call(), 1)
         except TransientError as error:  # from here on tenacity, which costs as much as signing
             first = [error]
+        import tenacity
 
         def again() -> T:
             if first:

@@ -22,7 +22,7 @@ from ..model.options import Options
 from ..results import Receipt, SinkFigures
 from ..runtime.buffers import share_memory
 from ..runtime.cancel import Cancelled, CancelScope
-from ..runtime.retry import Retrier
+from ..runtime.retry import Retrier, get_ready
 from ..runtime.workers import WorkerPool
 from ..s3.bucket import Bucket
 from ..s3.clients import Clients
@@ -89,6 +89,7 @@ class UploadQueue:
         self.stored_objects = 0
         self.error: BaseException | None = None
         self.unproved: UnprovedError | None = None
+        get_ready()
         self._check_for_s = options.retries.check_for_s
         self._at_once, self._options = _shares(options, at_once)
         self._client = client or Clients(options.connection, options.jobs * self._at_once)

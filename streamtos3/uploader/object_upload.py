@@ -37,6 +37,7 @@ from ..results import CommandReport, Proof, Receipt, StoredPart
 from ..runtime.cancel import Cancelled
 from ..runtime.host import user_name, utc_offset
 from ..runtime.md5_group import Md5Group
+from ..runtime.retry import get_ready
 from ..s3.bodies import PartBody
 from ..s3.clients import library_versions
 from ..s3.context import OperationContext
@@ -246,6 +247,7 @@ class ObjectUpload:
         """Begin the multipart upload, or resume the unfinished one. Called once."""
         multipart = MultipartUpload(self._bucket, self._retrier, self._key, self._options.checksum)
         self._multipart = multipart  # before it is begun, so that a failure cleans it up
+        get_ready()
         if self.unfinished is not None:
             self._resume(multipart, self.unfinished)
         else:

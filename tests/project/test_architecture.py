@@ -250,7 +250,12 @@ print("loaded", *(name.rpartition(".")[2] for name in names if name in sys.modul
 
 def test_the_library_loads_what_it_needs_when_it_is_used() -> None:
     """Or the two tests above could not fail."""
-    assert {"tenacity"} <= loaded_by("import streamtos3; streamtos3.upload")
+    retries = "from streamtos3.runtime import retry"
+    assert {"tenacity"} <= loaded_by(f"{retries}; retry.get_ready()")
+
+
+def test_a_short_stream_pays_for_no_retries() -> None:
+    assert "tenacity" not in loaded_by("import streamtos3; streamtos3.upload")
 
 
 # What is public
