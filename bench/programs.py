@@ -113,8 +113,8 @@ def _publish(*options: str) -> Callable[[str, str, str], list[str]]:
 
 
 def _put_file(*options: str) -> Callable[[str, str, str], list[str]]:
-    """The one file of a directory; without a digest of the whole, as with --dask."""
-    words = [*STREAMTOS3, "put", "-q", "--digest", "none", *options]
+    """The one file of a directory."""
+    words = [*STREAMTOS3, "put", "-q", *options]
     return lambda endpoint, directory, prefix: [
         *(*words, "--endpoint-url", endpoint, f"{directory}/000000.bin"),
         f"s3://{BUCKET}/{prefix}/file",
@@ -199,8 +199,10 @@ RECOPIERS = [
 
 FILE_PUTTERS = [
     Copier("streamtos3 put FILE", _put_file()),
+    Copier("streamtos3 put --digest none FILE", _put_file("--digest", "none")),
     Copier("streamtos3 put --dask local:2", _put_file("--dask", "local:2")),
 ]
+"""The first digests the whole by SHA-256, the last each part, the second does neither."""
 
 DASK_COPIERS = [
     Copier("streamtos3 publish", _publish()),

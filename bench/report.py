@@ -231,6 +231,30 @@ def _judge_second_run(outcome: Outcome) -> list[Target]:
     return _beside(outcome, "wall", _wall, *names, 1.5)
 
 
+def _judge_dask_file(outcome: Outcome) -> list[Target]:
+    ours = "streamtos3 put --dask local:2"
+    return _beside(outcome, "wall", _wall, ours, ("streamtos3 put FILE",), 1.1)
+
+
+def _judge_dask_files(outcome: Outcome) -> list[Target]:
+    ours = "streamtos3 publish --dask local:2"
+    return _beside(outcome, "wall", _wall, ours, ("streamtos3 publish",), 1.0)
+
+
+def _judge_dask_workers(outcome: Outcome) -> list[Target]:
+    """How much longer n workers take than an n-th of what one takes."""
+    walls = {
+        int(name.partition(":")[2]): median(map(_wall, runs)) for name, runs in outcome.runs.items()
+    }
+    return [
+        Target(
+            f"{outcome.title.split(':')[0]}: wall of {count} times {count}, beside 1", ratio, 1.15
+        )
+        for count, wall_s in walls.items()
+        if count > 1 and 1 in walls and (ratio := wall_s * count / walls[1])
+    ]
+
+
 _JUDGES: Mapping[int, Callable[[Outcome], list[Target]]] = {
     1: _judge_near,
     2: _judge_far,
@@ -243,6 +267,9 @@ _JUDGES: Mapping[int, Callable[[Outcome], list[Target]]] = {
     10: _judge_second_run,
     11: _judge_limited,
     12: _judge_hashing,
+    13: _judge_dask_file,
+    14: _judge_dask_files,
+    15: _judge_dask_workers,
 }
 
 

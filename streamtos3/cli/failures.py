@@ -102,7 +102,9 @@ def _trace(error: BaseException) -> None:
 def _click_message(error: click.ClickException) -> str:
     if isinstance(error, click.NoSuchOption):
         return f"no such option {error.option_name}"
-    text = error.format_message().rstrip(".")
+    # click sets choices one below the other.
+    head, choices, listed = error.format_message().rstrip(".").partition(". Choose from:")
+    text = f"{head}: one of {' '.join(listed.split())}" if choices else head
     return text[:1].lower() + text[1:]
 
 
@@ -113,6 +115,8 @@ def _click_hint(error: click.ClickException) -> str:
     near = None
     if context is not None and isinstance(error, click.NoSuchOption):
         params = context.command.get_params(context)
-        names = (name for each in params for name in (*each.opts, *each.secondary_opts))
+        names = [name for each in params for name in (*each.opts, *each.secondary_opts)]
+        if str((context.find_root().obj or ["", ""])[1]).startswith("-"):
+            names.append("--version")  # which no command has, and here none was named
         near = nearest(error.option_name, (name for name in names if name.startswith("--")))
     return f"did you mean {near}? {see}" if near else see

@@ -152,8 +152,9 @@ def _check_first_word(args: list[str]) -> None:
     named = any(each.startswith(("-D", "--dest")) for each in args)
     if word.startswith("-") or named or "STREAMTOS3_DESTINATION" in os.environ:
         return
-    near = nearest(word, _COMMANDS)
+    near = nearest(word, (*_COMMANDS, "version"))
     if near is not None and not os.path.lexists(word):
         raise UsageError(
-            f"{word!r} is neither a command nor a file", hint=f"did you mean streamtos3 {near}?"
+            f"{word!r} is neither a command nor a file",
+            hint=f"did you mean streamtos3 {'--version' if near == 'version' else near}?",
         )

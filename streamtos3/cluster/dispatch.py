@@ -65,6 +65,7 @@ class Dispatcher:
         self._arrived: list[tuple[int, Any]] = []
         self._watch = WorkerPool(1, scope)
         self._is_over = False
+        self._is_mute = False
         self._ending = threading.Lock()
         self._all_ended: bool | None = None
         self.workers: dict[str, int] = {}
@@ -116,7 +117,8 @@ class Dispatcher:
     def end(self) -> bool:
         """Stop what is still running, and wait for that; whether all workers have stopped.
 
-        Takes a minute at most, 5 s after a signal. Must be called, whatever happened; a second
+        Takes a minute at most, 5 s after a signal, and no time where the scheduler did not answer
+        before. Must be called, whatever happened; a second
         call returns what the first did.
         """
         with self._ending:
@@ -134,7 +136,7 @@ class Dispatcher:
         interrupted = self._scope.interrupted_at_s is not None
         settle_s = _INTERRUPTED_SETTLE_S if interrupted else _SETTLE_S
         try:
-            if not self._cluster.is_connected:
+            if self._is_mute or not self._cluster.is_connected:
                 return False
             ended = self._cluster.run_on_all(
                 end_on_worker, self._operation_id, settle_s, timeout_s=settle_s
@@ -190,6 +192,7 @@ class Dispatcher:
             except Exception:
                 if self._is_over:  # the client was closed meanwhile
                     return
+                self._is_mute = True
                 raise
             self._note_workers(workers)
             if workers:

@@ -10,13 +10,15 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from urllib.parse import urlsplit
 
 from .._version import __version__
 from ..errors import SourceError, StreamToS3Error, UsageError
 from ..model.events import Event, Warned
-from ..model.options import Options
+from ..model.options import Connection, Options
 from ..runtime.buffers import default_memory_bytes
 from ..runtime.cancel import CancelScope
+from ..s3.bucket import Bucket
 from .address import ClusterAddress
 from .connection import Cluster, open_cluster
 from .credentials import SecretsChannel, secrets_to_send
@@ -28,6 +30,7 @@ from .shared_file import FileIdentity, SharedFile
 __all__ = ["ClusterOptions", "Running", "running_on", "check_sources"]
 
 _CHECK_S = 120.0
+_AWS = (".amazonaws.com", ".amazonaws.com.cn")
 
 
 @dataclass(frozen=True)
@@ -55,7 +58,7 @@ class Running:
 @contextmanager
 def running_on(
     how: ClusterOptions,
-    bucket: str,
+    bucket: Bucket,
     options: Options,
     scope: CancelScope,
     emit: Callable[[Event], None],
@@ -77,14 +80,27 @@ def running_on(
             dispatcher.start()
             if how.address.is_local:
                 openly = _share_out(openly, len(dispatcher.workers))
-            openly = replace(openly, command_line=None)
-            operation = Operation(operation_id, bucket, openly, not secrets.are_none)
+            connection = _where_the_client_is(openly.connection, bucket)
+            openly = replace(openly, connection=connection, command_line=None)
+            operation = Operation(operation_id, bucket.name, openly, not secrets.are_none)
             with SecretsChannel(cluster, operation_id, options, secrets, scope):
                 _check_workers(cluster)
                 yield Running(cluster, operation, dispatcher)
         finally:
             if not dispatcher.end():
                 emit(Warned("not all workers could be told to stop; they do when they notice"))
+
+
+def _where_the_client_is(connection: Connection, bucket: Bucket) -> Connection:
+    """With the endpoint and the region that the client's environment or files name.
+
+    Those of a worker may name others, or none, and it would store the parts at AWS.
+    """
+    endpoint_url, host = connection.endpoint_url, urlsplit(bucket.endpoint_url).hostname or ""
+    if endpoint_url is None and not host.endswith(_AWS):
+        endpoint_url = bucket.endpoint_url
+    region = connection.region or bucket.region
+    return replace(connection, endpoint_url=endpoint_url, region=region)
 
 
 def _check_workers(cluster: Cluster) -> None:

@@ -375,7 +375,7 @@ class ClusterPublication:
 
     def _publish_batches(self, context: OperationContext, processes: LocalProcesses | None) -> None:
         with running_on(
-            self._how, self._bucket, self._options, context.scope, context.emit, processes
+            self._how, context.bucket, self._options, context.scope, context.emit, processes
         ) as running:
             threads = running.dispatcher.threads
             each = -(-self._count // (_BATCHES_A_THREAD * threads))

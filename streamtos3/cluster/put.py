@@ -80,7 +80,9 @@ def put_file(
         ) as context,
         ExitStack() as stack,
     ):
-        on_cluster = running_on(how, bucket, options, context.scope, context.note, processes)
+        on_cluster = running_on(
+            how, context.bucket, options, context.scope, context.note, processes
+        )
         # The cluster is begun when the destination has been checked.
         feed = _FileFeed(file, key, context, partial(stack.enter_context, on_cluster), how)
         receipt = ObjectUpload(feed, context, key).run()

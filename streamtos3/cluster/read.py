@@ -134,7 +134,7 @@ def _open(
         try:
             with ExitStack() as stack:
                 on_cluster = running_on(
-                    how, bucket, options, context.scope, context.emit, processes
+                    how, context.bucket, options, context.scope, context.emit, processes
                 )
                 yield context, partial(stack.enter_context, on_cluster)
         except BaseException as error:  # noqa: BLE001 - the first error is raised

@@ -167,6 +167,8 @@ def _new_session(operation: Operation, secrets: Secrets, emit: Callable[[Event],
     options = secrets.put_into(operation.options)
     checksum = CHECKSUMS[options.checksum] if options.checksum else None
     clients = Clients(options.connection, _CONNECTIONS_A_JOB * options.jobs)
+    # The service has accepted the client with them. If they expire, newer ones are on their way.
+    clients.accepted = operation.sends_secrets
     bucket = Bucket(
         operation.bucket,
         options.connection,

@@ -8,13 +8,16 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
 from tests.commands.test_disk import bare, can_trace, traced, written
 from tests.rig.command import anonymous, invoke, run
+from tests.rig.dask_cluster import DaskCluster
 from tests.rig.fake_s3 import FakeS3
 from tests.rig.process import Running, members, wait_until
 from tests.rig.proxy import Fault, FaultProxy
@@ -170,6 +173,54 @@ def test_after_kill_9_resume_goes_on(fake: FakeS3, proxy: FaultProxy, image: Pat
     assert fake.objects["bucket", "k"].body == payload(SIZE)
     assert fake.uploads == {}
     assert any(part["resumed"] for part in json.loads(done.stdout)["parts"])
+
+
+@pytest.mark.parametrize("where", ["local", "cluster"])
+def test_after_kill_9_resume_finishes_a_directory_with_nothing_twice(
+    fake: FakeS3, proxy: FaultProxy, tmp_path: Path, where: str
+) -> None:
+    """What the killed run, or its workers after it, have stored is not sent again."""
+    (tmp_path / "results").mkdir()
+    files = {f"{number:03}": payload(2000 + number) for number in range(120)}
+    for name, data in files.items():
+        (tmp_path / "results" / name).write_bytes(data)
+    with ExitStack() as stack:
+        address = "local:2"
+        if where == "cluster":
+            address = stack.enter_context(DaskCluster(tmp_path, workers=2)).address
+        words = ("publish", "--dask", address, tmp_path / "results", "s3://bucket/r/")
+        program: Running
+        kill = Fault(
+            *("put-object", "callback"),
+            skip=30,
+            callback=lambda _: os.kill(program.pid, signal.SIGKILL),
+        )
+        proxy.faults.append(kill)
+        with Running(*words, env=anonymous(proxy.endpoint_url)) as program:
+            program.wait()
+            wait_until(lambda: members(program.pid) == [], lambda: "the processes to end")
+        settle(proxy)
+        before = set(fake.objects)
+        assert len(before) > 0
+        done = run(*words, "--resume", env=anonymous(proxy.endpoint_url))
+    assert done.status == 0, done.stderr
+    assert {key: stored.body for (_, key), stored in fake.objects.items()} == {
+        f"r/{name}": data for name, data in files.items()
+    }
+    assert fake.uploads == {}
+    answered = [each.key for each in proxy.seen if each.verb == "put-object" and each.status == 200]
+    assert len(answered) == len(set(answered))
+    specification = json.loads(done.stdout)
+    assert specification["complete"] is True
+    assert specification["already_there"] >= len(before)
+
+
+def settle(proxy: FaultProxy) -> None:
+    """Wait until no request has come for a second: the workers have ended their tasks."""
+    counts = [-1, proxy.count()]
+    while counts[-1] != counts[-2]:
+        time.sleep(1.0)
+        counts.append(proxy.count())
 
 
 def test_a_keyfile_that_is_a_pipe_reaches_the_processes(fake: FakeS3, image: Path) -> None:

@@ -461,6 +461,13 @@ def test_a_page_of_a_receipt_that_does_not_stand_warns(signed: Path, tmp_path: P
     assert "This receipt failed these checks: signature" in (tmp_path / "page.html").read_text()
 
 
+def test_a_page_goes_to_standard_output_where_a_dash_asks_for_it(signed: Path) -> None:
+    outcome = invoke("receipt", "report", signed, "-o", "-")
+    assert outcome.status == 0
+    assert outcome.stdout.startswith("<!doctype html>")
+    assert not (signed.parent / "-").exists()
+
+
 def test_a_page_never_replaces_a_receipt(signed: Path) -> None:
     before = signed.read_bytes()
     outcome = invoke("receipt", "report", signed, "-o", signed)

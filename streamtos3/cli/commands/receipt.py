@@ -210,7 +210,7 @@ def _shown(receipt: Receipt) -> Iterator[str]:
     "outfile",
     metavar="OUTFILE",
     required=True,
-    help="The page to write, in HTML.",
+    help="The page to write, in HTML; - for standard output.",
 )
 @_allowed_signers
 @arguments(ReceiptReportArgs)
@@ -231,10 +231,14 @@ def _report(args: ReceiptReportArgs) -> None:
     for path in args.file:
         if path == args.outfile:
             raise UsageError(f"the report would replace the receipt {path}")
-    check_receipt_path(args.outfile, "report")
+    if args.outfile != "-":
+        check_receipt_path(args.outfile, "report")
     examinations = [examine_file(path, args.allowed_signers) for path in args.file]
     page = render_report(examinations, datetime.now(timezone.utc))
-    write_whole(page, args.outfile, "report")
+    if args.outfile == "-":
+        print_data(page.decode(), "report")
+    else:
+        write_whole(page, args.outfile, "report")
     for examination in examinations:
         _warn(examination)
 

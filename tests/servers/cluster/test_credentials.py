@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -20,6 +21,7 @@ from tests.rig.cluster_site import PART, Site
 from tests.rig.dask_cluster import DaskCluster
 from tests.rig.fault_rig import Bench
 from tests.rig.proxy import Fault
+from tests.rig.wire import S3Request
 
 pytestmark = pytest.mark.slow  # a cluster takes seconds to start
 
@@ -137,6 +139,61 @@ def test_a_worker_that_joins_meanwhile_is_sent_them_too(on_fake: Bench, tmp_path
         how = ClusterOptions(site.how.address, sends_credentials=True)
         site.put(how=how, connection=replace(on_fake.options.connection, credentials=CREDENTIALS))
         assert site.stored == data
+
+
+class Expired(Fault):
+    """Requests with a session token that is not good any more."""
+
+    token = ""
+
+    def strikes(self, asked: S3Request) -> bool:
+        return bool(self.token) and asked.headers.get("x-amz-security-token") == self.token
+
+
+_PROCESS = """
+import datetime, json, pathlib, sys
+token = pathlib.Path(sys.argv[1]).read_text()
+soon = datetime.datetime.now(datetime.timezone.utc) + datetime.timedelta(seconds=60)
+print(json.dumps({"Version": 1, "AccessKeyId": "AKID", "SecretAccessKey": "s",
+                  "SessionToken": token, "Expiration": soon.isoformat()}))
+"""
+
+
+def test_credentials_that_expire_in_the_middle_are_renewed_on_the_workers(
+    on_fake: Bench, bare: DaskCluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The client's chain has new ones; the workers learn of them, and go on."""
+    token, config = tmp_path / "token", tmp_path / "config"
+    token.write_text("the-first-token")
+    (tmp_path / "process.py").write_text(_PROCESS)
+    words = f"{sys.executable} {tmp_path / 'process.py'} {token}"
+    config.write_text(f"[profile role]\ncredential_process = {words}\n")
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(config))
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("streamtos3.cluster.credentials._LOOK_S", 0.2)
+    site = Site(on_fake, bare, tmp_path)
+    data = site.write(60 * PART)
+    expired = Expired("any", "expired-token")
+
+    def expire() -> None:
+        token.write_text("the-second-token")
+        expired.token = "the-first-token"
+
+    on_fake.proxy.faults += [
+        expired,
+        Fault("put-part", "callback", skip=10, callback=lambda _: expire()),
+    ]
+    how = ClusterOptions(site.how.address, sends_credentials=True)
+    connection = replace(on_fake.options.connection, credentials=None, profile="role")
+    receipt = site.put(how=how, connection=connection)
+    assert site.stored == data
+    assert receipt.proof.object == "composite-etag"
+    sent = [seen for seen in on_fake.proxy.seen if seen.verb == "put-part" and not seen.fault]
+    tokens = {seen.headers["x-amz-security-token"] for seen in sent}
+    assert tokens == {"the-first-token", "the-second-token"}
+    assert any(seen.fault == "expired-token" for seen in on_fake.proxy.seen)
+    assert on_fake.open_uploads == []
 
 
 def test_workers_without_credentials_say_so(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import signal
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -112,6 +113,23 @@ def test_a_scheduler_that_is_killed(on_fake: Bench, tmp_path: Path) -> None:
         on_fake.proxy.faults.append(striking(cluster.scheduler.kill, 3))
         error = site.refuses(RetriesUsedUpError, "the connection to the Dask scheduler")
         assert error.exit_status == 8
+
+
+def test_a_scheduler_that_hangs(on_fake: Bench, tmp_path: Path) -> None:
+    """It is there, and answers nothing: as long as the retries may take, and no minute more."""
+    with DaskCluster(tmp_path, workers=2) as cluster:
+        site = Site(on_fake, cluster, tmp_path)
+        site.write(60 * PART)
+        stopped_at_s: list[float] = []
+
+        def stop() -> None:
+            cluster.scheduler.send_signal(signal.SIGSTOP)
+            stopped_at_s.append(time.monotonic())
+
+        on_fake.proxy.faults.append(striking(stop, 3))
+        error = site.refuses(RetriesUsedUpError, "does not answer", retries=HASTY)
+        assert error.exit_status == 8
+        assert time.monotonic() - stopped_at_s[0] < 30.0
 
 
 def test_a_signal_stops_the_workers_and_leaves_nothing(

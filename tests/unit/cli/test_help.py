@@ -94,6 +94,18 @@ def test_help_of_a_command_is_its_own_full_help(words: list[str]) -> None:
             "did you mean --expect-size?",
         ),
         (["get", "--no-progres"], "no such option --no-progres", "did you mean --no-progress?"),
+        (["--verion"], "no such option --verion", "did you mean --version?"),
+        (["put", "--verfy"], "no such option --verfy", "did you mean --verify?"),
+        (
+            ["version"],
+            "'version' is neither a command nor a file",
+            "did you mean streamtos3 --version?",
+        ),
+        (
+            ["completion"],
+            "missing argument '{bash|zsh|fish}': one of bash, zsh, fish",
+            "see streamtos3 completion --help",
+        ),
         (["--overwrit", "x"], "no such option --overwrit", "did you mean --overwrite?"),
         (["put", "--xyzzy"], "no such option --xyzzy", "see streamtos3 put --help"),
         (["put", "-Z"], "no such option -Z", "see streamtos3 put --help"),
@@ -107,7 +119,7 @@ def test_help_of_a_command_is_its_own_full_help(words: list[str]) -> None:
         ),
     ],
 )
-def test_a_mistyped_name_is_told_the_nearest(words: list[str], error: str, hint: str) -> None:
+def test_a_mistyped_line_is_told_the_nearest(words: list[str], error: str, hint: str) -> None:
     said = run(*words)
     assert said.exit_code == 2
     first, second = said.stderr.splitlines()
