@@ -32,7 +32,7 @@ from ..model.object_settings import guess_content_type
 from ..model.options import Options
 from ..model.parts import plan_parts
 from ..results import Receipt
-from ..runtime.buffers import share_memory
+from ..runtime.buffers import SpareBuffers, share_memory
 from ..runtime.cancel import CancelScope
 from ..runtime.md5_group import Md5Group
 from ..runtime.retry import Retrier, get_ready
@@ -104,6 +104,7 @@ class Publication:
         if key is not None:
             self._manifest = ManifestObject(bucket, key, self._options, self._clients, scope)
         self._items = iter(selection.items)
+        self._spare = SpareBuffers()
         self._md5s = Md5Group(lambda size_bytes: self._at_once)
         self._upload_ids: dict[str, str] = {}
         self._options_by_kind: dict[tuple[str | None, bool], Options] = {}
@@ -243,6 +244,7 @@ class Publication:
         among = OneOfMany(
             is_checked=is_free or (self._options.overwrite and self._listing.is_whole),
             md5s=self._md5s,
+            spare=self._spare,
         )
         with self._scope.condition:
             self._under_way[item.path] = among

@@ -7,14 +7,15 @@ The pool starts small and grows only while that helps, by the rule of `BufferPoo
 from __future__ import annotations
 
 import mmap
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from ..units import GIB
 from . import host
 from .cancel import CancelScope
 
-__all__ = ["Buffer", "BufferPool", "default_memory_bytes", "share_memory"]
+__all__ = ["Buffer", "BufferPool", "SpareBuffers", "default_memory_bytes", "share_memory"]
 
 _STARTING_BUFFERS = 4
 _FEWEST_BUFFERS = 3  # one is being filled, two are on their way
@@ -40,6 +41,32 @@ class Buffer:
         return len(self.view)
 
 
+class SpareBuffers:
+    """What one upload leaves for the next, because the kernel's zeroed pages are not free.
+
+    Keeps buffers of one size, and never has any that an upload had no need for; so all uploads
+    and what is spare together take no more memory than the uploads may. Thread-safe.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._buffers: list[Buffer] = []
+
+    def take(self, size_bytes: int) -> Buffer | None:
+        """A buffer of this very size, the one that was used last; None if there is none."""
+        with self._lock:
+            if self._buffers and self._buffers[-1].size_bytes != size_bytes:
+                self._buffers.clear()
+            return self._buffers.pop() if self._buffers else None
+
+    def give(self, buffers: Iterable[Buffer]) -> None:
+        """Keep these; nothing may refer to their memory any more."""
+        with self._lock:
+            for buffer in buffers:
+                if not self._buffers or self._buffers[-1].size_bytes == buffer.size_bytes:
+                    self._buffers.append(buffer)
+
+
 class BufferPool:
     """Hands out buffers, waiting where the limit is reached.
 
@@ -49,6 +76,7 @@ class BufferPool:
     nothing from more buffers. When parts become larger, fewer buffers are allowed at first, and
     more again by the same rule.
     `is_paced`: we hold ourselves back now, and no more buffers are allowed.
+    `spare`: where buffers are taken from, before new ones are made, and left by `leave`.
     """
 
     def __init__(
@@ -57,7 +85,9 @@ class BufferPool:
         max_buffers: int,
         scope: CancelScope,
         is_paced: Callable[[], bool] = lambda: False,
+        spare: SpareBuffers | None = None,
     ) -> None:
+        self._spare = spare
         self._limit_bytes = limit_bytes
         self._max_buffers = max(2, max_buffers)
         self._allowed = min(_STARTING_BUFFERS, self._max_buffers)
@@ -129,6 +159,13 @@ class BufferPool:
             self._is_closed = True
             self._free.clear()
 
+    def leave(self) -> None:
+        """Close, and leave the buffers to whoever comes next; all was released, and all is well."""
+        with self._scope.condition:
+            if self._spare is not None:
+                self._spare.give(self._free)
+        self.close()
+
     def hold_back(self) -> None:
         """The service asked for less: halve what may be in use, for good.
 
@@ -180,7 +217,8 @@ class BufferPool:
         buffer = self._find_free(size_bytes)
         if buffer is None:
             self._free.clear()  # too small for this plan's parts from here on
-            buffer = Buffer(size_bytes)
+            buffer = self._spare.take(size_bytes) if self._spare else None
+            buffer = buffer or Buffer(size_bytes)
         else:
             self._free.remove(buffer)
         self._in_use += 1

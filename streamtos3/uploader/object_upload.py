@@ -34,6 +34,7 @@ from ..model.options import Options
 from ..model.parts import PartPlan, infer_plan, plan_parts, requires_equal_parts
 from ..model.unfinished_upload import UnfinishedUpload
 from ..results import CommandReport, Proof, Receipt, StoredPart
+from ..runtime.buffers import SpareBuffers
 from ..runtime.cancel import Cancelled
 from ..runtime.host import user_name, utc_offset
 from ..runtime.md5_group import Md5Group
@@ -109,11 +110,13 @@ class OneOfMany:
     hand it on to another costs more than a small object does. That thread may hang in the request,
     and then cannot say what it leaves behind; so whoever gives it up asks here.
     `md5s`: shared by all of them, so that objects of one request are hashed together.
+    `spare`: shared as well; the memory that one has read into is the next one's.
     """
 
     is_checked: bool = False
     in_this_thread: bool = True
     md5s: Md5Group | None = None
+    spare: SpareBuffers | None = None
     commit: Commit | None = None
 
     @property

@@ -21,7 +21,7 @@ from ..model.events import Event, PartStored, Warned
 from ..model.names import check_destination_name
 from ..model.options import Options
 from ..results import CommandReport, Receipt
-from ..runtime.buffers import BufferPool, default_memory_bytes
+from ..runtime.buffers import BufferPool, SpareBuffers, default_memory_bytes
 from ..runtime.cancel import CancelScope
 from ..s3.clients import Clients
 from ..s3.context import OperationContext
@@ -102,8 +102,10 @@ def upload_one_of_many(
         try:
             unproved: UnprovedError | None = None
             try:
-                with closing(_StreamFeed(stream, context)) as feed:
+                spare = among.spare if among else None
+                with closing(_StreamFeed(stream, context, spare)) as feed:
                     receipt = ObjectUpload(feed, context, key, among).run()
+                    feed.leave_memory()
             except UnprovedError as error:
                 if not is_read_back_unasked(error.receipt, options):
                     raise
@@ -120,7 +122,9 @@ def upload_one_of_many(
 class _StreamFeed:
     """A stream, read once and in order by the calling thread; the workers store its parts."""
 
-    def __init__(self, source: Source, context: OperationContext) -> None:
+    def __init__(
+        self, source: Source, context: OperationContext, spare: SpareBuffers | None
+    ) -> None:
         options = context.options
         self.name = source.name
         self.length_bytes = source.length_bytes
@@ -133,9 +137,10 @@ class _StreamFeed:
             memory_bytes = default_memory_bytes()
         limit = context.bucket.limit
         self._pool = BufferPool(
-            memory_bytes, options.jobs + 1, self._scope, lambda: limit.is_reached
+            memory_bytes, options.jobs + 1, self._scope, lambda: limit.is_reached, spare
         )
         context.on_throttled = self._pool.hold_back
+        self._only_part: Part | None = None
         self._reader = Reader(source, self._pool, options, self._scope)
 
     def start(self) -> None:
@@ -146,6 +151,7 @@ class _StreamFeed:
         """See Feed."""
         first, second = self._reader.first_parts(upload.plan)
         if second is None:
+            self._only_part = first
             return first
         multipart = upload.begin()
         start = partial(self._start_batch, upload, multipart)
@@ -195,8 +201,16 @@ class _StreamFeed:
         """See Feed."""
         self._source.stop()
 
+    def leave_memory(self) -> None:
+        """Leave the memory to another upload: this one has succeeded, and nothing uses it."""
+        if self._only_part is not None:
+            self._pool.release(self._only_part.buffer)
+            self._only_part = None
+        self._pool.leave()
+
     def close(self) -> None:
         """Give the memory back."""
+        self._only_part = None
         self._pool.close()
 
     @property

@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from streamtos3.integrity.md5 import Md5Method, md5s
-from streamtos3.runtime import md5_group
+from streamtos3.runtime import buffers, md5_group
+from streamtos3.runtime.buffers import Buffer
 from streamtos3.s3.responses import TOKEN_KEY
 from streamtos3.uploader import object_upload
 from tests.rig.command import Outcome, anonymous, invoke
@@ -98,6 +99,24 @@ def test_md5s_of_larger_files_are_computed_together(
     assert run.stored == {f"r/{name}": data for name, data in files.items()}
     assert sum(sizes) == 30  # those of 1,000 bytes and more
     assert {each["proof"] for each in document(outcome)["entries"]} == {"md5-etag"}
+
+
+def test_memory_is_used_again_and_a_shorter_file_stays_short(
+    fake: FakeS3, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[int] = []
+
+    class Counted(Buffer):
+        def __init__(self, size_bytes: int) -> None:
+            made.append(size_bytes)
+            super().__init__(size_bytes)
+
+    monkeypatch.setattr(buffers, "Buffer", Counted)
+    files = {f"{number:02}": payload(2000 - 100 * number) for number in range(20)}
+    run = OnFake(fake, tmp_path, files)
+    assert run.publish("--files", "2").status == 0
+    assert run.stored == {f"r/{name}": data for name, data in files.items()}
+    assert len(made) <= 2
 
 
 def test_a_second_run_asks_for_the_listing_and_one_version(fake: FakeS3, tmp_path: Path) -> None:

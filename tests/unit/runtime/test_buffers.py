@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from streamtos3.runtime import buffers
 from streamtos3.runtime import host as machine
-from streamtos3.runtime.buffers import Buffer, BufferPool, default_memory_bytes
+from streamtos3.runtime.buffers import Buffer, BufferPool, SpareBuffers, default_memory_bytes
 from streamtos3.runtime.cancel import Cancelled, CancelScope
 from streamtos3.units import GIB, MIB
 from tests.rig.peak_pool import PeakPool
@@ -431,3 +431,53 @@ def test_who_waits_for_several_takes_fewer_once_less_is_allowed(scope: CancelSco
         pool.release(buffer)
     thread.join(60)
     assert len(got) == 1
+
+
+# What one upload leaves for the next
+
+
+def test_the_next_upload_gets_the_memory_of_the_one_before(scope: CancelScope) -> None:
+    spare = SpareBuffers()
+    first = BufferPool(GIB, 4, scope, spare=spare)
+    used = [first.acquire(MIB), first.acquire(MIB)]
+    for buffer in used:
+        first.release(buffer)
+    first.leave()
+    second = BufferPool(GIB, 4, scope, spare=spare)
+    assert {id(second.acquire(MIB)) for _ in used} == {id(buffer) for buffer in used}
+    assert second.acquire(MIB) not in used
+
+
+def test_an_upload_that_fails_leaves_nothing(scope: CancelScope) -> None:
+    spare = SpareBuffers()
+    pool = BufferPool(GIB, 4, scope, spare=spare)
+    pool.release(pool.acquire(MIB))
+    pool.close()
+    assert spare.take(MIB) is None
+
+
+def test_what_is_in_use_is_left_to_nobody(scope: CancelScope) -> None:
+    spare = SpareBuffers()
+    pool = BufferPool(GIB, 4, scope, spare=spare)
+    in_use, free = pool.acquire(MIB), pool.acquire(MIB)
+    pool.release(free)
+    pool.leave()
+    pool.release(in_use)
+    assert [spare.take(MIB), spare.take(MIB)] == [free, None]
+
+
+def test_spare_memory_is_of_one_size_and_freed_when_another_is_needed() -> None:
+    spare = SpareBuffers()
+    small, large = Buffer(4 * KIB), Buffer(8 * KIB)
+    spare.give([small, large])
+    assert spare.take(8 * KIB) is None
+    assert spare.take(4 * KIB) is None
+    spare.give([large])
+    assert spare.take(8 * KIB) is large
+
+
+def test_nothing_is_left_where_nobody_follows(scope: CancelScope) -> None:
+    pool = BufferPool(GIB, 4, scope)
+    pool.release(pool.acquire(MIB))
+    pool.leave()
+    assert pool.acquire(MIB).size_bytes == MIB
