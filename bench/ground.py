@@ -105,7 +105,8 @@ class Place:
             yield ground
         finally:
             server.terminate()
-            rest, _ = server.communicate(timeout=30)
+            # It removes what it holds, which may be tens of thousands of objects.
+            rest, _ = server.communicate(timeout=300)
         ground.endpoint_cpu_s = float(rest)
 
 
