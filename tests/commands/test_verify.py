@@ -153,7 +153,7 @@ def test_a_receipt_that_was_never_proved_needs_the_bytes(monkeypatch: pytest.Mon
     with shelf(etag="opaque") as each:
         receipt = each.store(payload(3 * P), verify="none")
         assert verified(each, receipt=receipt).proof == "receipt"  # read back unasked
-        limit = "streamtos3.downloader.verify.READ_BACK_UNASKED_BYTES"
+        limit = "streamtos3.downloader.comparison.READ_BACK_UNASKED_BYTES"
         monkeypatch.setattr(limit, 3 * P - 1)
         with pytest.raises(UnprovedReadError, match="nothing proves") as caught:
             verified(each, receipt=receipt)
