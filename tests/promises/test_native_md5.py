@@ -17,6 +17,8 @@ import pytest
 ROOT = Path(__file__).parents[2]
 COMPILER = shutil.which(os.environ.get("CC", "cc"))
 VALGRIND = shutil.which("valgrind")
+ARM_COMPILER = shutil.which("aarch64-linux-gnu-gcc")
+ARM = shutil.which("qemu-aarch64")
 KINDS = ("avx512", "avx2", "sse2", "neon", "plain")
 SIZES = [*range(301), *(64 * blocks + near for blocks in (9, 16, 33) for near in (-1, 0, 1, 56))]
 _NOT_ON_THIS_PROCESSOR = 77
@@ -32,12 +34,12 @@ def messages() -> list[bytes]:
     return [chance.randbytes(size) for size in chance.sample(SIZES, 256)]
 
 
-def compiled(folder: Path, *options: str) -> Path:
+def compiled(folder: Path, *options: str, compiler: str | None = COMPILER) -> Path:
     """The harness around the code of the extension."""
-    assert COMPILER is not None
+    assert compiler is not None
     program = folder / "harness"
     source = ROOT / "tests" / "rig" / "md5_harness.c"
-    words = [COMPILER, "-g", *options, "-I", str(ROOT / "native"), str(source), "-o", str(program)]
+    words = [compiler, "-g", *options, "-I", str(ROOT / "native"), str(source), "-o", str(program)]
     done = subprocess.run(words, capture_output=True, text=True)
     if done.returncode and "sanitize" in " ".join(options) and "lib" in done.stderr:
         pytest.skip(f"the compiler has no sanitizers: {done.stderr.splitlines()[-1]}")
@@ -74,6 +76,17 @@ def test_valgrind_does_not_complain(kind: str, tmp_path: Path) -> None:
     """It also sees memory that was never written; it emulates no AVX-512."""
     valgrind = "valgrind", "--quiet", "--error-exitcode=9", "--leak-check=full"
     check(kind, 3, *valgrind, compiled(tmp_path, "-O2"))
+
+
+@pytest.mark.skipif(
+    not (ARM_COMPILER and ARM), reason="there is no compiler for ARM, or nothing that emulates it"
+)
+@pytest.mark.parametrize("kind", ["neon", "plain"])
+@pytest.mark.parametrize("level", ["-O0", "-O3"])
+def test_on_arm(kind: str, level: str, tmp_path: Path) -> None:
+    """Debian: gcc-aarch64-linux-gnu, libc6-dev-arm64-cross and qemu-user."""
+    options = level, "-static", "-Wall", "-Wextra"
+    check(kind, 3, str(ARM), compiled(tmp_path, *options, compiler=ARM_COMPILER))
 
 
 def test_the_length_of_a_message_needs_more_than_32_bits() -> None:
