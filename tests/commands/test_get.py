@@ -73,6 +73,7 @@ def test_a_big_object_goes_through_pipes_both_ways(
         assert b"proved by" in done.stderr
 
 
+@pytest.mark.slow
 def test_memory_stays_bounded_in_a_real_process(
     seaweed: SeaweedFS, s3: S3Client, bucket: str
 ) -> None:

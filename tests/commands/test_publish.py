@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.rig.command import anonymous
-from tests.rig.fault_rig import slowly
 from tests.rig.peak import peak_bytes
 from tests.rig.process import PROGRAM, Running, Store, account, wait_until
 from tests.rig.proxy import Fault, FaultProxy
@@ -83,7 +82,8 @@ def both_under_way(site: Site, proxy: FaultProxy) -> None:
     )
 
 
-@pytest.mark.parametrize("signum", [signal.SIGTERM, *slowly(signal.SIGINT, signal.SIGHUP)])
+@pytest.mark.slow
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_ends_all_uploads_and_the_specification_says_what_is_there(
     site: Site, proxy: FaultProxy, signum: int
 ) -> None:

@@ -256,6 +256,7 @@ def test_a_failed_upload_ends_the_whole_group_and_insists_after_the_grace(
             assert not is_alive(pid)
 
 
+@pytest.mark.slow
 def test_the_abort_does_not_wait_for_the_command(store: Store, proxy: FaultProxy) -> None:
     proxy.faults = [Fault("put-part", "access-denied")]
     script = f"trap '' TERM PIPE; {THREE_PARTS}; while :; do sleep 0.1; done"

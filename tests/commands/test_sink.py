@@ -20,7 +20,6 @@ import pytest
 from mypy_boto3_s3.client import S3Client
 
 from tests.rig.command import PROGRAM, Outcome, invoke, run
-from tests.rig.fault_rig import slowly
 from tests.rig.process import Running, Store, account, wait_until
 from tests.rig.proxy import Fault, FaultProxy
 from tests.rig.seaweed import SeaweedFS
@@ -269,7 +268,8 @@ def test_a_second_signal_stores_nothing_more(
 # kill -9
 
 
-@pytest.mark.parametrize("seed", [0, *slowly(1, 2)])
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(3))
 def test_kill_9_with_a_spool_loses_nothing_that_was_received_and_repeats_nothing(
     store: Store, seaweed: SeaweedFS, tmp_path: Path, seed: int
 ) -> None:

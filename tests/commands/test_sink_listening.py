@@ -20,7 +20,6 @@ from urllib.parse import urlsplit
 import pytest
 from mypy_boto3_s3.client import S3Client
 
-from tests.rig.fault_rig import slowly
 from tests.rig.process import Running, Store, account, wait_until
 from tests.rig.proxy import FaultProxy
 from tests.rig.seaweed import SeaweedFS
@@ -88,7 +87,8 @@ def test_events_are_stored_and_a_signal_ends_it_with_status_0(store: Store, tmp_
     assert stored(store) == [f"{number}.{each}" for number in range(5) for each in range(3)]
 
 
-@pytest.mark.parametrize("seed", [0, *slowly(1)])
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(2))
 def test_after_kill_9_every_acknowledged_event_is_stored_exactly_once(
     store: Store, tmp_path: Path, seed: int
 ) -> None:

@@ -329,6 +329,7 @@ def test_etag_prints_what_put_would_store(tmp_path: Path) -> None:
 # On a real server
 
 
+@pytest.mark.slow
 def test_on_seaweedfs_with_a_file_a_stream_and_a_receipt(
     seaweed: SeaweedFS, s3: S3Client, bucket: str, tmp_path: Path
 ) -> None:

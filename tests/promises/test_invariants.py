@@ -12,6 +12,7 @@ import json
 import signal
 import stat
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -221,9 +222,11 @@ def test_6_the_abort_waits_for_parts_that_are_on_their_way(
     s3: S3Client, proxy: FaultProxy, fake: FakeS3
 ) -> None:
     aborts_meanwhile: list[int] = []
+    is_stored = threading.Event()
 
     def hold(_: FaultProxy) -> None:
         """Part 1 is stored, but its answer waits until the upload has failed, and longer."""
+        is_stored.set()
         assert wait_until(lambda: any(seen.status == 403 for seen in proxy.seen))
         time.sleep(0.1)
         aborts_meanwhile.append(proxy.count("abort"))
@@ -232,10 +235,9 @@ def test_6_the_abort_waits_for_parts_that_are_on_their_way(
         Fault("put-part", "callback-after", part=1, callback=hold),
         Fault("put-part", "access-denied", part=3),
     ]
-    # A third part that is not full is sent only when the input has ended: part 1 comes first.
-    source = InSteps(
-        DATA[: 3 * PART - 1], at_end=lambda: wait_until(lambda: proxy.count("put-part", 1) > 0)
-    )
+    # A third part that is not full is sent only when the input has ended. By then part 1 must be
+    # stored: one that is still being sent when the upload fails is given up at once.
+    source = InSteps(DATA[: 3 * PART - 1], at_end=lambda: is_stored.wait(30))
     with pytest.raises(RefusedError):
         upload(source, "bucket", "k", options=tiny(), client=s3)
     assert aborts_meanwhile == [0]
