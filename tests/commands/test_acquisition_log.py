@@ -212,6 +212,7 @@ def test_the_log_may_be_a_pipe(fake: FakeS3, infile: str) -> None:
 # Forensic fields
 
 
+@pytest.mark.slow
 def test_the_case_is_in_receipt_and_metadata(
     seaweed: SeaweedFS, s3: S3Client, bucket: str, infile: str
 ) -> None:

@@ -79,6 +79,7 @@ def test_bash(line: str, completed: list[str], env: dict[str, str]) -> None:
     assert in_bash(line, env) == completed
 
 
+@pytest.mark.slow
 @needs["bash"]
 def test_buckets_and_keys(
     env: dict[str, str], seaweed: SeaweedFS, s3: S3Client, bucket: str

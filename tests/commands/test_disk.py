@@ -108,6 +108,7 @@ def test_put_from_a_pipe_writes_nothing(fake: FakeS3, tmp_path: Path) -> None:
     assert sorted(os.listdir(tmp_path)) == ["code", "log"]
 
 
+@pytest.mark.slow
 def test_put_with_a_bar_writes_nothing(fake: FakeS3, tmp_path: Path) -> None:
     """tqdm's own lock would make a semaphore file."""
     command = traced(tmp_path / "log", "s3://bucket/k", "-c", "5MiB")
@@ -129,6 +130,7 @@ def test_put_with_a_receipt_writes_that_and_nothing_else(fake: FakeS3, tmp_path:
     assert renamed.startswith(f'rename("{opened}", "{receipt}")')
 
 
+@pytest.mark.slow
 def test_a_failed_put_does_not_touch_the_receipt(fake: FakeS3, tmp_path: Path) -> None:
     words = traced(tmp_path / "log", "s3://bucket/k", "--min-size", "1", "--receipt", "receipt")
     done = subprocess.run(words, env=bare(fake), input=b"", capture_output=True, timeout=60)

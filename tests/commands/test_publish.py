@@ -134,6 +134,7 @@ def test_after_a_signal_a_put_without_an_answer_is_named(
     assert (site.keys(), site.uploads()) == (["r/a"], [])
 
 
+@pytest.mark.slow
 def test_a_killed_publication_of_small_files_is_taken_up_again(
     site: Site, proxy: FaultProxy
 ) -> None:

@@ -67,6 +67,7 @@ def test_a_signal_that_was_ignored_at_the_start_stays_ignored(store: Store) -> N
     assert store.body() == payload(SIZE)
 
 
+@pytest.mark.slow
 def test_a_signal_at_any_moment_of_the_start_leaves_nothing(store: Store) -> None:
     """Before the watcher is there the default action is all that can be had, and enough."""
     with ExitStack() as stack:
@@ -209,6 +210,7 @@ def test_an_object_that_is_stored_all_the_same_is_a_success(
     assert store.uploads() == []
 
 
+@pytest.mark.slow
 def test_a_second_signal_leaves_at_once_and_names_the_upload(
     store: Store, proxy: FaultProxy
 ) -> None:

@@ -191,6 +191,7 @@ def test_get_notices_a_flipped_bit(alluxio: FakeAlluxio, large: Path, tmp_path: 
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("digests", [(), ("--digest", "md5")])
 def test_verify_compares_with_a_file_and_a_receipt(
     alluxio: FakeAlluxio, large: Path, tmp_path: Path, digests: tuple[str, ...]
@@ -231,6 +232,7 @@ def test_resume_says_that_there_is_nothing_to_resume(large: Path, no_listing: No
         assert "nothing is resumed, and no parts are kept" in warnings[0]
 
 
+@pytest.mark.slow
 def test_a_failed_upload_with_resume_leaves_nothing_that_nobody_could_find(large: Path) -> None:
     with RefusingAtTheEnd() as fake:
         outcome = call(fake, *PARTS, "--resume", large, "s3://bkt/k")
@@ -238,6 +240,7 @@ def test_a_failed_upload_with_resume_leaves_nothing_that_nobody_could_find(large
         assert (fake.objects, fake.uploads, outcome.said("left behind")) == ({}, {}, [])
 
 
+@pytest.mark.slow
 def test_publish_and_publish_again(alluxio: FakeAlluxio, tmp_path: Path) -> None:
     tree = tmp_path / "tree"
     tree.mkdir()
@@ -265,6 +268,7 @@ def test_sink_stores_every_record(alluxio: FakeAlluxio, tmp_path: Path, spooled:
     assert (len(stored), b"".join(stored)) == (10, records)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("no_listing", NO_LISTING)
 def test_uploads_list_says_what_is_lacking(no_listing: NoListing) -> None:
     with FakeAlluxio(no_listing=no_listing) as fake:

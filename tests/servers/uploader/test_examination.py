@@ -137,6 +137,7 @@ def test_what_fails_for_good_is_said_and_leaves_nothing(
     assert left(bench) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("server", ["on_fake", pytest.param("on_seaweed", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("when", ["callback", "callback-after"])
 @pytest.mark.parametrize("verb", ["create", "list-parts", "abort", "put-object", "get", "delete"])

@@ -76,6 +76,7 @@ def gone_for(seconds: float, then: Callable[[], object] = lambda: None) -> Calla
     return callback
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("fast_clock")
 @pytest.mark.parametrize(
     ("verb", "part", "parts"),
