@@ -317,15 +317,21 @@ def _close(opened: list[Any]) -> None:
 
 
 def _private_security(distributed: Any, opened: list[Any]) -> Any:
-    """TLS with a certificate made for this run, which nobody else can connect with."""
-    certificate, key = map(MemoryFile, new_certificate())
-    opened += [certificate, key]
+    """TLS with a certificate made for this run, which nobody else can connect with.
+
+    Dask takes the text itself as well, but hands it to OpenSSL by a file on the disk.
+    """
+    certificate, key = new_certificate()
+    if hasattr(os, "memfd_create"):
+        files = [MemoryFile(certificate), MemoryFile(key)]
+        opened += files
+        certificate, key = (file.path for file in files)
     roles = ("client", "scheduler", "worker")
     return distributed.Security(
         require_encryption=True,
-        tls_ca_file=certificate.path,
-        **{f"tls_{role}_cert": certificate.path for role in roles},
-        **{f"tls_{role}_key": key.path for role in roles},
+        tls_ca_file=certificate,
+        **{f"tls_{role}_cert": certificate for role in roles},
+        **{f"tls_{role}_key": key for role in roles},
     )
 
 

@@ -118,8 +118,7 @@ class Dispatcher:
         """Stop what is still running, and wait for that; whether all workers have stopped.
 
         Takes a minute at most, 5 s after a signal, and no time where the scheduler did not answer
-        before. Must be called, whatever happened; a second
-        call returns what the first did.
+        before. Must be called, whatever happened; a second call returns what the first did.
         """
         with self._ending:
             if self._all_ended is None:

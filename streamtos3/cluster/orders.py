@@ -30,6 +30,7 @@ from ..runtime.cancel import Cancelled, CancelScope
 from ..runtime.retry import Retrier
 from ..s3.responses import ObjectInfo
 from ..uploader.multipart import MultipartUpload
+from ..uploader.part_batches import LARGEST_BATCH
 from .runs import PartSpan
 from .session import Operation, OperationEnded, Session, session_of, worker_name
 from .shared_file import FileIdentity, SharedFile
@@ -50,7 +51,6 @@ __all__ = [
 ]
 
 _READ_BYTES = 1 << 20
-_LARGEST_BATCH = 4
 
 
 @dataclass(frozen=True)
@@ -182,7 +182,7 @@ class StoreOrder:
         self, session: Session, file: SharedFile
     ) -> Iterator[list[tuple[PartSpan, Buffer]]]:
         """The parts as read, so many at once as are worth hashing together."""
-        most = min(_LARGEST_BATCH, md5_method().lanes)
+        most = min(LARGEST_BATCH, md5_method().lanes)
         largest = max(span.size_bytes for span in self.spans)
         rest = self.spans
         while rest:

@@ -22,6 +22,7 @@ from ..runtime.cancel import CancelScope
 from ..s3.bucket import Bucket
 from ..s3.clients import Clients
 from ..s3.context import OperationContext
+from ..uploader.part_batches import BUFFERS
 from .secrets import Secrets, accept_secrets, forget_secrets, wait_for_secrets
 from .shared_file import FileIdentity, SharedFile
 
@@ -41,7 +42,6 @@ _IDLE_S = 3600.0
 # Kept open: two batches of files, each by as many threads, large files by a second one. One too
 # few is a new connection, and its handshake, for every other file.
 _CONNECTIONS_A_JOB = 4
-_BUFFERS = 7  # as for a stream (`uploader.part_batches`): a batch, and what is sent meanwhile
 
 
 class OperationEnded(BaseException):
@@ -178,9 +178,9 @@ def _new_session(operation: Operation, secrets: Secrets, emit: Callable[[Event],
     )
     scope = CancelScope()
     context = OperationContext(bucket, options, scope, emit)
-    most = max(options.jobs + 1, _BUFFERS)
+    most = max(options.jobs + 1, BUFFERS)
     pool = BufferPool(options.memory_bytes or default_memory_bytes(), most, scope)
-    pool.allow(_BUFFERS)
+    pool.allow(BUFFERS)
     context.on_throttled = pool.hold_back
     return Session(context, clients, pool)
 

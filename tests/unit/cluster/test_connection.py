@@ -1,47 +1,28 @@
-"""What a task becomes whose scheduler goes away, with a client that asks none."""
+"""The TLS of a local cluster, in a file in memory where the system has such."""
 
 from __future__ import annotations
 
-import asyncio
-import queue
-import threading
-from collections.abc import Iterator
-from concurrent.futures import CancelledError
-from types import SimpleNamespace
+import os
 from typing import Any
 
 import pytest
-from distributed.comm import CommClosedError
 
-from streamtos3.cluster.connection import Cluster
-from streamtos3.errors import RetriesUsedUpError
+from streamtos3.cluster.connection import _private_security
 
-
-@pytest.fixture
-def loop() -> Iterator[asyncio.AbstractEventLoop]:
-    loop = asyncio.new_event_loop()
-    thread = threading.Thread(target=loop.run_forever)
-    thread.start()
-    yield loop
-    loop.call_soon_threadsafe(loop.stop)
-    thread.join()
-    loop.close()
+distributed = pytest.importorskip("distributed", reason="Dask is not installed")
 
 
-@pytest.mark.parametrize("error", [CancelledError(), CommClosedError("in <TCP (closed)>")])
-def test_a_scheduler_that_goes_away_is_one_error_whoever_notices_first(
-    loop: asyncio.AbstractEventLoop, error: BaseException
+@pytest.mark.parametrize("has_files_in_memory", [True, False])
+def test_each_role_has_a_certificate_that_openssl_takes(
+    monkeypatch: pytest.MonkeyPatch, has_files_in_memory: bool
 ) -> None:
-    async def gather(*_: Any, **__: Any) -> Any:
-        raise error
-
-    client = SimpleNamespace(
-        loop=SimpleNamespace(asyncio_loop=loop),
-        submit=lambda *_, **__: SimpleNamespace(release=lambda: None),
-        gather=gather,
-    )
-    delivered: queue.Queue[Any] = queue.Queue()
-    Cluster(client, "tcp://127.0.0.1:1").submit(len, (), delivered.put)
-    value = delivered.get(timeout=60)
-    assert isinstance(value, RetriesUsedUpError)
-    assert str(value) == "the connection to the Dask scheduler tcp://127.0.0.1:1 was lost"
+    """memfd_create is Linux's; elsewhere Dask is given the text."""
+    if not has_files_in_memory:
+        monkeypatch.delattr(os, "memfd_create", raising=False)
+    opened: list[Any] = []
+    security = _private_security(distributed, opened)
+    for role in ("client", "scheduler", "worker"):
+        assert security.get_connection_args(role)["ssl_context"] is not None
+    assert len(opened) == (2 if has_files_in_memory else 0)
+    for each in opened:
+        each.close(0.0)
