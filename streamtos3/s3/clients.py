@@ -240,6 +240,7 @@ class Clients:
         import botocore.session
 
         from .botocore_tuning import compute_once, read_quickly, share_authorities
+        from .repeated_puts import repeat_puts
 
         how = self._connection
         if self._session is None:
@@ -261,6 +262,7 @@ class Clients:
         self._authorities = share_authorities(client, self._authorities)
         compute_once(client)
         _register_hooks(client, profile)
+        repeat_puts(client)
         return client
 
     def _config(self, profile: TimeoutProfile) -> Config:

@@ -1,0 +1,183 @@
+"""PUTs of whole objects, after the pattern of the first one.
+
+What botocore makes of `put_object`, up to the signature, differs from object to object in the key
+and in a few headers, and making it costs as much as signing and sending it. So the first request
+of a kind goes the ordinary way and leaves a pattern, and those after it are that pattern filled
+in: signed by botocore's signer and sent over its HTTP session, with the hooks of both.
+
+Skipped are the check and the serialization of the parameters, the endpoint rules, and the headers
+that count botocore's own retries, which are off. An answer that is not a plain success is handed
+to botocore as if it had just come in, and so is read, reported and redirected as ever; the request
+after it is an ordinary one again.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+from botocore.awsrequest import AWSPreparedRequest, AWSRequest
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3.client import S3Client
+
+__all__ = ["repeat_puts"]
+
+_OPERATION = "PutObject"
+_SIGNATURE = "s3v4"  # those of directory buckets and of several regions depend on more
+# The parameters that differ from object to object: these are headers, in which nothing else is.
+_HEADERS = {
+    "ContentLength": "Content-Length",
+    "ContentMD5": "Content-MD5",
+    "ContentType": "Content-Type",
+}
+_OF_ONE_OBJECT = {"Key", "Body", "Metadata", *_HEADERS}
+_METADATA = "x-amz-meta-"
+# These hold the parameters, and so the memory of an object; only a redirection needs them.
+_NOT_FOR_SIGNING = ("s3_redirect", "input_params", "retries")
+_log = logging.getLogger("botocore")
+
+
+def repeat_puts(client: S3Client) -> None:
+    """Have a new `client` repeat its first `put_object`, if its internals are as expected."""
+    with suppress(AttributeError):
+        client.put_object = _RepeatedPuts(client)  # type: ignore[method-assign, assignment]
+
+
+class _Request(AWSRequest):
+    """An unsigned request whose body is what it was given: botocore's is prepared at each look."""
+
+    @property
+    def body(self) -> Any:
+        return self.data
+
+
+@dataclass(frozen=True)
+class _Pattern:
+    """All of a request that does not depend on the object; `common` are its parameters."""
+
+    common: Mapping[str, Any]
+    address: str
+    headers: Mapping[str, str]
+    context: Mapping[str, Any]
+
+    def fits(self, parameters: Mapping[str, Any]) -> bool:
+        # How a slash at the beginning is joined with the address is botocore's business.
+        return _common(parameters) == self.common and not parameters["Key"].startswith("/")
+
+    def fill(self, parameters: Mapping[str, Any]) -> AWSRequest:
+        """The request with these parameters, unsigned."""
+        url = self.address + _quoted(parameters["Key"])
+        headers = {**self.headers, **_headers(parameters)}
+        request = _Request("PUT", url, headers, parameters["Body"])
+        request.context = dict(self.context)
+        return request
+
+
+class _RepeatedPuts:
+    """Stands for a client's `put_object`. Thread-safe."""
+
+    def __init__(self, client: Any) -> None:
+        self._ordinary = client.put_object
+        self._signer = client._request_signer
+        self._session = client._endpoint.http_session
+        self._events = client.meta.events
+        output = client.meta.service_model.operation_model(_OPERATION).output_shape
+        self._names = {
+            shape.serialization["name"].lower(): name
+            for name, shape in output.members.items()
+            if shape.serialization.get("location") == "header" and shape.type_name == "string"
+        }
+        self._pattern: _Pattern | None = None
+        # In this thread: the parameters of an ordinary request, and the answer that it is given.
+        self._here = threading.local()
+        self._events.register(f"before-sign.s3.{_OPERATION}", self._learn)
+        self._events.register(f"before-send.s3.{_OPERATION}", self._hand_over)
+
+    def __call__(self, **parameters: Any) -> Mapping[str, Any]:
+        """As the client's `put_object`. Of a success only what is text is returned."""
+        pattern = self._pattern
+        # The log shows each step of an ordinary request.
+        if pattern is None or not pattern.fits(parameters) or _log.isEnabledFor(logging.DEBUG):
+            return self._put(parameters)
+        answer = self._send(pattern.fill(parameters))
+        if answer.status_code == 200 and not answer.content:
+            return self._read(answer)
+        self._pattern = None
+        parameters["Body"].seek(0)
+        return self._put(parameters, answer)
+
+    def _put(self, parameters: Mapping[str, Any], answer: Any = None) -> Mapping[str, Any]:
+        """Put the ordinary way, but send nothing if there is an `answer` already."""
+        here = self._here
+        here.parameters, here.pattern, here.answer = parameters, None, answer
+        try:
+            result: Mapping[str, Any] = self._ordinary(**parameters)
+            self._pattern = here.pattern or self._pattern
+        finally:
+            here.__dict__.clear()
+        return result
+
+    def _send(self, request: Any) -> Any:
+        self._signer.sign(_OPERATION, request)
+        headers: Any = {
+            name: value.encode() if isinstance(value, str) else value
+            for name, value in request.headers.items()
+        }
+        signed = AWSPreparedRequest(request.method, request.url, headers, request.data, False)
+        self._events.emit(f"before-send.s3.{_OPERATION}", request=signed)
+        return self._session.send(signed)
+
+    def _read(self, answer: Any) -> dict[str, Any]:
+        headers = {name.lower(): value for name, value in answer.headers.items()}
+        result: dict[str, Any] = {
+            member: headers[name] for name, member in self._names.items() if name in headers
+        }
+        result["ResponseMetadata"] = {"HTTPStatusCode": 200, "HTTPHeaders": headers}
+        return result
+
+    def _learn(self, request: Any, signature_version: Any, **_: Any) -> None:
+        """Keep the pattern of an ordinary request, if filling it in gives just this request."""
+        parameters = getattr(self._here, "parameters", None)
+        if parameters is None or signature_version != _SIGNATURE or request.params:
+            return
+        ending = _quoted(parameters["Key"])
+        own = {name.lower() for name in _headers(parameters)}
+        pattern = _Pattern(
+            common=_common(parameters),
+            address=request.url.removesuffix(ending),
+            headers={n: v for n, v in request.headers.items() if n.lower() not in own},
+            context={n: v for n, v in request.context.items() if n not in _NOT_FOR_SIGNING},
+        )
+        made = pattern.fill(parameters)
+        is_same = made.url == request.url and _plain(made) == _plain(request)
+        if is_same and pattern.fits(parameters):
+            self._here.pattern = pattern
+
+    def _hand_over(self, **_: Any) -> Any:
+        """For botocore: the answer that there is already, once."""
+        return self._here.__dict__.pop("answer", None)
+
+
+def _common(parameters: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in parameters.items() if name not in _OF_ONE_OBJECT}
+
+
+def _headers(parameters: Mapping[str, Any]) -> dict[str, str]:
+    headers = {_HEADERS[n]: str(value) for n, value in parameters.items() if n in _HEADERS}
+    for name, value in parameters["Metadata"].items():
+        headers[_METADATA + name] = value
+    return headers
+
+
+def _quoted(key: str) -> str:
+    return quote(key, safe="/~")
+
+
+def _plain(request: AWSRequest) -> list[tuple[str, str]]:
+    return sorted((name.lower(), value) for name, value in request.headers.items())

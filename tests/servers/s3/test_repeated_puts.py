@@ -1,0 +1,231 @@
+"""PUTs after a pattern: what is sent is what botocore sends, and what goes wrong is botocore's."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from botocore.awsrequest import AWSResponse
+
+from streamtos3.errors import ConditionError, TransientError
+from streamtos3.integrity.digests import part_md5
+from streamtos3.model.object_settings import ObjectSettings
+from streamtos3.model.options import Connection, Credentials
+from streamtos3.s3.bodies import PartBody
+from streamtos3.s3.bucket import Bucket
+from streamtos3.s3.clients import Clients
+from streamtos3.s3.repeated_puts import _RepeatedPuts, repeat_puts
+from streamtos3.s3.responses import Answer, object_metadata
+from tests.rig.fake_s3 import FakeS3
+from tests.rig.wire import S3Request
+
+# What differs each time, and what botocore says only of its own retries.
+_NOT_COMPARED = ("x-amz-date", "authorization", "amz-sdk-invocation-id", "amz-sdk-request")
+KEYS = (
+    "plain",
+    "d/ä x~+%?&=#.bin",
+    "a//b/",
+    "./dots/../x",
+    "d/\t\n",
+    "/slash",
+    "🙂" * 9,
+    "e=1;f,g",
+)
+
+
+@pytest.fixture
+def fake() -> Iterator[FakeS3]:
+    with FakeS3() as fake:
+        yield fake
+
+
+def bucket_of(fake: FakeS3, clients: Clients | None = None, **settings: Any) -> Bucket:
+    connection = connection_to(fake)
+    clients = clients or Clients(connection, 2)
+    return Bucket("b", connection, client=clients, settings=ObjectSettings(**settings))
+
+
+def connection_to(fake: FakeS3) -> Connection:
+    keys = Credentials("AKIA", "secret", "session-token")
+    return Connection(endpoint_url=fake.endpoint_url, region="us-east-1", credentials=keys)
+
+
+def put(bucket: Bucket, key: str, data: bytes = b"some bytes", **options: Any) -> Answer:
+    body = PartBody(memoryview(data), lambda: None)
+    metadata = object_metadata(f"token-{len(key)}", "8388608/2500/750")
+    return bucket.put_object(
+        key, body, part_md5(data), metadata, **{"if_none_match": True, **options}
+    )
+
+
+def puts_of(bucket: Bucket) -> _RepeatedPuts:
+    puts = bucket._sender._clients.get("body").put_object
+    assert isinstance(puts, _RepeatedPuts), "botocore is built differently by now"
+    return puts
+
+
+def plain(request: S3Request) -> tuple[str, str, bytes, list[tuple[str, str]]]:
+    headers = {n: v for n, v in request.headers.items() if n not in _NOT_COMPARED}
+    return request.verb, request.key, request.body, sorted(headers.items())
+
+
+@pytest.fixture
+def repeats(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The addresses of what was sent after a pattern."""
+    sent: list[str] = []
+    send = _RepeatedPuts._send
+
+    def noted(self: _RepeatedPuts, request: Any) -> Any:
+        sent.append(request.url)
+        return send(self, request)
+
+    monkeypatch.setattr(_RepeatedPuts, "_send", noted)
+    return sent
+
+
+SETTINGS: list[dict[str, Any]] = [
+    {},
+    {"metadata": {"site": "Zürich", "a-b": ""}, "tags": {"k": "v w"}, "storage_class": "GLACIER"},
+    {"content_type": "text/plain", "cache_control": "no-store"},
+    {"sse_c_key": b"k" * 32},
+]
+
+
+@pytest.mark.parametrize("settings", SETTINGS)
+def test_a_repeated_request_is_what_botocore_sends(
+    settings: dict[str, Any], fake: FakeS3, repeats: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def put_all(bucket: Bucket) -> list[Any]:
+        fake.requests.clear()
+        fake.objects.clear()
+        for key in KEYS:
+            put(bucket, key, key.encode() * 3)
+        put(bucket, "empty", b"")
+        return [plain(each) for each in fake.requests]
+
+    repeated = put_all(bucket_of(fake, **settings))
+    assert len(repeats) == len(KEYS) - 1  # all but the first, and the one with the slash
+    with monkeypatch.context() as without:
+        without.setattr(_RepeatedPuts, "__call__", lambda self, **how: self._ordinary(**how))
+        assert put_all(bucket_of(fake, **settings)) == repeated
+
+
+def test_types_of_content_and_conditions_share_the_clients(
+    fake: FakeS3, repeats: list[str]
+) -> None:
+    clients = Clients(connection_to(fake), 2)
+    types = ("text/html", None, "image/png", None)
+    for number, content_type in enumerate(types):
+        put(bucket_of(fake, clients, content_type=content_type), f"k{number}")
+    assert len(repeats) == 3
+    assert [each.headers.get("content-type") for each in fake.requests] == list(types)
+    answer = put(bucket_of(fake, clients), "other")
+    put(bucket_of(fake, clients), "other", b"new", if_none_match=False, if_match=answer.etag)
+    assert fake.requests[-1].headers["if-match"] == f'"{answer.etag}"'
+    assert "if-none-match" not in fake.requests[-1].headers
+    assert fake.objects["b", "other"].body == b"new"
+
+
+def test_the_answer_is_that_of_an_ordinary_request(fake: FakeS3, repeats: list[str]) -> None:
+    bucket = bucket_of(fake)
+    first, second = put(bucket, "a"), put(bucket, "b")
+    assert len(repeats) == 1
+    assert first == second
+    assert bucket.server_time is not None
+
+
+def test_a_refusal_is_reported_as_ever_and_sent_once(fake: FakeS3, repeats: list[str]) -> None:
+    bucket = bucket_of(fake)
+    put(bucket, "a")
+    with pytest.raises(ConditionError) as repeated:
+        put(bucket, "a")
+    assert len(repeats) == 1
+    assert len(fake.requests) == 2
+    with pytest.raises(ConditionError) as ordinary:
+        put(bucket, "a")  # the one after a refusal
+    assert len(repeats) == 1
+    told, told_before = vars(ordinary.value), vars(repeated.value)
+    assert told.pop("request_id") == "FAKE000000000003"
+    assert told_before.pop("request_id") == "FAKE000000000002"
+    assert told["message"].replace("3)", "2)") == told_before["message"]
+    del told["message"], told_before["message"]
+    assert told == told_before
+    put(bucket, "b")
+    put(bucket, "c")
+    assert len(repeats) == 2
+
+
+def test_an_error_in_a_success_is_one(fake: FakeS3, monkeypatch: pytest.MonkeyPatch) -> None:
+    bucket = bucket_of(fake)
+    put(bucket, "a")
+    page = b"<?xml version='1.0'?><Error><Code>SlowDown</Code></Error>"
+    raw = SimpleNamespace(stream=lambda: [page])
+    headers: Any = {"ETag": '"e"'}
+    answer = AWSResponse("http://x/", 200, headers, raw)
+    monkeypatch.setattr(puts_of(bucket), "_session", SimpleNamespace(send=lambda _: answer))
+    with pytest.raises(TransientError):
+        put(bucket, "b")
+    assert ("b", "b") not in fake.objects
+
+
+def test_a_lost_connection_is_reported_as_ever(fake: FakeS3, repeats: list[str]) -> None:
+    bucket = bucket_of(fake)
+    put(bucket, "a")
+    fake.__exit__(None, None, None)
+    errors = []
+    for key in ("b", "c"):
+        with pytest.raises(TransientError) as lost:
+            put(bucket, key)
+        errors.append((type(lost.value.__cause__), lost.value.answered))
+    assert len(repeats) == 2
+    puts_of(bucket)._pattern = None
+    with pytest.raises(TransientError) as lost:
+        put(bucket, "d")
+    assert errors[-1] == (type(lost.value.__cause__), lost.value.answered)
+
+
+def test_the_log_shows_ordinary_requests(fake: FakeS3, repeats: list[str]) -> None:
+    bucket = bucket_of(fake)
+    put(bucket, "a")
+    log = logging.getLogger("botocore")
+    level = log.level
+    log.setLevel(logging.DEBUG)
+    try:
+        put(bucket, "b")
+    finally:
+        log.setLevel(level)
+    assert repeats == []
+
+
+def test_a_pattern_holds_nothing_of_its_object(fake: FakeS3) -> None:
+    bucket = bucket_of(fake)
+    put(bucket, "needle", b"needle")
+    pattern = puts_of(bucket)._pattern
+    assert pattern is not None
+    assert "needle" not in repr(pattern)
+    assert "PartBody" not in repr(pattern)
+    assert vars(puts_of(bucket)._here) == {}
+
+
+def test_other_signatures_and_query_strings_leave_no_pattern(
+    fake: FakeS3, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("streamtos3.s3.repeated_puts._SIGNATURE", "v4a")
+    bucket = bucket_of(fake)
+    put(bucket, "a")
+    assert puts_of(bucket)._pattern is None
+
+
+@pytest.mark.parametrize("gone", ["_request_signer", "_endpoint"])
+def test_a_client_that_is_built_differently_is_left_alone(
+    gone: str, fake: FakeS3, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client: Any = Clients(connection_to(fake), 2).get("body")
+    ordinary = client.put_object._ordinary
+    client.put_object = ordinary
+    monkeypatch.delattr(client, gone)
+    repeat_puts(client)
+    assert client.put_object == ordinary
