@@ -88,7 +88,7 @@ def check_destination_name(bucket: str, key: str, *, of_a_file: bool = False) ->
     characters are refused that S3's XML cannot carry (XML 1.0, 2.2).
     """
     check_object_name(bucket, key)
-    for character in key:
+    for character in "" if key.isprintable() else key:  # else there is nothing to find
         if character in _NO_CHARACTERS:
             raise UsageError(
                 f"the key {key!r} holds U+{ord(character):04X}, which is not a character"

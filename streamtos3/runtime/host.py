@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import getpass
 import os
 import resource
@@ -19,6 +20,7 @@ __all__ = [
     "utc_offset",
 ]
 
+_QUARTER_S = 15 * 60
 _WANTED = 65536
 _KEPT = 256
 _IDLE_SHARE = 0.25
@@ -143,6 +145,7 @@ def raise_open_file_limit() -> Descriptors:
     return Descriptors(wanted)
 
 
+@functools.cache  # or each receipt reads the file of users
 def user_name() -> str:
     """The name of the user who runs this process; the user id if it has none.
 
@@ -156,5 +159,11 @@ def user_name() -> str:
 
 def utc_offset() -> str:
     """How far this machine's own time is from UTC now: `+01:00`."""
-    offset = f"{datetime.now(timezone.utc).astimezone():%z}"
+    return _utc_offset_in(int(time.time()) // _QUARTER_S)
+
+
+@functools.lru_cache(maxsize=1)  # clocks change at full quarters; asked for by each receipt
+def _utc_offset_in(quarter: int) -> str:
+    at = datetime.fromtimestamp(quarter * _QUARTER_S, timezone.utc)
+    offset = f"{at.astimezone():%z}"
     return f"{offset[:3]}:{offset[3:5]}"

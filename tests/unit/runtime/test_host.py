@@ -5,12 +5,14 @@ from __future__ import annotations
 import builtins
 import io
 import os
+import time
+from datetime import datetime, timezone
 from typing import Any
 
 import pytest
 
 from streamtos3.runtime import host
-from streamtos3.runtime.host import LoadMeter, available_bytes, processors
+from streamtos3.runtime.host import LoadMeter, available_bytes, processors, utc_offset
 from streamtos3.units import GIB, KIB, MIB
 
 CGROUPS = "/sys/fs/cgroup/"
@@ -165,3 +167,16 @@ def test_where_the_system_does_not_say_our_own_use_decides(
     clock.now_s += 1.0
     clock.used_s += used_s
     assert load.has_spare_time() is is_spare
+
+
+def test_the_offset_follows_the_clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TZ", "CET-1CEST,M3.5.0,M10.5.0/3")
+    time.tzset()
+    summer_begins_s = datetime(2027, 3, 28, 1, tzinfo=timezone.utc).timestamp()
+    try:
+        for after_s, offset in ((-1, "+01:00"), (0, "+02:00"), (1, "+02:00"), (-2, "+01:00")):
+            monkeypatch.setattr(time, "time", lambda at=summer_begins_s + after_s: at)
+            assert utc_offset() == offset
+    finally:
+        monkeypatch.undo()
+        time.tzset()
