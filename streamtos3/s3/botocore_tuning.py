@@ -97,11 +97,9 @@ def _for_each_bucket(construct: Callable[..., Any]) -> Callable[..., Any]:
     known: dict[tuple[str, Any], Any] = {}
 
     def construct_endpoint(operation_model: Any, call_args: Any, request_context: Any) -> Any:
-        redirect = (request_context or {}).get("s3_redirect") or {}
-        if redirect.get("redirected") or not call_args:  # the bucket is in another region
-            known.clear()
-            return construct(operation_model, call_args, request_context)
-        of = operation_model.name, call_args.get("Bucket")
+        if "endpoint_properties" in (request_context or {}):
+            known.clear()  # asked again for one request: the bucket is in another region
+        of = operation_model.name, (call_args or {}).get("Bucket")
         if of not in known:
             known[of] = construct(operation_model, call_args, request_context)
         return known[of]

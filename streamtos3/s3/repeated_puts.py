@@ -1,9 +1,9 @@
-"""PUTs of whole objects, after the pattern of the first one.
+"""PUTs of objects and of parts, after the pattern of the first one.
 
-What botocore makes of `put_object`, up to the signature, differs from object to object in the key
-and in a few headers, and making it costs as much as signing and sending it. So the first request
-of a kind goes the ordinary way and leaves a pattern, and those after it are that pattern filled
-in: signed by botocore's signer and sent over its HTTP session, with the hooks of both.
+What botocore makes of a PUT, up to the signature, differs from one to the next in the address and
+in a few headers, and making it costs as much as signing and sending it. So the first request of a
+kind goes the ordinary way and leaves a pattern, and those after it are that pattern filled in:
+signed by botocore's signer and sent over its HTTP session, with the hooks of both.
 
 Skipped are the check and the serialization of the parameters, the endpoint rules, and the headers
 that count botocore's own retries, which are off. An answer that is not a plain success is handed
@@ -17,9 +17,9 @@ import logging
 import threading
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 from botocore.awsrequest import AWSPreparedRequest, AWSRequest
 
@@ -28,25 +28,27 @@ if TYPE_CHECKING:
 
 __all__ = ["repeat_puts"]
 
-_OPERATION = "PutObject"
+_OPERATIONS = {"put_object": "PutObject", "upload_part": "UploadPart"}
 _SIGNATURE = "s3v4"  # those of directory buckets and of several regions depend on more
-# The parameters that differ from object to object: these are headers, in which nothing else is.
+# The parameters that differ from request to request, and where in it they are and nothing else is.
 _HEADERS = {
     "ContentLength": "Content-Length",
     "ContentMD5": "Content-MD5",
     "ContentType": "Content-Type",
 }
-_OF_ONE_OBJECT = {"Key", "Body", "Metadata", *_HEADERS}
 _METADATA = "x-amz-meta-"
-# These hold the parameters, and so the memory of an object; only a redirection needs them.
+_QUERY = {"UploadId": "uploadId", "PartNumber": "partNumber"}
+_OF_ONE = {"Key", "Body", "Metadata", *_HEADERS, *_QUERY}
+# These hold the parameters, and so the memory of a body; only a redirection needs them.
 _NOT_FOR_SIGNING = ("s3_redirect", "input_params", "retries")
 _log = logging.getLogger("botocore")
 
 
 def repeat_puts(client: S3Client) -> None:
-    """Have a new `client` repeat its first `put_object`, if its internals are as expected."""
-    with suppress(AttributeError):
-        client.put_object = _RepeatedPuts(client)  # type: ignore[method-assign, assignment]
+    """Have a new `client` repeat its PUTs after the first, if its internals are as expected."""
+    for method, operation in _OPERATIONS.items():
+        with suppress(AttributeError):
+            setattr(client, method, _RepeatedPuts(client, method, operation))
 
 
 class _Request(AWSRequest):
@@ -59,7 +61,7 @@ class _Request(AWSRequest):
 
 @dataclass(frozen=True)
 class _Pattern:
-    """All of a request that does not depend on the object; `common` are its parameters."""
+    """All of a request that is the same in the next; `common` are the parameters behind it."""
 
     common: Mapping[str, Any]
     address: str
@@ -72,7 +74,7 @@ class _Pattern:
 
     def fill(self, parameters: Mapping[str, Any]) -> AWSRequest:
         """The request with these parameters, unsigned."""
-        url = self.address + _quoted(parameters["Key"])
+        url = self.address + _ending(parameters)
         headers = {**self.headers, **_headers(parameters)}
         request = _Request("PUT", url, headers, parameters["Body"])
         request.context = dict(self.context)
@@ -80,14 +82,15 @@ class _Pattern:
 
 
 class _RepeatedPuts:
-    """Stands for a client's `put_object`. Thread-safe."""
+    """Stands for a `method` of a client. Thread-safe."""
 
-    def __init__(self, client: Any) -> None:
-        self._ordinary = client.put_object
+    def __init__(self, client: Any, method: str, operation: str) -> None:
+        self._ordinary = getattr(client, method)
+        self._operation = operation
         self._signer = client._request_signer
         self._session = client._endpoint.http_session
         self._events = client.meta.events
-        output = client.meta.service_model.operation_model(_OPERATION).output_shape
+        output = client.meta.service_model.operation_model(operation).output_shape
         self._names = {
             shape.serialization["name"].lower(): name
             for name, shape in output.members.items()
@@ -96,11 +99,11 @@ class _RepeatedPuts:
         self._pattern: _Pattern | None = None
         # In this thread: the parameters of an ordinary request, and the answer that it is given.
         self._here = threading.local()
-        self._events.register(f"before-sign.s3.{_OPERATION}", self._learn)
-        self._events.register(f"before-send.s3.{_OPERATION}", self._hand_over)
+        self._events.register(f"before-sign.s3.{operation}", self._learn)
+        self._events.register(f"before-send.s3.{operation}", self._hand_over)
 
     def __call__(self, **parameters: Any) -> Mapping[str, Any]:
-        """As the client's `put_object`. Of a success only what is text is returned."""
+        """As the method. Of a success only what is text is returned."""
         pattern = self._pattern
         # The log shows each step of an ordinary request.
         if pattern is None or not pattern.fits(parameters) or _log.isEnabledFor(logging.DEBUG):
@@ -109,7 +112,6 @@ class _RepeatedPuts:
         if answer.status_code == 200 and not answer.content:
             return self._read(answer)
         self._pattern = None
-        parameters["Body"].seek(0)
         return self._put(parameters, answer)
 
     def _put(self, parameters: Mapping[str, Any], answer: Any = None) -> Mapping[str, Any]:
@@ -124,13 +126,13 @@ class _RepeatedPuts:
         return result
 
     def _send(self, request: Any) -> Any:
-        self._signer.sign(_OPERATION, request)
+        self._signer.sign(self._operation, request)
         headers: Any = {
             name: value.encode() if isinstance(value, str) else value
             for name, value in request.headers.items()
         }
         signed = AWSPreparedRequest(request.method, request.url, headers, request.data, False)
-        self._events.emit(f"before-send.s3.{_OPERATION}", request=signed)
+        self._events.emit(f"before-send.s3.{self._operation}", request=signed)
         return self._session.send(signed)
 
     def _read(self, answer: Any) -> dict[str, Any]:
@@ -146,18 +148,21 @@ class _RepeatedPuts:
         parameters = getattr(self._here, "parameters", None)
         if parameters is None or signature_version != _SIGNATURE or request.params:
             return
-        ending = _quoted(parameters["Key"])
+        host = urlsplit(request.url).netloc.lower()
         own = {name.lower() for name in _headers(parameters)}
         pattern = _Pattern(
             common=_common(parameters),
-            address=request.url.removesuffix(ending),
+            address=request.url.removesuffix(_ending(parameters)),
             headers={n: v for n, v in request.headers.items() if n.lower() not in own},
             context={n: v for n, v in request.context.items() if n not in _NOT_FOR_SIGNING},
         )
         made = pattern.fill(parameters)
         is_same = made.url == request.url and _plain(made) == _plain(request)
         if is_same and pattern.fits(parameters):
-            self._here.pattern = pattern
+            # Given, because the signers take the whole address apart for it. A standard port is
+            # no part of it.
+            given = {} if host.endswith((":80", ":443")) else {"host": host}
+            self._here.pattern = replace(pattern, headers={**pattern.headers, **given})
 
     def _hand_over(self, **_: Any) -> Any:
         """For botocore: the answer that there is already, once."""
@@ -165,18 +170,20 @@ class _RepeatedPuts:
 
 
 def _common(parameters: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in parameters.items() if name not in _OF_ONE_OBJECT}
+    return {name: value for name, value in parameters.items() if name not in _OF_ONE}
 
 
 def _headers(parameters: Mapping[str, Any]) -> dict[str, str]:
     headers = {_HEADERS[n]: str(value) for n, value in parameters.items() if n in _HEADERS}
-    for name, value in parameters["Metadata"].items():
+    for name, value in parameters.get("Metadata", {}).items():
         headers[_METADATA + name] = value
     return headers
 
 
-def _quoted(key: str) -> str:
-    return quote(key, safe="/~")
+def _ending(parameters: Mapping[str, Any]) -> str:
+    """The key and the query, which end the address."""
+    query = [f"{_QUERY[n]}={quote(str(v), safe='')}" for n, v in parameters.items() if n in _QUERY]
+    return quote(parameters["Key"], safe="/~") + ("?" + "&".join(query) if query else "")
 
 
 def _plain(request: AWSRequest) -> list[tuple[str, str]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
+from datetime import datetime, timezone
 from types import SimpleNamespace
 from typing import Any
 
@@ -20,8 +21,10 @@ from streamtos3.s3.clients import Clients
 from streamtos3.s3.repeated_puts import _RepeatedPuts, repeat_puts
 from streamtos3.s3.responses import Answer, object_metadata
 from tests.rig.fake_s3 import FakeS3
+from tests.rig.quirks import Upload
 from tests.rig.wire import S3Request
 
+NOW = datetime.now(timezone.utc)
 # What differs each time, and what botocore says only of its own retries.
 _NOT_COMPARED = ("x-amz-date", "authorization", "amz-sdk-invocation-id", "amz-sdk-request")
 KEYS = (
@@ -61,15 +64,22 @@ def put(bucket: Bucket, key: str, data: bytes = b"some bytes", **options: Any) -
     )
 
 
+def put_part(bucket: Bucket, number: int) -> Answer:
+    data = bytes([number]) * 9
+    body = PartBody(memoryview(data), lambda: None)
+    return bucket.put_part(KEYS[1], "id+/=", number, body, part_md5(data))
+
+
 def puts_of(bucket: Bucket) -> _RepeatedPuts:
     puts = bucket._sender._clients.get("body").put_object
     assert isinstance(puts, _RepeatedPuts), "botocore is built differently by now"
     return puts
 
 
-def plain(request: S3Request) -> tuple[str, str, bytes, list[tuple[str, str]]]:
+def plain(request: S3Request) -> tuple[str, bytes, list[tuple[str, str]]]:
     headers = {n: v for n, v in request.headers.items() if n not in _NOT_COMPARED}
-    return request.verb, request.key, request.body, sorted(headers.items())
+    name = f"{request.verb} {request.key} {request.query}"
+    return name, request.body, sorted(headers.items())
 
 
 @pytest.fixture
@@ -104,10 +114,14 @@ def test_a_repeated_request_is_what_botocore_sends(
         for key in KEYS:
             put(bucket, key, key.encode() * 3)
         put(bucket, "empty", b"")
+        fake.uploads["id+/="] = Upload("id+/=", "b", KEYS[1], {}, NOW)
+        for number in range(1, 4):
+            put_part(bucket, number)
         return [plain(each) for each in fake.requests]
 
     repeated = put_all(bucket_of(fake, **settings))
-    assert len(repeats) == len(KEYS) - 1  # all but the first, and the one with the slash
+    # All but the first of an object and of a part, and the one with the slash.
+    assert len(repeats) == len(KEYS) - 1 + 2
     with monkeypatch.context() as without:
         without.setattr(_RepeatedPuts, "__call__", lambda self, **how: self._ordinary(**how))
         assert put_all(bucket_of(fake, **settings)) == repeated
@@ -162,13 +176,38 @@ def test_an_error_in_a_success_is_one(fake: FakeS3, monkeypatch: pytest.MonkeyPa
     bucket = bucket_of(fake)
     put(bucket, "a")
     page = b"<?xml version='1.0'?><Error><Code>SlowDown</Code></Error>"
-    raw = SimpleNamespace(stream=lambda: [page])
+    raw: Any = SimpleNamespace(stream=lambda: [page])
     headers: Any = {"ETag": '"e"'}
     answer = AWSResponse("http://x/", 200, headers, raw)
     monkeypatch.setattr(puts_of(bucket), "_session", SimpleNamespace(send=lambda _: answer))
     with pytest.raises(TransientError):
         put(bucket, "b")
     assert ("b", "b") not in fake.objects
+
+
+def test_a_redirection_to_another_region_is_followed(
+    fake: FakeS3, repeats: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bucket = bucket_of(fake)
+    put(bucket, "a")
+    page = b"<?xml version='1.0'?><Error><Code>PermanentRedirect</Code></Error>"
+    send = puts_of(bucket)._session.send
+
+    def sent(request: Any) -> AWSResponse:
+        send(request)
+        headers: Any = {"x-amz-bucket-region": "eu-west-1"}
+        raw: Any = SimpleNamespace(stream=lambda: [page])
+        fake.objects.clear()
+        return AWSResponse(request.url, 301, headers, raw)
+
+    with monkeypatch.context() as elsewhere:
+        elsewhere.setattr(puts_of(bucket), "_session", SimpleNamespace(send=sent))
+        put(bucket, "b", b"all of it")
+    assert fake.objects["b", "b"].body == b"all of it"
+    put(bucket, "c")
+    assert len(repeats) == 2
+    regions = [each.headers["authorization"].split("/")[2] for each in fake.requests]
+    assert regions == ["us-east-1", "us-east-1", "eu-west-1", "eu-west-1"]
 
 
 def test_a_lost_connection_is_reported_as_ever(fake: FakeS3, repeats: list[str]) -> None:
@@ -224,8 +263,7 @@ def test_a_client_that_is_built_differently_is_left_alone(
     gone: str, fake: FakeS3, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     client: Any = Clients(connection_to(fake), 2).get("body")
-    ordinary = client.put_object._ordinary
-    client.put_object = ordinary
+    client.put_object = client.upload_part = None
     monkeypatch.delattr(client, gone)
     repeat_puts(client)
-    assert client.put_object == ordinary
+    assert (client.put_object, client.upload_part) == (None, None)
