@@ -56,6 +56,7 @@ from .manifest import (
 from .manifest_object import ManifestObject
 from .selection import Item, OpenItem, Selection
 from .tree import Unreadable
+from .width import Width
 
 __all__ = ["Publication", "unproved_error"]
 
@@ -93,6 +94,7 @@ class Publication:
         self._emit = serialized(on_event)
         self._builder = SpecificationBuilder(selection, options, self._emit)
         self._workers = WorkerPool(self._at_once, scope)
+        self._width = Width(self._at_once, [item.size_bytes for item in selection.items])
         self._clients = clients or Clients(options.connection, options.jobs + self._at_once)
         bucket, key = selection.bucket, selection.manifest_key
         self._bucket = Bucket(
@@ -147,7 +149,7 @@ class Publication:
             if self._manifest:
                 self._workers.submit(self._manifest.check_key).result()
             self._workers.submit(self._look).result()
-            for _ in range(self._at_once):
+            for _ in range(self._width.count):
                 self._workers.submit(self._work)
             self._scope.wait_for(lambda: self._workers.unfinished == 0)
             specification = self.specification
@@ -212,6 +214,8 @@ class Publication:
             if item is None:
                 return
             self._publish(item)
+            for _ in range(self._width.more()):
+                self._workers.submit(self._work)
 
     def _publish(self, item: Item) -> None:
         """Store an item unless it is stored already; list it as unreadable if it cannot be read."""
