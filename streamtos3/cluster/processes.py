@@ -6,13 +6,16 @@ import json
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from ..errors import SourceError, os_reason
+from .address import ClusterOptions
 
-__all__ = ["LocalProcesses"]
+__all__ = ["LocalProcesses", "processes_of"]
+
+_CLOSE_S = 5.0
 
 # With the client's own search path: not what lies in the current directory, nor another version.
 _BOOT = (
@@ -28,6 +31,7 @@ class LocalProcesses:
     """
 
     def __init__(self) -> None:
+        self.has_begun = False
         # What a thread blocks is blocked in the processes that it starts: Ctrl-C reaches all
         # processes of the terminal, and these are to end when we say so.
         before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
@@ -50,6 +54,7 @@ class LocalProcesses:
     def begin(self, order: Mapping[str, Any]) -> None:
         """Become the workers that `order` says; see `worker_processes`."""
         assert self._process.stdin is not None
+        self.has_begun = True
         with suppress(BrokenPipeError):  # it has ended, which whoever waits for a worker notices
             self._process.stdin.write(json.dumps(order).encode() + b"\n")
             self._process.stdin.flush()
@@ -57,6 +62,8 @@ class LocalProcesses:
     def close(self, timeout: float) -> None:
         """End all of them."""
         assert self._process.stdin is not None
+        if not self.has_begun:  # it has nothing to end, and may still be loading
+            self._process.kill()
         with suppress(OSError):
             self._process.stdin.close()
         try:
@@ -64,3 +71,21 @@ class LocalProcesses:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
+
+
+@contextmanager
+def processes_of(how: ClusterOptions) -> Iterator[LocalProcesses | None]:
+    """The processes of a local cluster, which get ready from now on; None for any other one.
+
+    Those that `how` has, as long as they wait for their first operation.
+    """
+    if how.processes is not None and not how.processes.has_begun:
+        yield how.processes
+    elif not how.address.is_local:
+        yield None
+    else:
+        processes = LocalProcesses()
+        try:
+            yield processes
+        finally:
+            processes.close(_CLOSE_S)
