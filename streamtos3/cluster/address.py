@@ -1,17 +1,13 @@
-"""`--dask ADDRESS`: which cluster is meant, and how it is used (pure)."""
+"""`--dask ADDRESS`: which cluster is meant (pure)."""
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from ..errors import UsageError
 
-if TYPE_CHECKING:
-    from .processes import LocalProcesses
-
-__all__ = ["ClusterAddress", "ClusterOptions", "parse_address"]
+__all__ = ["ClusterAddress", "parse_address"]
 
 _LOCAL = re.compile(r"local(?::(\d{1,4}))?")
 _SCHEMES = ("tcp", "tls", "ws", "wss", "ucx")
@@ -38,21 +34,6 @@ class ClusterAddress:
         if self.url or self.scheduler_file:
             return self.url or self.scheduler_file or ""
         return f"local:{self.processes}" if self.processes else "local"
-
-
-@dataclass(frozen=True)
-class ClusterOptions:
-    """How a cluster is used.
-
-    `sends_credentials`: temporary credentials of the client's are sent to the workers.
-    `cross_check`: which share of the parts a second worker reads again, 0 to 1.
-    `processes`: of a local cluster, where they get ready already; for one operation.
-    """
-
-    address: ClusterAddress
-    sends_credentials: bool = False
-    cross_check: float = 0.0
-    processes: LocalProcesses | None = None
 
 
 def parse_address(text: str) -> ClusterAddress:

@@ -20,11 +20,10 @@ from ..model.options import Connection, Options
 from ..runtime.buffers import default_memory_bytes
 from ..runtime.cancel import CancelScope
 from ..s3.bucket import Bucket
-from .address import ClusterOptions
 from .connection import Cluster, open_cluster
 from .credentials import SecretsChannel, secrets_to_send
 from .dispatch import Dispatcher
-from .processes import LocalProcesses
+from .processes import ClusterOptions, LocalProcesses
 from .session import Operation, compare_once
 from .shared_file import FileIdentity, SharedFile
 

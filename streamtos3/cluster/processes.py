@@ -8,19 +8,21 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from typing import Any
 
 from ..errors import SourceError, os_reason
-from .address import ClusterOptions
+from .address import ClusterAddress
 
-__all__ = ["LocalProcesses", "processes_of"]
+__all__ = ["ClusterOptions", "LocalProcesses", "processes_of"]
 
 _CLOSE_S = 5.0
 
 # With the client's own search path: not what lies in the current directory, nor another version.
+# To take apart all that was loaded takes a while, for which the client would wait.
 _BOOT = (
-    "import sys; sys.path[:] = sys.argv[1].split('\\n');"
-    " from streamtos3.cluster.worker_processes import main; main()"
+    "import os, sys; sys.path[:] = sys.argv[1].split('\\n');"
+    " from streamtos3.cluster.worker_processes import main; main(); os._exit(0)"
 )
 
 
@@ -71,6 +73,21 @@ class LocalProcesses:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
+
+
+@dataclass(frozen=True)
+class ClusterOptions:
+    """How a cluster is used.
+
+    `sends_credentials`: temporary credentials of the client's are sent to the workers.
+    `cross_check`: which share of the parts a second worker reads again, 0 to 1.
+    `processes`: of a local cluster, where they get ready already; for one operation.
+    """
+
+    address: ClusterAddress
+    sends_credentials: bool = False
+    cross_check: float = 0.0
+    processes: LocalProcesses | None = None
 
 
 @contextmanager

@@ -51,12 +51,11 @@ from ..s3.clients import Clients
 from ..s3.context import OperationContext, find_object
 from ..units import MIB, plural
 from ..uploader.unfinished import abort_each
-from .address import ClusterOptions
 from .connection import load_dask
 from .credentials import with_read_keyfile
 from .operation import Running, running_on
 from .orders import Order
-from .processes import LocalProcesses, processes_of
+from .processes import ClusterOptions, LocalProcesses, processes_of
 from .put import put_file
 from .session import Operation, Session
 

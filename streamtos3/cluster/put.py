@@ -34,12 +34,11 @@ from ..runtime.cancel import CancelScope
 from ..s3.context import OperationContext
 from ..uploader.object_upload import ObjectUpload
 from ..uploader.part_reader import Part, check_expected_sha256, check_expected_size
-from .address import ClusterOptions
 from .connection import load_dask
 from .credentials import with_read_keyfile
 from .operation import Running, check_sources, running_on
 from .orders import DigestOrder, DigestReport, HashOrder, HashReport, Order, StoreOrder, StoreReport
-from .processes import processes_of
+from .processes import ClusterOptions, processes_of
 from .runs import PartSpan, cut_runs, sample, spans_of
 from .shared_file import FileIdentity, SharedFile
 

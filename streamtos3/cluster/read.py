@@ -25,11 +25,10 @@ from ..runtime.cancel import CancelScope
 from ..s3.context import OperationContext
 from ..s3.responses import ObjectInfo
 from ..uploader.readback import proved_by_reading_back, reading_back
-from .address import ClusterOptions
 from .credentials import with_read_keyfile
 from .operation import Running, check_sources, running_on
 from .orders import HashOrder, HashReport, Order, ReadOrder
-from .processes import processes_of
+from .processes import ClusterOptions, processes_of
 from .runs import PartSpan, cut_runs, spans_of
 from .shared_file import SharedFile
 

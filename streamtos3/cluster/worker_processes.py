@@ -36,10 +36,8 @@ def main() -> None:
     if _is_worker(order["processes"]):
         os.dup2(os.open(os.devnull, os.O_RDONLY), sys.stdin.fileno())
         asyncio.run(_work(order))
-        return
-    if order["directory"] is not None:  # a client that was killed cannot remove it
+    elif order["directory"] is not None:  # a client that was killed cannot remove it
         shutil.rmtree(order["directory"], ignore_errors=True)
-    os._exit(0)  # the client waits, and to take all apart that was loaded takes a while
 
 
 def _is_worker(count: int) -> bool:

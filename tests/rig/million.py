@@ -15,7 +15,8 @@ from types import SimpleNamespace
 from typing import Any
 
 from streamtos3.cluster import publish
-from streamtos3.cluster.address import ClusterOptions, parse_address
+from streamtos3.cluster.address import parse_address
+from streamtos3.cluster.processes import ClusterOptions
 from streamtos3.model.options import Connection, Options
 from streamtos3.publish.manifest import Entry
 from streamtos3.publish.tree import TreeEntry

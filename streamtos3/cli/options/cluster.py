@@ -11,7 +11,7 @@ from ...errors import UsageError
 from .common import option, together
 
 if TYPE_CHECKING:
-    from ...cluster.address import ClusterOptions
+    from ...cluster.processes import ClusterOptions
 
 __all__ = ["ClusterArgs", "cluster_from", "cluster_options", "cross_check_option"]
 
@@ -70,8 +70,8 @@ def cluster_from(args: ClusterArgs) -> ClusterOptions | None:
         if args.dask_credentials or args.cross_check:
             raise UsageError("--dask-credentials and --cross-check go with --dask")
         return None
-    from ...cluster.address import ClusterOptions, parse_address
-    from ...cluster.processes import processes_of
+    from ...cluster.address import parse_address
+    from ...cluster.processes import ClusterOptions, processes_of
 
     how = ClusterOptions(parse_address(args.dask), args.dask_credentials, args.cross_check)
     # They take longer to get ready than this program does; what ends the command ends them.

@@ -5,8 +5,8 @@ from __future__ import annotations
 import signal
 from typing import Any
 
-from streamtos3.cluster.address import ClusterAddress, ClusterOptions
-from streamtos3.cluster.processes import LocalProcesses, processes_of
+from streamtos3.cluster.address import ClusterAddress
+from streamtos3.cluster.processes import ClusterOptions, LocalProcesses, processes_of
 
 LOCAL = ClusterAddress(processes=1)
 

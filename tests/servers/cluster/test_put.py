@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from streamtos3.cluster.address import ClusterOptions, parse_address
+from streamtos3.cluster.address import parse_address
+from streamtos3.cluster.processes import ClusterOptions
 from streamtos3.errors import (
     ExistsError,
     IntegrityError,
