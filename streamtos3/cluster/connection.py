@@ -28,7 +28,7 @@ from .certificate import MemoryFile, new_certificate
 from .processes import LocalProcesses
 from .run_directory import RunDirectory
 
-__all__ = ["Cluster", "TaskLost", "open_cluster", "processes_of"]
+__all__ = ["Cluster", "TaskLost", "load_dask", "open_cluster"]
 
 _log = logging.getLogger("streamtos3")
 
@@ -194,17 +194,17 @@ class Cluster:
         return RetriesUsedUpError(f"the connection to the Dask scheduler {self.address} was lost")
 
 
-@contextmanager
-def processes_of(address: ClusterAddress) -> Iterator[LocalProcesses | None]:
-    """The processes of a local cluster, which get ready from now on; None for any other one."""
-    if not address.is_local:
-        yield None
-        return
-    processes = LocalProcesses()
-    try:
-        yield processes
-    finally:
-        processes.close(_CLOSE_S)
+def load_dask() -> None:
+    """Load what takes longest to load, before it is needed; whoever needs it says what is wrong.
+
+    Tornado reads the system's certificate authorities for the first connection that it accepts,
+    although none of Dask's uses them: 40 ms.
+    """
+    with suppress(Exception):
+        import distributed  # noqa: F401
+        from tornado.netutil import _client_ssl_defaults
+
+        _client_ssl_defaults()
 
 
 @contextmanager

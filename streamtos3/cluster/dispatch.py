@@ -28,6 +28,7 @@ __all__ = ["Dispatcher"]
 _LOOK_S = 1.0
 _MOST_LOSSES = 10  # each after as many dead workers as the scheduler allows, four by default
 _SETTLE_S = 60.0
+_RESERVE = 2  # orders that wait for a thread; what is not given out yet goes to whoever is free
 _INTERRUPTED_SETTLE_S = 5.0
 
 
@@ -95,7 +96,7 @@ class Dispatcher:
         """
         more = True
         while True:
-            while more and len(self._flights) < 2 * self.threads + 2:
+            while more and len(self._flights) < self.threads + max(_RESERVE, self.threads // 2):
                 order = next(orders, None)
                 more = order is not None
                 if order is not None:

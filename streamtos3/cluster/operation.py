@@ -10,6 +10,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from urllib.parse import urlsplit
 
 from .._version import __version__
@@ -19,31 +20,17 @@ from ..model.options import Connection, Options
 from ..runtime.buffers import default_memory_bytes
 from ..runtime.cancel import CancelScope
 from ..s3.bucket import Bucket
-from .address import ClusterAddress
 from .connection import Cluster, open_cluster
 from .credentials import SecretsChannel, secrets_to_send
 from .dispatch import Dispatcher
-from .processes import LocalProcesses
-from .session import Operation
+from .processes import ClusterOptions, LocalProcesses
+from .session import Operation, compare_once
 from .shared_file import FileIdentity, SharedFile
 
-__all__ = ["ClusterOptions", "Running", "running_on", "check_sources"]
+__all__ = ["Running", "check_sources", "running_on"]
 
 _CHECK_S = 120.0
 _AWS = (".amazonaws.com", ".amazonaws.com.cn")
-
-
-@dataclass(frozen=True)
-class ClusterOptions:
-    """How a cluster is used.
-
-    `sends_credentials`: temporary credentials of the client's are sent to the workers.
-    `cross_check`: which share of the parts a second worker reads again, 0 to 1.
-    """
-
-    address: ClusterAddress
-    sends_credentials: bool = False
-    cross_check: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -121,13 +108,14 @@ def _check_workers(cluster: Cluster) -> None:
 
 
 def check_sources(
-    cluster: Cluster, path: str, identity: FileIdentity, *, again: bool = False
+    running: Running, path: str, identity: FileIdentity, *, again: bool = False
 ) -> None:
     """SourceError, which names the worker, where one does not see the same file as the client.
 
     `again`: at the end, where its content was read already.
     """
-    found = cluster.run_on_all(_look_at_file, path, identity, again, timeout_s=_CHECK_S)
+    look = partial(_look_at_file, running.operation.id, path, identity, again)
+    found = running.cluster.run_on_all(look, timeout_s=_CHECK_S)
     for address, error in found.items():
         if isinstance(error, StreamToS3Error):
             raise SourceError(
@@ -142,7 +130,9 @@ def _version_there() -> str:
     return __version__
 
 
-async def _look_at_file(path: str, identity: FileIdentity, again: bool) -> StreamToS3Error | None:
+async def _look_at_file(
+    operation_id: str, path: str, identity: FileIdentity, again: bool
+) -> StreamToS3Error | None:
     """On a worker, beside its tasks: what is wrong with the file, None if nothing is."""
     import asyncio
 
@@ -150,7 +140,7 @@ async def _look_at_file(path: str, identity: FileIdentity, again: bool) -> Strea
         try:
             with SharedFile(path) as file:
                 if not again:
-                    file.check_same(identity)
+                    compare_once(operation_id, file, identity)
                 file.check_unchanged(identity)
         except StreamToS3Error as error:
             return error

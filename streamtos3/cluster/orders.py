@@ -19,7 +19,7 @@ from ..downloader.local_etag import LocalParts
 from ..downloader.proofs import NoProof, cut_pieces
 from ..downloader.ranges import RangeReader, Target
 from ..errors import OutputError, RetriesUsedUpError, StreamToS3Error, TransientError, os_reason
-from ..integrity.checksums import checksum_of
+from ..integrity.checksums import RunningCrc
 from ..integrity.digests import PartDigests, StreamDigests
 from ..integrity.md5 import md5_method, md5s
 from ..model.events import Event, Retrying, Warned
@@ -170,48 +170,62 @@ class StoreOrder:
             with session.open_file(self.path, self.identity) as file:
                 tasks = []
                 for batch in self._batches(session, file):
-                    digests = md5s([buffer.view[: span.size_bytes] for span, buffer in batch])
-                    for (span, buffer), md5 in zip(batch, digests, strict=True):
-                        store = partial(self._store, session, multipart, span, buffer, md5)
+                    for part, md5 in zip(batch, md5s([each.data for each in batch]), strict=True):
+                        store = partial(_store, session, multipart, part, md5)
                         tasks.append(context.workers.submit(store))
                 stored = [task.result() for task in tasks]
             parts = tuple(replace(part, worker=worker) for part, _ in stored)
             return StoreReport(worker, parts, tuple(crc for _, crc in stored), count())
 
-    def _batches(
-        self, session: Session, file: SharedFile
-    ) -> Iterator[list[tuple[PartSpan, Buffer]]]:
+    def _batches(self, session: Session, file: SharedFile) -> Iterator[list[_ReadPart]]:
         """The parts as read, so many at once as are worth hashing together."""
         most = min(LARGEST_BATCH, md5_method().lanes)
         largest = max(span.size_bytes for span in self.spans)
         rest = self.spans
         while rest:
             buffers = session.pool.acquire_together(largest, min(most, len(rest)))
-            batch = list(zip(rest, buffers, strict=False))
+            batch = [_ReadPart(*each, self.crc) for each in zip(rest, buffers, strict=False)]
             rest = rest[len(batch) :]
-            for span, buffer in batch:
-                file.read_into(buffer.view[: span.size_bytes], span.offset_bytes)
+            for part in batch:
+                part.read(file)
             yield batch
 
-    def _store(
-        self,
-        session: Session,
-        multipart: MultipartUpload,
-        span: PartSpan,
-        buffer: Buffer,
-        md5: bytes,
-    ) -> tuple[StoredPart, str]:
-        """In a thread of the session: digest and send one part, then release its buffer."""
-        data = buffer.view[: span.size_bytes]
-        try:
-            sha256 = hashlib.sha256(data).hexdigest()
-            crc = checksum_of(self.crc)(data)
-            scope = session.context.scope
-            part = multipart.store_part(span.number, span.offset_bytes, data, scope.check, md5)
-            return replace(part, sha256=sha256), crc
-        finally:
-            del data
-            session.pool.release(buffer)
+
+class _ReadPart:
+    """A part in memory, with the digests that are computed while it is read."""
+
+    def __init__(self, span: PartSpan, buffer: Buffer, crc: str) -> None:
+        self.span = span
+        self.buffer = buffer
+        self.sha256 = hashlib.sha256()
+        self.crc = RunningCrc(crc)
+
+    @property
+    def data(self) -> memoryview:
+        """Its bytes."""
+        return self.buffer.view[: self.span.size_bytes]
+
+    def read(self, file: SharedFile) -> None:
+        """Read and digest it."""
+        file.read_into(self.data, self.span.offset_bytes, self._note)
+
+    def _note(self, piece: memoryview) -> None:
+        self.sha256.update(piece)
+        self.crc.update(piece)
+
+
+def _store(
+    session: Session, multipart: MultipartUpload, part: _ReadPart, md5: bytes
+) -> tuple[StoredPart, str]:
+    """In a thread of the session: send one part, then release its buffer."""
+    span, data = part.span, part.data
+    try:
+        check = session.context.scope.check
+        stored = multipart.store_part(span.number, span.offset_bytes, data, check, md5)
+        return replace(stored, sha256=part.sha256.hexdigest()), part.crc.value()
+    finally:
+        del data
+        session.pool.release(part.buffer)
 
 
 @dataclass(frozen=True)

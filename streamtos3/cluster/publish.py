@@ -51,11 +51,11 @@ from ..s3.clients import Clients
 from ..s3.context import OperationContext, find_object
 from ..units import MIB, plural
 from ..uploader.unfinished import abort_each
-from .connection import processes_of
+from .connection import load_dask
 from .credentials import with_read_keyfile
-from .operation import ClusterOptions, Running, running_on
+from .operation import Running, running_on
 from .orders import Order
-from .processes import LocalProcesses
+from .processes import ClusterOptions, LocalProcesses, processes_of
 from .put import put_file
 from .session import Operation, Session
 
@@ -244,11 +244,12 @@ class ClusterPublication:
             self._count_and_check()
             self._emit(ReadStarted(self._size_bytes))
             with (
-                processes_of(self._how.address) as processes,
+                processes_of(self._how) as processes,
                 OperationContext.open(
                     self._bucket, self._options, scope=self._scope, on_event=self._emit
                 ) as context,
             ):
+                context.workers.submit(load_dask)
                 manifest = self._new_manifest(context)
                 if manifest is not None:
                     context.workers.submit(manifest.check_key).result()

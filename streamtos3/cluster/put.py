@@ -34,10 +34,11 @@ from ..runtime.cancel import CancelScope
 from ..s3.context import OperationContext
 from ..uploader.object_upload import ObjectUpload
 from ..uploader.part_reader import Part, check_expected_sha256, check_expected_size
-from .connection import processes_of
+from .connection import load_dask
 from .credentials import with_read_keyfile
-from .operation import ClusterOptions, Running, check_sources, running_on
+from .operation import Running, check_sources, running_on
 from .orders import DigestOrder, DigestReport, HashOrder, HashReport, Order, StoreOrder, StoreReport
+from .processes import ClusterOptions, processes_of
 from .runs import PartSpan, cut_runs, sample, spans_of
 from .shared_file import FileIdentity, SharedFile
 
@@ -74,7 +75,7 @@ def put_file(
     options = with_read_keyfile(options)
     with (
         SharedFile(path) as file,
-        processes_of(how.address) as processes,
+        processes_of(how) as processes,
         OperationContext.open(
             bucket, options, checksum=checksum, scope=scope, on_event=on_event
         ) as context,
@@ -83,6 +84,7 @@ def put_file(
         on_cluster = running_on(
             how, context.bucket, options, context.scope, context.note, processes
         )
+        context.workers.submit(load_dask)
         # The cluster is begun when the destination has been checked.
         feed = _FileFeed(file, key, context, partial(stack.enter_context, on_cluster), how)
         receipt = ObjectUpload(feed, context, key).run()
@@ -129,13 +131,15 @@ class _FileFeed:
         """Check that every worker sees the same file."""
         size_bytes = self._file.size_bytes
         check_expected_size(f"{self._file.path} has {size_bytes} bytes", size_bytes, self._options)
-        identity = self._file.identify(self._options.chunk_bytes)
-        self._identity = identity
+        # Read meanwhile: to begin takes longer.
+        identify = partial(self._file.identify, self._options.chunk_bytes)
+        identified = self._context.workers.submit(identify)
         running = self.running = self._begin()
         self._has_begun = True
+        identity = self._identity = identified.result()
         if self._how.cross_check and len(running.dispatcher.workers) < 2:
             raise UsageError("--cross-check needs a second worker")
-        check_sources(running.cluster, self._file.path, identity)
+        check_sources(running, self._file.path, identity)
 
     def store_parts(self, upload: ObjectUpload) -> Part | None:
         """Have the workers store all parts, and digest the whole if that is wanted."""
@@ -255,7 +259,7 @@ class _FileFeed:
         """Compare the file with what it was in the beginning, here and on every worker."""
         assert self._identity is not None
         self._file.check_unchanged(self._identity)
-        check_sources(self.running.cluster, self._file.path, self._identity, again=True)
+        check_sources(self.running, self._file.path, self._identity, again=True)
         check_expected_sha256(self._digests.get("sha256"), self._options)
 
     def stop(self) -> None:

@@ -25,10 +25,10 @@ from ..runtime.cancel import CancelScope
 from ..s3.context import OperationContext
 from ..s3.responses import ObjectInfo
 from ..uploader.readback import proved_by_reading_back, reading_back
-from .connection import processes_of
 from .credentials import with_read_keyfile
-from .operation import ClusterOptions, Running, check_sources, running_on
+from .operation import Running, check_sources, running_on
 from .orders import HashOrder, HashReport, Order, ReadOrder
+from .processes import ClusterOptions, processes_of
 from .runs import PartSpan, cut_runs, spans_of
 from .shared_file import SharedFile
 
@@ -128,7 +128,7 @@ def _open(
     """
     options = with_read_keyfile(options)
     with (
-        processes_of(how.address) as processes,
+        processes_of(how) as processes,
         OperationContext.open(bucket, options, scope=scope, on_event=on_event) as context,
     ):
         try:
@@ -171,7 +171,7 @@ class _Reading:
         with SharedFile(path) as file:
             self.so_far.with_length(path, file.size_bytes)
             identity = file.identify(self._context.options.chunk_bytes)
-            check_sources(self.running.cluster, path, identity)
+            check_sources(self.running, path, identity)
             sizes = self._sizes(receipt)
             operation = self.running.operation
             md5s = self._collect(

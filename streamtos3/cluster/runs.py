@@ -10,7 +10,6 @@ from ..units import MIB
 __all__ = ["PartSpan", "cut_runs", "sample", "spans_of"]
 
 _RUN_BYTES = 64 * MIB  # so much is sent again where a worker dies, and progress comes as often
-_RUNS_A_THREAD = 4
 
 
 @dataclass(frozen=True)
@@ -35,21 +34,27 @@ def spans_of(sizes: Sequence[int]) -> tuple[PartSpan, ...]:
 def cut_runs(spans: Sequence[PartSpan], threads: int) -> Iterator[tuple[PartSpan, ...]]:
     """`spans` in runs of consecutive parts, of 64 MiB or of one larger part.
 
-    Shorter where each of `threads` threads would not get four of them: the last ones decide how
-    long the others wait.
+    Never more than the share of one of `threads` threads in what is left, so shorter and shorter
+    towards the end, down to one part: the last ones decide how long the others wait.
     """
-    total_bytes = sum(span.size_bytes for span in spans)
-    run_bytes = min(_RUN_BYTES, total_bytes // (_RUNS_A_THREAD * max(1, threads)))
+    left_bytes = sum(span.size_bytes for span in spans)
+    run_bytes = _run_bytes(left_bytes, threads)
     run: list[PartSpan] = []
     filled_bytes = 0
     for span in spans:
         if run and filled_bytes + span.size_bytes > run_bytes:
             yield tuple(run)
+            left_bytes -= filled_bytes
+            run_bytes = _run_bytes(left_bytes, threads)
             run, filled_bytes = [], 0
         run.append(span)
         filled_bytes += span.size_bytes
     if run:
         yield tuple(run)
+
+
+def _run_bytes(left_bytes: int, threads: int) -> int:
+    return min(_RUN_BYTES, left_bytes // max(1, threads))
 
 
 def sample(spans: Sequence[PartSpan], share: float, chance: float) -> tuple[PartSpan, ...]:

@@ -12,7 +12,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from ..integrity.checksums import CHECKSUMS
 from ..model.events import Event
@@ -33,6 +33,7 @@ __all__ = [
     "accept",
     "active_tasks",
     "begin_end",
+    "compare_once",
     "drop",
     "session_of",
     "worker_name",
@@ -69,12 +70,12 @@ class Operation:
 class Session:
     """One operation in this process. `tasks`: how many are running."""
 
+    id: str
     context: OperationContext
     clients: Clients
     pool: BufferPool
     tasks: int = 0
     used_at_s: float = 0.0
-    seen: set[FileIdentity] = field(default_factory=set)
 
     @property
     def options(self) -> Options:
@@ -85,12 +86,10 @@ class Session:
     def open_file(self, path: str, identity: FileIdentity) -> Iterator[SharedFile]:
         """The shared file, which is the same as the client's and stays so until it is closed.
 
-        SourceError otherwise. Its content is compared once in each process.
+        SourceError otherwise.
         """
         with SharedFile(path) as file:
-            if identity not in self.seen:
-                file.check_same(identity)
-                self.seen.add(identity)
+            compare_once(self.id, file, identity)
             file.check_unchanged(identity)
             yield file
             file.check_unchanged(identity)
@@ -99,6 +98,7 @@ class Session:
 _lock = threading.Lock()
 _sessions: dict[str, Session] = {}
 _ended: deque[str] = deque(maxlen=1000)
+_compared: deque[tuple[str, str, FileIdentity]] = deque(maxlen=1000)
 
 
 @contextmanager
@@ -123,6 +123,14 @@ def session_of(operation: Operation, emit: Callable[[Event], None]) -> Iterator[
         with _lock:
             session.tasks -= 1
             session.used_at_s = time.monotonic()
+
+
+def compare_once(operation_id: str, file: SharedFile, identity: FileIdentity) -> None:
+    """SourceError where `file` is another one; read once in each process and operation."""
+    this = operation_id, file.path, identity
+    if this not in _compared:
+        file.check_same(identity)
+        _compared.append(this)
 
 
 def accept(operation_id: str, secrets: Secrets) -> None:
@@ -182,7 +190,7 @@ def _new_session(operation: Operation, secrets: Secrets, emit: Callable[[Event],
     pool = BufferPool(options.memory_bytes or default_memory_bytes(), most, scope)
     pool.allow(BUFFERS)
     context.on_throttled = pool.hold_back
-    return Session(context, clients, pool)
+    return Session(operation.id, context, clients, pool)
 
 
 def _drop_idle() -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from ..errors import SourceError, os_reason
@@ -74,8 +75,16 @@ class SharedFile:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def read_into(self, view: memoryview, offset_bytes: int) -> None:
-        """Fill `view` from `offset_bytes` on. SourceError where the file ends before."""
+    def read_into(
+        self,
+        view: memoryview,
+        offset_bytes: int,
+        note: Callable[[memoryview], object] = lambda piece: None,
+    ) -> None:
+        """Fill `view` from `offset_bytes` on. SourceError where the file ends before.
+
+        `note` is called with each piece as it was read, while it is in the processor's cache.
+        """
         while view:
             try:
                 count = os.preadv(self._fd, [view[:_READ_BYTES]], offset_bytes)
@@ -85,6 +94,7 @@ class SharedFile:
                 ) from error
             if not count:
                 raise SourceError(f"{self.path} changed while it was read: it is shorter now")
+            note(view[:count])
             view = view[count:]
             offset_bytes += count
 

@@ -58,6 +58,7 @@ def _is_worker(count: int) -> bool:
         missing = sum(status != 0 for status in _reap(workers))
     for pid in workers:
         os.kill(pid, signal.SIGKILL)
+    for pid in workers:
         os.waitpid(pid, 0)
     return False
 
@@ -71,12 +72,14 @@ def _reap(workers: set[int]) -> list[int]:
 
 def _load() -> None:
     """What workers need, before there is one; no thread is started by that."""
-    import distributed  # noqa: F401
-
     from ..s3.clients import load_libraries
-    from . import dispatch, publish, put, read  # noqa: F401
+    from . import dispatch, operation  # noqa: F401
+    from .connection import load_dask
 
+    load_dask()
     load_libraries()
+    if not select.select([sys.stdin], [], [], 0)[0]:  # there is time for what only one needs
+        from . import publish  # noqa: F401
 
 
 async def _work(order: dict[str, Any]) -> None:

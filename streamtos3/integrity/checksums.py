@@ -21,6 +21,7 @@ __all__ = [
     "CHECKSUMS",
     "FREE_CHECKSUM",
     "Checksum",
+    "RunningCrc",
     "checksum_of",
     "combine",
     "combine_values",
@@ -74,8 +75,25 @@ def checksum_of(name: str) -> Callable[[bytes | memoryview], str]:
     kind = CHECKSUMS[name]
     if not kind.is_full_object:
         return lambda data: _base64(hashlib.new(name, data, usedforsecurity=False).digest())
-    compute = zlib.crc32 if name == "crc32" else _from_crt(name)
-    return lambda data: _base64(compute(data).to_bytes(kind.bits // 8, "big"))
+    compute = _crc_of(name)
+    return lambda data: _base64(compute(data, 0).to_bytes(kind.bits // 8, "big"))
+
+
+class RunningCrc:
+    """A CRC of bytes that come in pieces. UsageError as for `checksum_of`."""
+
+    def __init__(self, name: str) -> None:
+        self._size = CHECKSUMS[name].bits // 8
+        self._compute = _crc_of(name)
+        self._value = 0
+
+    def update(self, data: memoryview) -> None:
+        """Take in the next bytes."""
+        self._value = self._compute(data, self._value)
+
+    def value(self) -> str:
+        """The CRC of all so far, as `checksum_of` gives it."""
+        return _base64(self._value.to_bytes(self._size, "big"))
 
 
 FREE_CHECKSUM = "crc64nvme"
@@ -90,7 +108,10 @@ def free_checksum_of(data: bytes | memoryview) -> str | None:
         return None
 
 
-def _from_crt(name: str) -> Callable[[bytes | memoryview], int]:
+def _crc_of(name: str) -> Callable[[bytes | memoryview, int], int]:
+    """A function from bytes, and the CRC of those before them, to the CRC of all."""
+    if name == "crc32":
+        return zlib.crc32
     try:
         from awscrt import checksums
     except ImportError as error:
@@ -98,7 +119,7 @@ def _from_crt(name: str) -> Callable[[bytes | memoryview], int]:
             f"--checksum {name} needs the package awscrt", hint="pip install 'streamtos3[crt]'"
         ) from error
     function: Any = getattr(checksums, name)
-    return lambda data: int(function(data))
+    return lambda data, before: int(function(data, before))
 
 
 def combine(name: str, parts: Sequence[tuple[str, int]]) -> str:

@@ -13,6 +13,7 @@ import json
 import os
 import socket
 import ssl
+import threading
 from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
@@ -30,8 +31,14 @@ __all__ = [
 ]
 
 
+_reading = threading.Lock()
+
+
 class Authorities(ssl.SSLContext):
-    """A TLS context that does not read a file twice unless it has changed in between."""
+    """A TLS context that does not read a file twice unless it has changed in between.
+
+    Nor do the threads that all open their first connection at once.
+    """
 
     def load_verify_locations(
         self, cafile: Any = None, capath: Any = None, cadata: Any = None
@@ -39,11 +46,12 @@ class Authorities(ssl.SSLContext):
         """As ssl.SSLContext does."""
         read: set[object] = vars(self).setdefault("files_read", set())
         only_file = cafile is not None and capath is None and cadata is None
-        found = _identity(cafile) if only_file else None
-        if found is None or found not in read:
-            super().load_verify_locations(cafile, capath, cadata)
-            if found is not None:
-                read.add(found)
+        with _reading:
+            found = _identity(cafile) if only_file else None
+            if found is None or found not in read:
+                super().load_verify_locations(cafile, capath, cadata)
+                if found is not None:
+                    read.add(found)
 
 
 def share_authorities(client: S3Client, shared: ssl.SSLContext | None) -> ssl.SSLContext | None:

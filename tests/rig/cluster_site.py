@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import pytest
 
 from streamtos3.cluster.address import parse_address
-from streamtos3.cluster.operation import ClusterOptions
+from streamtos3.cluster.processes import ClusterOptions
 from streamtos3.cluster.put import put_file
 from streamtos3.results import Receipt
 from streamtos3.runtime.cancel import CancelScope

@@ -16,7 +16,7 @@ from typing import Any
 
 from streamtos3.cluster import publish
 from streamtos3.cluster.address import parse_address
-from streamtos3.cluster.operation import ClusterOptions
+from streamtos3.cluster.processes import ClusterOptions
 from streamtos3.model.options import Connection, Options
 from streamtos3.publish.manifest import Entry
 from streamtos3.publish.tree import TreeEntry

@@ -35,7 +35,7 @@ from ..running import running
 from ._read import ReadArgs, options_from, reading_options, receipt_from
 
 if TYPE_CHECKING:
-    from ...cluster.operation import ClusterOptions
+    from ...cluster.processes import ClusterOptions
     from ...runtime.files import NewFile
 
 __all__ = ["GetArgs", "get"]

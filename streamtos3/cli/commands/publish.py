@@ -43,7 +43,7 @@ from ..options.types import Choice, Text
 from ..running import Run, running
 
 if TYPE_CHECKING:
-    from ...cluster.operation import ClusterOptions
+    from ...cluster.processes import ClusterOptions
     from ...cluster.publish import ClusterPublication
     from ...publish.manifest import Specification
     from ...publish.publication import Publication

@@ -26,7 +26,7 @@ from ..running import Run
 from ._upload import store_stream
 
 if TYPE_CHECKING:
-    from ...cluster.operation import ClusterOptions
+    from ...cluster.processes import ClusterOptions
 
 __all__ = ["PutArgs", "put"]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import click
@@ -11,7 +11,7 @@ from ...errors import UsageError
 from .common import option, together
 
 if TYPE_CHECKING:
-    from ...cluster.operation import ClusterOptions
+    from ...cluster.processes import ClusterOptions
 
 __all__ = ["ClusterArgs", "cluster_from", "cluster_options", "cross_check_option"]
 
@@ -65,12 +65,15 @@ class ClusterArgs:
 
 
 def cluster_from(args: ClusterArgs) -> ClusterOptions | None:
-    """The cluster that --dask names, None without it."""
+    """The cluster that --dask names, None without it; a local one gets ready from now on."""
     if args.dask is None:
         if args.dask_credentials or args.cross_check:
             raise UsageError("--dask-credentials and --cross-check go with --dask")
         return None
     from ...cluster.address import parse_address
-    from ...cluster.operation import ClusterOptions
+    from ...cluster.processes import ClusterOptions, processes_of
 
-    return ClusterOptions(parse_address(args.dask), args.dask_credentials, args.cross_check)
+    how = ClusterOptions(parse_address(args.dask), args.dask_credentials, args.cross_check)
+    # They take longer to get ready than this program does; what ends the command ends them.
+    processes = click.get_current_context().with_resource(processes_of(how))
+    return replace(how, processes=processes)

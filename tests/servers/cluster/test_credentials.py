@@ -13,7 +13,7 @@ import cloudpickle
 import distributed
 import pytest
 
-from streamtos3.cluster.operation import ClusterOptions
+from streamtos3.cluster.processes import ClusterOptions
 from streamtos3.errors import CredentialsError
 from streamtos3.model.object_settings import ObjectSettings
 from streamtos3.model.options import Connection, Credentials

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from streamtos3.cluster.operation import ClusterOptions
+from streamtos3.cluster.processes import ClusterOptions
 from streamtos3.cluster.publish import ClusterPublication, PackedEntries, cut_batches
 from streamtos3.errors import ExistsError, RetriesUsedUpError, SourceError, UsageError
 from streamtos3.publish.manifest import Entry

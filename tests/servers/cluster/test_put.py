@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from streamtos3.cluster.address import parse_address
-from streamtos3.cluster.operation import ClusterOptions
+from streamtos3.cluster.processes import ClusterOptions
 from streamtos3.errors import (
     ExistsError,
     IntegrityError,

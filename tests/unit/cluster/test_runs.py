@@ -25,8 +25,14 @@ def test_spans_follow_each_other() -> None:
 
 def test_a_run_is_64_mib_of_a_long_file_and_shorter_of_a_short_one() -> None:
     assert len(next(cut_runs(spans_of([8 * MIB] * 1000), 2))) == 8
-    assert len(next(cut_runs(spans_of([8 * MIB] * 16), 4))) == 1
+    assert len(next(cut_runs(spans_of([8 * MIB] * 16), 4))) == 4
     assert len(next(cut_runs(spans_of([GIB] * 3), 2))) == 1
+
+
+def test_runs_get_shorter_towards_the_end() -> None:
+    """No thread gets more than its share of what is left, so none keeps the others waiting."""
+    runs = [len(run) for run in cut_runs(spans_of([8 * MIB] * 64), 4)]
+    assert runs == [8, 8, 8, 8, 8, 6, 4, 3, 2, 2, 1, 1, 1, 1, 1, 1, 1]
 
 
 @pytest.mark.parametrize(("share", "count"), [(0.0, 0), (0.001, 1), (0.01, 10), (1.0, 1000)])

@@ -89,3 +89,11 @@ def test_a_change_while_it_is_open_is_told(path: Path, change: Callable[[Path], 
         change(path)
         with pytest.raises(SourceError, match="changed while it was read"):
             file.check_unchanged(identity)
+
+
+def test_what_is_read_is_noted_in_pieces(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("streamtos3.cluster.shared_file._READ_BYTES", 200)
+    noted: list[bytes] = []
+    with SharedFile(str(path)) as file:
+        file.read_into(memoryview(bytearray(500)), 300, lambda piece: noted.append(bytes(piece)))
+    assert noted == [DATA[300:500], DATA[500:700], DATA[700:800]]

@@ -12,7 +12,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streamtos3.errors import UsageError
-from streamtos3.integrity.checksums import CHECKSUMS, checksum_of, combine, free_checksum_of
+from streamtos3.integrity.checksums import (
+    CHECKSUMS,
+    RunningCrc,
+    checksum_of,
+    combine,
+    free_checksum_of,
+)
 
 CHECK_INPUT = b"123456789"
 # The "check" values of the catalogue of parametrised CRC algorithms, and FIPS 180's digests.
@@ -57,6 +63,15 @@ def test_a_digest_of_digests_names_the_number_of_parts() -> None:
     parts = [(base64.b64encode(digest).decode(), 1) for digest in digests]
     expected = base64.b64encode(hashlib.sha256(b"".join(digests)).digest()).decode() + "-2"
     assert expected == combine("sha256", parts)
+
+
+@pytest.mark.parametrize("name", [name for name, kind in CHECKSUMS.items() if kind.is_full_object])
+def test_a_crc_of_pieces_is_that_of_the_whole(name: str) -> None:
+    crc = RunningCrc(name)
+    assert crc.value() == checksum_of(name)(b"")
+    for piece in (b"1234", b"", b"56789"):
+        crc.update(memoryview(piece))
+    assert crc.value() == checksum_of(name)(CHECK_INPUT)
 
 
 def test_says_which_extra_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:

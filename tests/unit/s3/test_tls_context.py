@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import ssl
+import time
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import pytest
@@ -49,6 +51,26 @@ def test_a_file_that_changed_is_read_again(tmp_path: Path) -> None:
     new_certificate(tmp_path)
     context.load_verify_locations(str(bundle))
     assert context.cert_store_stats()["x509"] == 2
+
+
+def test_threads_that_all_connect_at_once_read_it_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[Any] = []
+
+    def slowly(self: ssl.SSLContext, cafile: Any, *rest: Any) -> None:
+        read.append(cafile)
+        time.sleep(0.05)  # as the authorities of a system take
+
+    monkeypatch.setattr(ssl.SSLContext, "load_verify_locations", slowly)
+    context = Authorities(ssl.PROTOCOL_TLS_CLIENT)
+    bundle = str(new_certificate(tmp_path))
+    threads = [Thread(target=context.load_verify_locations, args=(bundle,)) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert read == [bundle]
 
 
 def test_a_file_that_cannot_be_read_is_an_error_each_time(tmp_path: Path) -> None:
