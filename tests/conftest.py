@@ -14,6 +14,7 @@ import pytest
 from botocore.loaders import create_loader
 from hypothesis import settings
 
+from streamtos3.runtime.host import user_name
 from streamtos3.s3 import clients
 from tests.rig.fault_rig import Bench, fake_bench, real_bench
 from tests.rig.seaweed import SeaweedFS, free_ports
@@ -54,6 +55,19 @@ def _service_model_read_once() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("botocore.session.create_loader", functools.cache(create_loader))
         yield
+
+
+@pytest.fixture
+def nameless_user(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The user who runs this has a number and no name, as in many containers."""
+
+    def nobody() -> str:
+        raise KeyError("getpwuid(): uid not found")
+
+    monkeypatch.setattr("getpass.getuser", nobody)
+    user_name.cache_clear()
+    yield
+    user_name.cache_clear()
 
 
 @pytest.fixture(autouse=True)

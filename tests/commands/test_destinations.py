@@ -144,13 +144,8 @@ def test_no_template_takes_the_key_as_it_is(fake: FakeS3, infile: str) -> None:
     assert json.loads(outcome.stdout)["key_template"] is None
 
 
-def test_a_user_without_a_name_has_a_number(
-    fake: FakeS3, infile: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def nobody() -> str:
-        raise KeyError("getpwuid(): uid not found")
-
-    monkeypatch.setattr("getpass.getuser", nobody)
+@pytest.mark.usefixtures("nameless_user")
+def test_a_user_without_a_name_has_a_number(fake: FakeS3, infile: str) -> None:
     assert invoke(infile, "s3://bucket/{user}").status == 0
     assert list(fake.objects) == [("bucket", str(os.getuid()))]
 

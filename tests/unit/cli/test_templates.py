@@ -71,11 +71,8 @@ def test_times_are_in_utc() -> None:
     }
 
 
-def test_a_user_without_a_name_is_a_number(monkeypatch: pytest.MonkeyPatch) -> None:
-    def nameless() -> str:
-        raise KeyError("getpwuid(): uid not found")
-
-    monkeypatch.setattr("getpass.getuser", nameless)
+@pytest.mark.usefixtures("nameless_user")
+def test_a_user_without_a_name_is_a_number() -> None:
     assert template_values()["user"] == str(os.getuid())
 
 
