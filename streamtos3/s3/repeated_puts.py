@@ -8,19 +8,21 @@ signed by botocore's signer and sent over its HTTP session, with the hooks of bo
 Skipped are the check and the serialization of the parameters, the endpoint rules, and the headers
 that count botocore's own retries, which are off. An answer that is not a plain success is handed
 to botocore as if it had just come in, and so is read, reported and redirected as ever; the request
-after it is an ordinary one again.
+after a failure is an ordinary one again.
 """
 
 from __future__ import annotations
 
+import functools
 import logging
 import threading
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlsplit
 
+from botocore import UNSIGNED
 from botocore.awsrequest import AWSPreparedRequest, AWSRequest
 
 if TYPE_CHECKING:
@@ -61,11 +63,14 @@ class _Request(AWSRequest):
 
 @dataclass(frozen=True)
 class _Pattern:
-    """All of a request that is the same in the next; `common` are the parameters behind it."""
+    """All of a request that is the same in the next; `common` are the parameters behind it.
 
-    common: Mapping[str, Any]
+    The key of SSE-C is among them, and shows nowhere.
+    """
+
+    common: Mapping[str, Any] = field(repr=False)
     address: str
-    headers: Mapping[str, str]
+    headers: Mapping[str, str] = field(repr=False)
     context: Mapping[str, Any]
 
     def fits(self, parameters: Mapping[str, Any]) -> bool:
@@ -90,15 +95,11 @@ class _RepeatedPuts:
         self._signer = client._request_signer
         self._session = client._endpoint.http_session
         self._events = client.meta.events
-        output = client.meta.service_model.operation_model(operation).output_shape
-        self._names = {
-            shape.serialization["name"].lower(): name
-            for name, shape in output.members.items()
-            if shape.serialization.get("location") == "header" and shape.type_name == "string"
-        }
+        self._model = client.meta.service_model
         self._pattern: _Pattern | None = None
         # In this thread: the parameters of an ordinary request, and the answer that it is given.
         self._here = threading.local()
+        self._events.register(f"choose-signer.s3.{operation}", self._choose_signer)
         self._events.register(f"before-sign.s3.{operation}", self._learn)
         self._events.register(f"before-send.s3.{operation}", self._hand_over)
 
@@ -143,10 +144,23 @@ class _RepeatedPuts:
         result["ResponseMetadata"] = {"HTTPStatusCode": 200, "HTTPHeaders": headers}
         return result
 
+    @functools.cached_property  # most clients send one PUT, or none
+    def _names(self) -> dict[str, str]:
+        """The headers of an answer that are text, in lower case, and what botocore calls them."""
+        output = self._model.operation_model(self._operation).output_shape
+        return {
+            shape.serialization["name"].lower(): name
+            for name, shape in output.members.items()
+            if shape.serialization.get("location") == "header" and shape.type_name == "string"
+        }
+
     def _learn(self, request: Any, signature_version: Any, **_: Any) -> None:
         """Keep the pattern of an ordinary request, if filling it in gives just this request."""
         parameters = getattr(self._here, "parameters", None)
-        if parameters is None or signature_version != _SIGNATURE or request.params:
+        if parameters is None:
+            return
+        self._here.pattern = None  # of a redirection, the second request is the one to learn from
+        if signature_version != _SIGNATURE:
             return
         host = urlsplit(request.url).netloc.lower()
         own = {name.lower() for name in _headers(parameters)}
@@ -163,6 +177,13 @@ class _RepeatedPuts:
             # no part of it.
             given = {} if host.endswith((":80", ":443")) else {"host": host}
             self._here.pattern = replace(pattern, headers={**pattern.headers, **given})
+
+    def _choose_signer(self, **_: Any) -> Any:
+        """For botocore: do not sign what will not be sent.
+
+        To ask for the credentials may fail, and the error would take the place of the answer.
+        """
+        return UNSIGNED if getattr(self._here, "answer", None) is not None else None
 
     def _hand_over(self, **_: Any) -> Any:
         """For botocore: the answer that there is already, once."""

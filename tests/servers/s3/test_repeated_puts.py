@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import base64
 import logging
+import re
 from collections.abc import Iterator
 from datetime import datetime, timezone
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from botocore.awsrequest import AWSResponse
+from botocore.awsrequest import AWSRequest, AWSResponse
+from botocore.credentials import Credentials as FixedCredentials
+from botocore.exceptions import CredentialRetrievalError
 
 from streamtos3.errors import ConditionError, TransientError
 from streamtos3.integrity.digests import part_md5
@@ -145,7 +149,9 @@ def test_types_of_content_and_conditions_share_the_clients(
 
 def test_the_answer_is_that_of_an_ordinary_request(fake: FakeS3, repeats: list[str]) -> None:
     bucket = bucket_of(fake)
-    first, second = put(bucket, "a"), put(bucket, "b")
+    first = put(bucket, "a")
+    bucket._sender._clock = None
+    second = put(bucket, "b")
     assert len(repeats) == 1
     assert first == second
     assert bucket.server_time is not None
@@ -210,6 +216,92 @@ def test_a_redirection_to_another_region_is_followed(
     assert regions == ["us-east-1", "us-east-1", "eu-west-1", "eu-west-1"]
 
 
+def test_of_a_redirection_that_cannot_be_learned_no_pattern_is_left(
+    fake: FakeS3, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bucket = bucket_of(fake)
+    put(bucket, "a")
+    puts = puts_of(bucket)
+    learned = puts._pattern
+    puts._here.parameters, puts._here.pattern = {"Key": "b"}, learned
+    puts._learn(AWSRequest("PUT", "http://x/b"), "v4a")
+    assert puts._here.pattern is None
+
+
+def test_credentials_that_were_renewed_sign_the_next(fake: FakeS3, repeats: list[str]) -> None:
+    bucket = bucket_of(fake)
+    put(bucket, "a")
+    client: Any = bucket._sender._clients.get("body")
+    client._request_signer._credentials = FixedCredentials("AKIANEW", "secret", "new-token")
+    put(bucket, "b")
+    assert len(repeats) == 1
+    assert "Credential=AKIANEW/" in fake.requests[-1].headers["authorization"]
+    assert fake.requests[-1].headers["x-amz-security-token"] == "new-token"
+
+
+def test_an_answer_counts_though_the_credentials_are_gone_by_then(
+    fake: FakeS3, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def gone() -> None:
+        raise CredentialRetrievalError(provider="role", error_msg="nobody answers")
+
+    def sent(request: Any) -> AWSResponse:
+        monkeypatch.setattr(signer, "_credentials", SimpleNamespace(get_frozen_credentials=gone))
+        raw: Any = SimpleNamespace(stream=lambda: [b""])
+        return AWSResponse(request.url, 504, {}, raw)  # type: ignore[arg-type]
+
+    bucket = bucket_of(fake)
+    put(bucket, "a")
+    signer = puts_of(bucket)._signer
+    monkeypatch.setattr(puts_of(bucket), "_session", SimpleNamespace(send=sent))
+    with pytest.raises(TransientError) as lost:
+        put(bucket, "b")
+    assert (lost.value.http_status, lost.value.sent) == (504, True)
+
+
+@pytest.mark.parametrize(
+    "endpoint_url",
+    [None, "https://s3.example.com", "https://x:443", "http://x:80", "https://[::1]"],
+)
+@pytest.mark.parametrize("addressing", ["path", "virtual"])
+def test_addresses_of_every_kind_are_those_of_botocore(
+    endpoint_url: str | None, addressing: Any, repeats: list[str]
+) -> None:
+    sent: list[Any] = []
+
+    def send(request: Any) -> AWSResponse:
+        sent.append(request)
+        headers: Any = {"ETag": '"e"'}
+        raw: Any = SimpleNamespace(stream=list)
+        return AWSResponse(request.url, 200, headers, raw)
+
+    def essence(request: Any) -> tuple[str, list[tuple[str, str]]]:
+        headers = {name.lower(): _text(value) for name, value in request.headers.items()}
+        signed = re.search("SignedHeaders=([^,]*)", headers["authorization"])
+        headers["authorization"] = signed[1] if signed else ""
+        told = {n: v for n, v in headers.items() if n not in ("x-amz-date", *_NOT_COMPARED[2:])}
+        return request.url, sorted(told.items())
+
+    keys = Credentials("AKIA", "secret")
+    connection = Connection(
+        endpoint_url=endpoint_url, region="eu-west-1", credentials=keys, addressing=addressing
+    )
+    clients = Clients(connection, 2)
+    bucket = Bucket("bucket", connection, client=clients)
+    client: Any = clients.get("body")
+    client._endpoint.http_session = client.put_object._session = SimpleNamespace(send=send)
+    put(bucket, "a")
+    put(bucket, "d/ä b")
+    assert len(repeats) == 1
+    client.put_object._pattern = None
+    put(bucket, "d/ä b")
+    assert essence(sent[1]) == essence(sent[2])
+
+
+def _text(value: str | bytes) -> str:
+    return value.decode() if isinstance(value, bytes) else value
+
+
 def test_a_lost_connection_is_reported_as_ever(fake: FakeS3, repeats: list[str]) -> None:
     bucket = bucket_of(fake)
     put(bucket, "a")
@@ -244,14 +336,21 @@ def test_a_pattern_holds_nothing_of_its_object(fake: FakeS3) -> None:
     put(bucket, "needle", b"needle")
     pattern = puts_of(bucket)._pattern
     assert pattern is not None
-    assert "needle" not in repr(pattern)
-    assert "PartBody" not in repr(pattern)
+    assert "needle" not in str(vars(pattern))
+    assert "PartBody" not in str(vars(pattern))
     assert vars(puts_of(bucket)._here) == {}
 
 
-def test_other_signatures_and_query_strings_leave_no_pattern(
-    fake: FakeS3, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_pattern_does_not_show_a_key(fake: FakeS3) -> None:
+    bucket = bucket_of(fake, sse_c_key=b"k" * 32)
+    put(bucket, "a")
+    pattern = puts_of(bucket)._pattern
+    shown = base64.b64encode(b"k" * 32).decode()
+    assert shown in str(vars(pattern))
+    assert shown not in repr(pattern)
+
+
+def test_other_signatures_leave_no_pattern(fake: FakeS3, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("streamtos3.s3.repeated_puts._SIGNATURE", "v4a")
     bucket = bucket_of(fake)
     put(bucket, "a")
