@@ -56,7 +56,7 @@ from .manifest import (
 from .manifest_object import ManifestObject
 from .selection import Item, OpenItem, Selection
 from .tree import Unreadable
-from .width import Width
+from .width import LOOK_S, Width
 
 __all__ = ["Publication", "unproved_error"]
 
@@ -94,7 +94,6 @@ class Publication:
         self._emit = serialized(on_event)
         self._builder = SpecificationBuilder(selection, options, self._emit)
         self._workers = WorkerPool(self._at_once, scope)
-        self._width = Width(self._at_once, [item.size_bytes for item in selection.items])
         self._clients = clients or Clients(options.connection, options.jobs + self._at_once)
         bucket, key = selection.bucket, selection.manifest_key
         self._bucket = Bucket(
@@ -149,9 +148,7 @@ class Publication:
             if self._manifest:
                 self._workers.submit(self._manifest.check_key).result()
             self._workers.submit(self._look).result()
-            for _ in range(self._width.count):
-                self._workers.submit(self._work)
-            self._scope.wait_for(lambda: self._workers.unfinished == 0)
+            self._work_through()
             specification = self.specification
             if self._manifest and specification.complete:
                 manifest = self._manifest
@@ -205,6 +202,20 @@ class Publication:
             with suppress(RefusedError):  # who may not look gets no versions
                 self._is_versioned = self._look_at(there).is_versioned
 
+    def _work_through(self) -> None:
+        """Have the workers publish all items, and wait for that."""
+        sizes = (item.size_bytes for item in self._selection.items)
+        # A batch ends too soon to find out how many it takes.
+        width = Width(self._at_once, (None,) if self._selection.is_batch else sizes)
+        more = width.count
+        while True:
+            for _ in range(more):
+                self._workers.submit(self._work)
+            # Asked here and not after each file: the first ones may be stuck.
+            if self._scope.wait_for(lambda: self._workers.unfinished == 0, LOOK_S):
+                return
+            more = width.more()
+
     def _work(self) -> None:
         """In a worker: publish one item after the other until there are none."""
         while True:
@@ -214,8 +225,6 @@ class Publication:
             if item is None:
                 return
             self._publish(item)
-            for _ in range(self._width.more()):
-                self._workers.submit(self._work)
 
     def _publish(self, item: Item) -> None:
         """Store an item unless it is stored already; list it as unreadable if it cannot be read."""

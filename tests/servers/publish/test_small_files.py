@@ -7,7 +7,9 @@ upload is left open.
 from __future__ import annotations
 
 import dataclasses
+import time
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -78,6 +80,20 @@ def test_a_file_is_one_request_and_the_bucket_is_looked_at_once(
     assert run.verbs == ["list-objects", *["put-object"] * 3]
     assert all(asked.headers.get("if-none-match") == "*" for asked in fake.requests[1:])
     assert [each["proof"] for each in document(outcome)["entries"]] == ["md5-etag"] * 3
+
+
+def test_the_first_files_may_be_stuck_and_the_others_go_on(site: Site, proxy: FaultProxy) -> None:
+    def until_another_is_sent(proxy: FaultProxy) -> None:
+        give_up_at_s = time.monotonic() + 20
+        while not any((seen.verb, seen.key) == ("put-object", "r/d/c") for seen in proxy.seen):
+            assert time.monotonic() < give_up_at_s
+            time.sleep(0.01)
+
+    stuck = partial(Fault, "put-object", "callback", callback=until_another_is_sent)
+    proxy.faults += [stuck(key="r/a"), stuck(key="r/b")]
+    site.add(FILES)
+    assert_stored(site, site.publish("r/", **site.through(proxy)))
+    assert [each.struck for each in proxy.faults] == [1, 1]
 
 
 def test_md5s_of_larger_files_are_computed_together(
