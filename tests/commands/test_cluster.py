@@ -51,6 +51,17 @@ def put(image: Path, *more: object) -> tuple[object, ...]:
     return ("put", "--dask", "local:2", "-c", "5MiB", image, "s3://bucket/k", *more)
 
 
+@pytest.mark.parametrize("words", [("put", "/nowhere"), ("publish", "/nowhere"), ("put", "-")])
+def test_a_command_that_fails_at_once_leaves_no_process(
+    words: tuple[str, str], fake: FakeS3
+) -> None:
+    command, source = words
+    line = (command, "--dask", "local:2", source, "s3://bucket/k/")
+    with Running(*line, env=anonymous(fake.endpoint_url)) as program:
+        assert program.wait() in (2, 7)
+        wait_until(lambda: members(program.pid) == [], lambda: "the processes to end")
+
+
 def test_a_file_goes_by_two_processes_and_comes_back(
     fake: FakeS3, image: Path, tmp_path: Path
 ) -> None:
