@@ -35,15 +35,19 @@ def fake(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeS3]:
 
 
 @pytest.fixture
-def pipe() -> Iterator[tuple[int, int]]:
-    """Both ends; a test closes what it wants to be closed."""
-    ends = os.pipe()
+def pipe() -> Iterator[list[int]]:
+    """Both ends; a test closes what it wants to be closed, by `close`."""
+    ends = list(os.pipe())
     yield ends
-    for fd in ends:
-        try:
-            os.close(fd)
-        except OSError:
-            continue
+    for end, fd in enumerate(ends):
+        if fd >= 0:
+            close(ends, end)
+
+
+def close(pipe: list[int], end: int) -> None:
+    """Close an end, and forget its number: soon it is that of a connection of another thread."""
+    fd, pipe[end] = pipe[end], -1
+    os.close(fd)
 
 
 def store(fake: FakeS3, source: TeeSource, endpoint_url: str | None = None) -> None:
@@ -60,7 +64,7 @@ def test_the_copy_equals_the_object(fake: FakeS3, tmp_path: Path) -> None:
     assert fake.objects["bucket", "k"].body == DATA == copy.read_bytes()
 
 
-def test_a_slow_reader_holds_the_stream_back(pipe: tuple[int, int]) -> None:
+def test_a_slow_reader_holds_the_stream_back(pipe: list[int]) -> None:
     """Nothing is kept for it: one read's bytes, and what its pipe holds."""
     source = InSteps(MORE_THAN_A_PIPE, step_bytes=MIB // 4)
     tee = TeeSource(source, pipe[1])
@@ -71,7 +75,7 @@ def test_a_slow_reader_holds_the_stream_back(pipe: tuple[int, int]) -> None:
         def read_on() -> None:
             while tee.readinto(view, scope):
                 continue
-            os.close(pipe[1])
+            close(pipe, 1)
             ended.set()
 
         reading = threading.Thread(target=read_on, daemon=True)
@@ -86,9 +90,9 @@ def test_a_slow_reader_holds_the_stream_back(pipe: tuple[int, int]) -> None:
 
 
 def test_a_reader_that_goes_away_changes_nothing_for_the_object(
-    fake: FakeS3, pipe: tuple[int, int]
+    fake: FakeS3, pipe: list[int]
 ) -> None:
-    os.close(pipe[0])
+    close(pipe, 0)
     tee = TeeSource(InSteps(DATA), pipe[1])
     store(fake, tee)
     assert fake.objects["bucket", "k"].body == DATA
@@ -99,7 +103,7 @@ def test_a_reader_that_goes_away_changes_nothing_for_the_object(
 
 
 def test_a_nonblocking_descriptor_that_others_fill_is_waited_for(
-    pipe: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+    pipe: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     os.set_blocking(pipe[1], False)
     write, full = os.write, iter([True, False, True])
@@ -123,14 +127,14 @@ def test_a_nonblocking_descriptor_that_others_fill_is_waited_for(
         reading.start()
         while tee.readinto(view, scope):
             continue
-        os.close(pipe[1])
+        close(pipe, 1)
         reading.join(30)
     tee.check()
     assert copied == MORE_THAN_A_PIPE
 
 
 def test_an_upload_that_fails_while_nobody_reads_the_copy_ends_at_once(
-    fake: FakeS3, pipe: tuple[int, int]
+    fake: FakeS3, pipe: list[int]
 ) -> None:
     """The reader waits in the write of the copy; the failed part wakes it."""
     source = InSteps(MORE_THAN_A_PIPE, step_bytes=PART)
@@ -142,7 +146,7 @@ def test_an_upload_that_fails_while_nobody_reads_the_copy_ends_at_once(
     assert (fake.objects, fake.uploads, source.closed) == ({}, {}, True)
 
 
-def test_a_blocked_copy_is_stopped_by_the_latch(pipe: tuple[int, int]) -> None:
+def test_a_blocked_copy_is_stopped_by_the_latch(pipe: list[int]) -> None:
     tee = TeeSource(InSteps(MORE_THAN_A_PIPE), pipe[1])
     with CancelScope() as scope:
         threading.Timer(0.05, lambda: scope.fail(SourceError("elsewhere"))).start()
