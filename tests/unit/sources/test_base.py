@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import fcntl
 import gzip
 import io
@@ -40,8 +39,13 @@ def pipe() -> Iterator[tuple[FdSource, int]]:
     source = FdSource(read_fd, "a pipe")
     yield source, write_fd
     source.close()
-    with contextlib.suppress(OSError):
-        os.close(write_fd)
+    os.close(write_fd)
+
+
+def end_input(write_fd: int) -> None:
+    """Close the pipe's other end, and keep its number from being another's before it is closed."""
+    with Path(os.devnull).open() as null:
+        os.dup2(null.fileno(), write_fd)
 
 
 def read_all(source: Source, scope: CancelScope, step_bytes: int = 7) -> bytes:
@@ -59,7 +63,7 @@ def test_a_pipe_is_read_to_its_end(pipe: tuple[FdSource, int], scope: CancelScop
     source, write_fd = pipe
     source.start()
     os.write(write_fd, b"some bytes from a producer")
-    os.close(write_fd)
+    end_input(write_fd)
     assert source.length_bytes is None
     assert read_all(source, scope) == b"some bytes from a producer"
     source.finish(scope)
@@ -90,7 +94,7 @@ def test_a_pipe_that_cannot_be_made_larger_is_read_as_it_is(
     monkeypatch.setattr("fcntl.fcntl", refuse)
     source.start()
     os.write(write_fd, b"abc")
-    os.close(write_fd)
+    end_input(write_fd)
     assert read_all(source, scope) == b"abc"
 
 
