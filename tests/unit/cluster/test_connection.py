@@ -1,15 +1,52 @@
-"""The TLS of a local cluster, in a file in memory where the system has such."""
+"""The border to Dask: a task whose scheduler goes away, and the TLS of a local cluster."""
 
 from __future__ import annotations
 
+import asyncio
 import os
+import queue
+import threading
+from collections.abc import Iterator
+from concurrent.futures import CancelledError
+from types import SimpleNamespace
 from typing import Any
 
+import distributed
 import pytest
+from distributed.comm import CommClosedError
 
-from streamtos3.cluster.connection import _private_security
+from streamtos3.cluster.connection import Cluster, _private_security
+from streamtos3.errors import RetriesUsedUpError
 
-distributed = pytest.importorskip("distributed", reason="Dask is not installed")
+
+@pytest.fixture
+def loop() -> Iterator[asyncio.AbstractEventLoop]:
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever)
+    thread.start()
+    yield loop
+    loop.call_soon_threadsafe(loop.stop)
+    thread.join()
+    loop.close()
+
+
+@pytest.mark.parametrize("error", [CancelledError(), CommClosedError("in <TCP (closed)>")])
+def test_a_scheduler_that_goes_away_is_one_error_whoever_notices_first(
+    loop: asyncio.AbstractEventLoop, error: BaseException
+) -> None:
+    async def gather(*_: Any, **__: Any) -> Any:
+        raise error
+
+    client = SimpleNamespace(
+        loop=SimpleNamespace(asyncio_loop=loop),
+        submit=lambda *_, **__: SimpleNamespace(release=lambda: None),
+        gather=gather,
+    )
+    delivered: queue.Queue[Any] = queue.Queue()
+    Cluster(client, "tcp://127.0.0.1:1").submit(len, (), delivered.put)
+    value = delivered.get(timeout=60)
+    assert isinstance(value, RetriesUsedUpError)
+    assert str(value) == "the connection to the Dask scheduler tcp://127.0.0.1:1 was lost"
 
 
 @pytest.mark.parametrize("has_files_in_memory", [True, False])
