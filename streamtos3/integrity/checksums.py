@@ -76,14 +76,14 @@ def checksum_of(name: str) -> Callable[[bytes | memoryview], str]:
     if not kind.is_full_object:
         return lambda data: _base64(hashlib.new(name, data, usedforsecurity=False).digest())
     compute = _crc_of(name)
-    return lambda data: _base64(compute(data, 0).to_bytes(kind.bits // 8, "big"))
+    return lambda data: _encoded(name, compute(data, 0))
 
 
 class RunningCrc:
     """A CRC of bytes that come in pieces. UsageError as for `checksum_of`."""
 
     def __init__(self, name: str) -> None:
-        self._size = CHECKSUMS[name].bits // 8
+        self._name = name
         self._compute = _crc_of(name)
         self._value = 0
 
@@ -93,7 +93,7 @@ class RunningCrc:
 
     def value(self) -> str:
         """The CRC of all so far, as `checksum_of` gives it."""
-        return _base64(self._value.to_bytes(self._size, "big"))
+        return _encoded(self._name, self._value)
 
 
 FREE_CHECKSUM = "crc64nvme"
@@ -135,7 +135,7 @@ def combine(name: str, parts: Sequence[tuple[str, int]]) -> str:
     for value, (_, size_bytes) in zip(values, parts, strict=True):
         shift = _power_of_x(8 * size_bytes, kind.polynomial, kind.bits)
         total = _multiply(shift, total, kind.polynomial, kind.bits) ^ int.from_bytes(value, "big")
-    return _base64(total.to_bytes(kind.bits // 8, "big"))
+    return _encoded(name, total)
 
 
 def combine_values(name: str, parts: Sequence[tuple[str, int]]) -> str:
@@ -183,6 +183,11 @@ def _power_of_x(exponent: int, polynomial: int, bits: int) -> int:
         square = _multiply(square, square, polynomial, bits)
         exponent >>= 1
     return power
+
+
+def _encoded(name: str, crc: int) -> str:
+    """A CRC of this name as S3 writes it."""
+    return _base64(crc.to_bytes(CHECKSUMS[name].bits // 8, "big"))
 
 
 def _base64(data: bytes) -> str:
