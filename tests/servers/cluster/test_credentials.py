@@ -16,7 +16,7 @@ import pytest
 from streamtos3.cluster.processes import ClusterOptions
 from streamtos3.errors import CredentialsError
 from streamtos3.model.object_settings import ObjectSettings
-from streamtos3.model.options import Connection, Credentials
+from streamtos3.model.options import Connection, Credentials, Retries
 from tests.rig.cluster_site import PART, Site
 from tests.rig.dask_cluster import DaskCluster
 from tests.rig.fault_rig import Bench
@@ -186,7 +186,9 @@ def test_credentials_that_expire_in_the_middle_are_renewed_on_the_workers(
     ]
     how = ClusterOptions(site.how.address, sends_credentials=True)
     connection = replace(on_fake.options.connection, credentials=None, profile="role")
-    receipt = site.put(how=how, connection=connection)
+    # By time: four tries, as usual here, are over before the client has even looked.
+    retries = Retries(first_wait_s=0.01, retry_for_s=60.0)
+    receipt = site.put(how=how, connection=connection, retries=retries)
     assert site.stored == data
     assert receipt.proof.object == "composite-etag"
     sent = [seen for seen in on_fake.proxy.seen if seen.verb == "put-part" and not seen.fault]
