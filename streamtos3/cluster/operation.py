@@ -27,7 +27,7 @@ from .processes import ClusterOptions, LocalProcesses
 from .session import Operation, compare_once
 from .shared_file import FileIdentity, SharedFile
 
-__all__ = ["Running", "check_sources", "running_on"]
+__all__ = ["Running", "check_sources", "edges_of", "running_on"]
 
 _CHECK_S = 120.0
 _AWS = (".amazonaws.com", ".amazonaws.com.cn")
@@ -35,11 +35,20 @@ _AWS = (".amazonaws.com", ".amazonaws.com.cn")
 
 @dataclass(frozen=True)
 class Running:
-    """An operation that has begun: its orders carry `operation`, `dispatcher` gives them out."""
+    """An operation that has begun: its orders carry `operation`, `dispatcher` gives them out.
+
+    `edge_bytes`: see `edges_of`.
+    """
 
     cluster: Cluster
     operation: Operation
     dispatcher: Dispatcher
+    edge_bytes: int | None
+
+
+def edges_of(how: ClusterOptions, options: Options) -> int | None:
+    """How much of either end of a file tells it from others; see `SharedFile.identify`."""
+    return None if how.address.is_local else options.chunk_bytes
 
 
 @contextmanager
@@ -71,8 +80,9 @@ def running_on(
             openly = replace(openly, connection=connection, command_line=None)
             operation = Operation(operation_id, bucket.name, openly, not secrets.are_none)
             with SecretsChannel(cluster, operation_id, options, secrets, scope):
-                _check_workers(cluster)
-                yield Running(cluster, operation, dispatcher)
+                if not how.address.is_local:  # else they are this very program
+                    _check_workers(cluster)
+                yield Running(cluster, operation, dispatcher, edges_of(how, options))
         finally:
             if not dispatcher.end():
                 emit(Warned("not all workers could be told to stop; they do when they notice"))

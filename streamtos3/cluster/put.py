@@ -36,7 +36,7 @@ from ..uploader.object_upload import ObjectUpload
 from ..uploader.part_reader import Part, check_expected_sha256, check_expected_size
 from .connection import load_dask
 from .credentials import with_read_keyfile
-from .operation import Running, check_sources, running_on
+from .operation import Running, check_sources, edges_of, running_on
 from .orders import DigestOrder, DigestReport, HashOrder, HashReport, Order, StoreOrder, StoreReport
 from .processes import ClusterOptions, processes_of
 from .runs import PartSpan, cut_runs, sample, spans_of
@@ -132,7 +132,7 @@ class _FileFeed:
         size_bytes = self._file.size_bytes
         check_expected_size(f"{self._file.path} has {size_bytes} bytes", size_bytes, self._options)
         # Read meanwhile: to begin takes longer.
-        identify = partial(self._file.identify, self._options.chunk_bytes)
+        identify = partial(self._file.identify, edges_of(self._how, self._options))
         identified = self._context.workers.submit(identify)
         running = self.running = self._begin()
         self._has_begun = True

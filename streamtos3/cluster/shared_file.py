@@ -1,8 +1,8 @@
 """A file that several machines read: is it the same one everywhere, and does it stay as it is?
 
 Size, modification time and the content of the first and last part are compared across machines;
-size, modification time and inode before and after each reading on one machine. The device's number
-is not compared across machines, because each numbers its own.
+size, modification time, device and inode between the processes of one machine, and before and after
+each reading. Neither number is compared across machines, because each has its own.
 """
 
 from __future__ import annotations
@@ -22,10 +22,11 @@ _READ_BYTES = 1 << 20
 
 @dataclass(frozen=True)
 class FileIdentity:
-    """What tells one file from another, the same on every machine that sees it.
+    """What tells one file from another, the same for all that see it.
 
     `mtime_ns` is None for a block device. `edge_bytes`: how much the two MD5s (hex) cover, of its
-    beginning and of its end.
+    beginning and of its end. `inode`: device and inode, where all that see it are processes of one
+    machine; None across machines.
     """
 
     size_bytes: int
@@ -33,11 +34,14 @@ class FileIdentity:
     edge_bytes: int
     first_md5: str
     last_md5: str
+    inode: tuple[int, int] | None = None
 
     def difference(self, other: FileIdentity) -> str | None:
         """How `other` differs, as it follows "there"; None where it does not."""
         if other.size_bytes != self.size_bytes:
             return f"it has {other.size_bytes} bytes instead of {self.size_bytes}"
+        if other.inode != self.inode:
+            return "it is another file of this name"
         if other.first_md5 != self.first_md5:
             return "its first part is another one"
         if other.last_md5 != self.last_md5:
@@ -98,20 +102,26 @@ class SharedFile:
             view = view[count:]
             offset_bytes += count
 
-    def identify(self, edge_bytes: int) -> FileIdentity:
-        """Its identity, for which up to `edge_bytes` are read at either end."""
-        edge_bytes = min(edge_bytes, self.size_bytes)
+    def identify(self, edge_bytes: int | None) -> FileIdentity:
+        """Its identity, for which up to `edge_bytes` are read at either end.
+
+        None: nothing is read, because only processes of this machine will compare it.
+        """
+        inode = (self._status.st_dev, self._status.st_ino) if edge_bytes is None else None
+        edge_bytes = min(edge_bytes or 0, self.size_bytes)
         return FileIdentity(
             size_bytes=self.size_bytes,
             mtime_ns=self._status.st_mtime_ns if stat.S_ISREG(self._status.st_mode) else None,
             edge_bytes=edge_bytes,
             first_md5=self._md5(0, edge_bytes),
             last_md5=self._md5(self.size_bytes - edge_bytes, edge_bytes),
+            inode=inode,
         )
 
     def check_same(self, identity: FileIdentity) -> None:
         """SourceError where the file is another one than `identity` says, its content included."""
-        difference = identity.difference(self.identify(identity.edge_bytes))
+        edge_bytes = identity.edge_bytes if identity.inode is None else None
+        difference = identity.difference(self.identify(edge_bytes))
         if difference is not None:
             raise SourceError(f"{self.path} is not the same file there: {difference}")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -61,6 +62,27 @@ def test_another_file_of_that_name_is_told(
         identity = file.identify(100)
     path.write_bytes(change(DATA))
     with SharedFile(str(path)) as other, pytest.raises(SourceError, match=said):
+        other.check_same(identity)
+
+
+def test_on_one_machine_device_and_inode_tell_and_nothing_is_read(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def preadv(*_: object) -> int:
+        raise AssertionError("read")
+
+    monkeypatch.setattr(os, "preadv", preadv)
+    with SharedFile(str(path)) as file, SharedFile(str(path)) as again:
+        identity = file.identify(None)
+        again.check_same(identity)
+        again.check_unchanged(identity)
+    copy = path.with_suffix(".copy")
+    shutil.copy2(path, copy)
+    copy.rename(path)
+    with (
+        SharedFile(str(path)) as other,
+        pytest.raises(SourceError, match="it is another file of this name"),
+    ):
         other.check_same(identity)
 
 
