@@ -9,7 +9,7 @@ from ..units import MIB
 
 __all__ = ["PartSpan", "cut_runs", "sample", "spans_of"]
 
-_RUN_BYTES = 64 * MIB  # so much is sent again where a worker dies, and progress comes as often
+_RUN_BYTES = 128 * MIB  # so much is sent again where a worker dies, and progress comes as often
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ def spans_of(sizes: Sequence[int]) -> tuple[PartSpan, ...]:
 
 
 def cut_runs(spans: Sequence[PartSpan], threads: int) -> Iterator[tuple[PartSpan, ...]]:
-    """`spans` in runs of consecutive parts, of 64 MiB or of one larger part.
+    """`spans` in runs of consecutive parts, of 128 MiB or of one larger part.
 
     Never more than the share of one of `threads` threads in what is left, so shorter and shorter
     towards the end, down to one part: the last ones decide how long the others wait.

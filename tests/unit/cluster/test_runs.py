@@ -16,23 +16,23 @@ def test_runs_are_all_parts_in_order_and_bounded(sizes: list[int], threads: int)
     runs = list(cut_runs(spans, threads))
     assert [span for run in runs for span in run] == list(spans)
     for run in runs:
-        assert len(run) == 1 or sum(span.size_bytes for span in run) <= 64 * MIB
+        assert len(run) == 1 or sum(span.size_bytes for span in run) <= 128 * MIB
 
 
 def test_spans_follow_each_other() -> None:
     assert spans_of([5, 5, 2]) == (PartSpan(1, 0, 5), PartSpan(2, 5, 5), PartSpan(3, 10, 2))
 
 
-def test_a_run_is_64_mib_of_a_long_file_and_shorter_of_a_short_one() -> None:
-    assert len(next(cut_runs(spans_of([8 * MIB] * 1000), 2))) == 8
+def test_a_run_is_128_mib_of_a_long_file_and_shorter_of_a_short_one() -> None:
+    assert len(next(cut_runs(spans_of([8 * MIB] * 1000), 2))) == 16
     assert len(next(cut_runs(spans_of([8 * MIB] * 16), 4))) == 4
     assert len(next(cut_runs(spans_of([GIB] * 3), 2))) == 1
 
 
 def test_runs_get_shorter_towards_the_end() -> None:
     """No thread gets more than its share of what is left, so none keeps the others waiting."""
-    runs = [len(run) for run in cut_runs(spans_of([8 * MIB] * 64), 4)]
-    assert runs == [8, 8, 8, 8, 8, 6, 4, 3, 2, 2, 1, 1, 1, 1, 1, 1, 1]
+    runs = [len(run) for run in cut_runs(spans_of([8 * MIB] * 96), 4)]
+    assert runs == [16, 16, 16, 12, 9, 6, 5, 4, 3, 2, 1, 1, 1, 1, 1, 1, 1]
 
 
 @pytest.mark.parametrize(("share", "count"), [(0.0, 0), (0.001, 1), (0.01, 10), (1.0, 1000)])
