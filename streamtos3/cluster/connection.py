@@ -49,6 +49,7 @@ _LOCAL_CONFIG = {
     "distributed.worker.profile.enabled": False,
     "distributed.admin.tick.interval": "1s",
     "distributed.admin.system-monitor.gil.enabled": False,
+    "distributed.admin.system-monitor.interval": "10s",
     "distributed.scheduler.active-memory-manager.start": False,
 }
 
@@ -337,10 +338,17 @@ def _private_security(distributed: Any, opened: list[Any]) -> Any:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Nothing from Dask on standard error, but with --debug: what matters is said by us."""
+    """Nothing from Dask on standard error, but with --debug: what matters is said by us.
+
+    What nobody waited for is told when it is collected, so that is done at the end, among what the
+    block has made: all that was loaded before need not be searched for it.
+    """
     level = logging.INFO if _log.isEnabledFor(logging.DEBUG) else logging.CRITICAL
     loggers = [logging.getLogger(name) for name in _LOGGERS]
     levels = [each.level for each in loggers]
+    freezes = not gc.get_freeze_count()  # else the program has frozen what it wants to keep so
+    if freezes:
+        gc.freeze()
     for each in loggers:
         each.setLevel(level)
     try:
@@ -348,6 +356,8 @@ def _quiet() -> Iterator[None]:
             warnings.simplefilter("ignore")  # other versions on workers: we compare our own
             yield
     finally:
-        gc.collect()  # or what nobody waited for is told later, with a traceback
+        gc.collect()
+        if freezes:
+            gc.unfreeze()
         for each, before in zip(loggers, levels, strict=True):
             each.setLevel(before)

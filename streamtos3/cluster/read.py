@@ -25,6 +25,7 @@ from ..runtime.cancel import CancelScope
 from ..s3.context import OperationContext
 from ..s3.responses import ObjectInfo
 from ..uploader.readback import proved_by_reading_back, reading_back
+from .connection import load_dask
 from .credentials import with_read_keyfile
 from .operation import Running, check_sources, running_on
 from .orders import HashOrder, HashReport, Order, ReadOrder
@@ -131,6 +132,7 @@ def _open(
         processes_of(how) as processes,
         OperationContext.open(bucket, options, scope=scope, on_event=on_event) as context,
     ):
+        context.workers.submit(load_dask)
         try:
             with ExitStack() as stack:
                 on_cluster = running_on(
@@ -170,7 +172,7 @@ class _Reading:
         """Have the workers read the file, and compare its parts with the object's ETag."""
         with SharedFile(path) as file:
             self.so_far.with_length(path, file.size_bytes)
-            identity = file.identify(self._context.options.chunk_bytes)
+            identity = file.identify(self.running.edge_bytes)
             check_sources(self.running, path, identity)
             sizes = self._sizes(receipt)
             operation = self.running.operation

@@ -78,8 +78,16 @@ def _load() -> None:
 
     load_dask()
     load_libraries()
+    _ask_versions()
     if not select.select([sys.stdin], [], [], 0)[0]:  # there is time for what only one needs
         from . import publish  # noqa: F401
+
+
+def _ask_versions() -> None:
+    """Those that each worker tells its scheduler, which Python and Dask then remember."""
+    from distributed.versions import get_versions
+
+    get_versions()
 
 
 async def _work(order: dict[str, Any]) -> None:

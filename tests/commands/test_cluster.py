@@ -51,14 +51,22 @@ def put(image: Path, *more: object) -> tuple[object, ...]:
     return ("put", "--dask", "local:2", "-c", "5MiB", image, "s3://bucket/k", *more)
 
 
-@pytest.mark.parametrize("words", [("put", "/nowhere"), ("publish", "/nowhere"), ("put", "-")])
+@pytest.mark.parametrize(
+    ("line", "status"),
+    [
+        ("put /nowhere s3://bucket/k", 7),
+        ("put - s3://bucket/k", 2),
+        ("publish /nowhere s3://bucket/k/", 7),
+        ("get s3://bucket/k /nowhere/out", 11),
+        ("verify s3://bucket/k", 5),
+    ],
+)
 def test_a_command_that_fails_at_once_leaves_no_process(
-    words: tuple[str, str], fake: FakeS3
+    line: str, status: int, fake: FakeS3
 ) -> None:
-    command, source = words
-    line = (command, "--dask", "local:2", source, "s3://bucket/k/")
-    with Running(*line, env=anonymous(fake.endpoint_url)) as program:
-        assert program.wait() in (2, 7)
+    words = (*line.split(), "--dask", "local:2")
+    with Running(*words, env=anonymous(fake.endpoint_url)) as program:
+        assert program.wait() == status
         wait_until(lambda: members(program.pid) == [], lambda: "the processes to end")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,9 @@ if TYPE_CHECKING:
     from ...cluster.processes import ClusterOptions
 
 __all__ = ["ClusterArgs", "cluster_from", "cluster_options", "cross_check_option"]
+
+# As in `__main__`, and as many again: Dask's own, among which there is nothing to collect either.
+_OBJECTS = 400_000
 
 cluster_options = together(
     option(
@@ -73,6 +77,7 @@ def cluster_from(args: ClusterArgs) -> ClusterOptions | None:
     from ...cluster.address import parse_address
     from ...cluster.processes import ClusterOptions, processes_of
 
+    gc.set_threshold(_OBJECTS)
     how = ClusterOptions(parse_address(args.dask), args.dask_credentials, args.cross_check)
     # They take longer to get ready than this program does; what ends the command ends them.
     processes = click.get_current_context().with_resource(processes_of(how))

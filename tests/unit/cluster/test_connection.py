@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import queue
 import threading
@@ -15,7 +16,7 @@ import distributed
 import pytest
 from distributed.comm import CommClosedError
 
-from streamtos3.cluster.connection import Cluster, _private_security
+from streamtos3.cluster.connection import Cluster, _private_security, _quiet
 from streamtos3.errors import RetriesUsedUpError
 
 
@@ -63,3 +64,20 @@ def test_each_role_has_a_certificate_that_openssl_takes(
     assert len(opened) == (2 if has_files_in_memory else 0)
     for each in opened:
         each.close(0.0)
+
+
+def test_what_was_loaded_is_not_searched_for_garbage_and_can_be_collected_afterwards() -> None:
+    with _quiet():
+        assert gc.get_freeze_count() > 10_000
+    assert gc.get_freeze_count() == 0
+
+
+def test_what_the_program_has_frozen_stays_so() -> None:
+    gc.freeze()
+    frozen = gc.get_freeze_count()
+    try:
+        with _quiet():
+            assert gc.get_freeze_count() <= frozen
+        assert gc.get_freeze_count() > frozen // 2
+    finally:
+        gc.unfreeze()
