@@ -30,9 +30,15 @@ from ..runtime.cancel import Cancelled, CancelScope
 from ..runtime.retry import Retrier
 from ..s3.responses import ObjectInfo
 from ..uploader.multipart import MultipartUpload
-from ..uploader.part_batches import LARGEST_BATCH
 from .runs import PartSpan
-from .session import Operation, OperationEnded, Session, session_of, worker_name
+from .session import (
+    LARGEST_BATCH,
+    Operation,
+    OperationEnded,
+    Session,
+    session_of,
+    worker_name,
+)
 from .shared_file import FileIdentity, SharedFile
 
 __all__ = [

@@ -22,11 +22,11 @@ from ..runtime.cancel import CancelScope
 from ..s3.bucket import Bucket
 from ..s3.clients import Clients
 from ..s3.context import OperationContext
-from ..uploader.part_batches import BUFFERS
 from .secrets import Secrets, accept_secrets, forget_secrets, wait_for_secrets
 from .shared_file import FileIdentity, SharedFile
 
 __all__ = [
+    "LARGEST_BATCH",
     "Operation",
     "OperationEnded",
     "Session",
@@ -43,6 +43,10 @@ _IDLE_S = 3600.0
 # Kept open: two batches of files, each by as many threads, large files by a second one. One too
 # few is a new connection, and its handshake, for every other file.
 _CONNECTIONS_A_JOB = 4
+# More than `uploader.part_batches` has: on AVX-512 the MD5s of eight parts take half the time of
+# four twice, and a worker peaks at 7 MiB more for it (docs/performance.org, Dask).
+LARGEST_BATCH = 8
+_BUFFERS = LARGEST_BATCH + 2  # that are being sent
 
 
 class OperationEnded(BaseException):
@@ -186,9 +190,9 @@ def _new_session(operation: Operation, secrets: Secrets, emit: Callable[[Event],
     )
     scope = CancelScope()
     context = OperationContext(bucket, options, scope, emit)
-    most = max(options.jobs + 1, BUFFERS)
+    most = max(options.jobs + 1, _BUFFERS)
     pool = BufferPool(options.memory_bytes or default_memory_bytes(), most, scope)
-    pool.allow(BUFFERS)
+    pool.allow(_BUFFERS)
     context.on_throttled = pool.hold_back
     return Session(operation.id, context, clients, pool)
 

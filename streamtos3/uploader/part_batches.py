@@ -17,10 +17,10 @@ from ..runtime.host import LoadMeter
 from ..runtime.workers import WorkerPool
 from .part_reader import Part
 
-__all__ = ["BUFFERS", "LARGEST_BATCH", "PartBatches"]
+__all__ = ["PartBatches"]
 
-LARGEST_BATCH = 4  # 6 save another fiftieth of the processor time, and take 16 MiB more
-BUFFERS = 7  # a batch, one part that is being read, two that are being sent
+_LARGEST_BATCH = 4  # 6 save another fiftieth of the processor time, and take 16 MiB more
+_BUFFERS = 7  # a batch, one part that is being read, two that are being sent
 _ALWAYS_UNDER_WAY = 2
 _LOOK_S = 0.05
 _LONGEST_WAIT_S = 1.0
@@ -45,7 +45,7 @@ class PartBatches:
     def __init__(
         self, pool: BufferPool, scope: CancelScope, start: Callable[[Sequence[Part]], None]
     ) -> None:
-        self._largest = min(LARGEST_BATCH, md5_method().lanes)
+        self._largest = min(_LARGEST_BATCH, md5_method().lanes)
         self._pool = pool
         self._scope = scope
         self._start = start
@@ -54,7 +54,7 @@ class PartBatches:
         self._has_ended = False
         self._has_spare_time = False
         if self._largest > 1:
-            pool.allow(BUFFERS)
+            pool.allow(_BUFFERS)
             watch = WorkerPool(1, scope)
             watch.submit(self._look)
             watch.shutdown()  # the thread ends with this task
