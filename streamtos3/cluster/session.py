@@ -43,10 +43,10 @@ _IDLE_S = 3600.0
 # Kept open: two batches of files, each by as many threads, large files by a second one. One too
 # few is a new connection, and its handshake, for every other file.
 _CONNECTIONS_A_JOB = 4
-# More than `uploader.part_batches` has: on AVX-512 the MD5s of eight parts take half the time of
-# four twice, and a worker peaks at 7 MiB more for it (docs/performance.org, Dask).
+# Twice what `uploader.part_batches` has: on AVX-512 the MD5s of eight parts take as long as those
+# of four (docs/performance.org, Dask).
 LARGEST_BATCH = 8
-_BUFFERS = LARGEST_BATCH + 2  # that are being sent
+_BUFFERS = LARGEST_BATCH + 2  # a batch, and two parts that are being sent meanwhile
 
 
 class OperationEnded(BaseException):
@@ -190,7 +190,8 @@ def _new_session(operation: Operation, secrets: Secrets, emit: Callable[[Event],
     )
     scope = CancelScope()
     context = OperationContext(bucket, options, scope, emit)
-    most = max(options.jobs + 1, _BUFFERS)
+    # A slow link is kept busy by all jobs while a batch is read.
+    most = options.jobs + LARGEST_BATCH + 1
     pool = BufferPool(options.memory_bytes or default_memory_bytes(), most, scope)
     pool.allow(_BUFFERS)
     context.on_throttled = pool.hold_back
