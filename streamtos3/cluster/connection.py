@@ -10,6 +10,7 @@ import asyncio
 import gc
 import logging
 import os
+import threading
 import time
 import uuid
 import warnings
@@ -28,7 +29,7 @@ from .certificate import MemoryFile, new_certificate
 from .processes import LocalProcesses
 from .run_directory import RunDirectory
 
-__all__ = ["Cluster", "TaskLost", "load_dask", "open_cluster"]
+__all__ = ["Cluster", "TaskLost", "load_dask", "load_dask_beside", "open_cluster"]
 
 _log = logging.getLogger("streamtos3")
 
@@ -147,7 +148,8 @@ class Cluster:
     ) -> dict[str, Any]:
         """What `function` returns, or raises, on each worker, beside its tasks; by address.
 
-        RetriesUsedUpError where not all have answered in time.
+        RetriesUsedUpError where not all have answered in time. For a worker that is gone it is the
+        OSError of its connection.
         """
 
         async def run() -> dict[str, Any]:
@@ -156,7 +158,8 @@ class Cluster:
                 await self._client.run(function, *arguments, workers=chosen, on_error="return")
             )
 
-        answers: dict[str, Any] = self._wait(run(), timeout_s)
+        whom = f"a worker of {self.address}"
+        answers: dict[str, Any] = self._wait(run(), timeout_s, whom)
         return answers
 
     def run_on_scheduler(self, function: Callable[..., Any], *arguments: Any) -> Any:
@@ -179,15 +182,14 @@ class Cluster:
         """Call `handle` with each message that workers log under `topic`."""
         self._client.subscribe_topic(topic, lambda event: handle(event[1]))
 
-    def _wait(self, coroutine: Any, timeout_s: float) -> Any:
+    def _wait(self, coroutine: Any, timeout_s: float, whom: str = "") -> Any:
         future = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
         try:
             return future.result(timeout_s)
         except (TimeoutError, asyncio.TimeoutError) as error:
             future.cancel()
-            raise RetriesUsedUpError(
-                f"the Dask scheduler {self.address} does not answer"
-            ) from error
+            whom = whom or f"the Dask scheduler {self.address}"
+            raise RetriesUsedUpError(f"{whom} does not answer") from error
         except OSError as error:  # Dask's CommClosedError is one
             raise self._lost() from error
 
@@ -206,6 +208,13 @@ def load_dask() -> None:
         from tornado.netutil import _client_ssl_defaults
 
         _client_ssl_defaults()
+
+
+def load_dask_beside(scope: CancelScope) -> None:
+    """`load_dask` in a thread of its own, while the caller goes on."""
+    loader = WorkerPool(1, scope)
+    loader.submit(load_dask)
+    loader.shutdown()  # the thread ends with this task
 
 
 @contextmanager
@@ -340,24 +349,37 @@ def _private_security(distributed: Any, opened: list[Any]) -> Any:
 def _quiet() -> Iterator[None]:
     """Nothing from Dask on standard error, but with --debug: what matters is said by us.
 
-    What nobody waited for is told when it is collected, so that is done at the end, among what the
-    block has made: all that was loaded before need not be searched for it.
+    Dask tells of an exception that nobody retrieved when it is collected, so that is done here,
+    while it is silenced. Of blocks that overlap, the first one silences and the last one restores.
     """
-    level = logging.INFO if _log.isEnabledFor(logging.DEBUG) else logging.CRITICAL
-    loggers = [logging.getLogger(name) for name in _LOGGERS]
-    levels = [each.level for each in loggers]
-    freezes = not gc.get_freeze_count()  # else the program has frozen what it wants to keep so
-    if freezes:
-        gc.freeze()
-    for each in loggers:
-        each.setLevel(level)
+    global _quiet_blocks, _restore
+    with _quiet_lock:
+        _quiet_blocks += 1
+        if _quiet_blocks == 1:
+            _restore = _silence()
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # other versions on workers: we compare our own
-            yield
+        yield
     finally:
         gc.collect()
-        if freezes:
-            gc.unfreeze()
-        for each, before in zip(loggers, levels, strict=True):
-            each.setLevel(before)
+        with _quiet_lock:
+            _quiet_blocks -= 1
+            if not _quiet_blocks:
+                _restore.close()
+
+
+_quiet_lock = threading.Lock()
+_quiet_blocks = 0
+_restore = ExitStack()
+
+
+def _silence() -> ExitStack:
+    """What is entered until all may speak again."""
+    level = logging.INFO if _log.isEnabledFor(logging.DEBUG) else logging.CRITICAL
+    loggers = [logging.getLogger(name) for name in _LOGGERS]
+    stack = ExitStack()
+    for each in loggers:
+        stack.callback(each.setLevel, each.level)
+        each.setLevel(level)
+    stack.enter_context(warnings.catch_warnings())
+    warnings.simplefilter("ignore")  # other versions on workers: we compare our own
+    return stack

@@ -101,13 +101,15 @@ def _where_the_client_is(connection: Connection, bucket: Bucket) -> Connection:
 
 
 def _check_workers(cluster: Cluster) -> None:
-    """UsageError where a worker lacks streamtos3, or has another version of it."""
+    """UsageError where a worker that is there lacks streamtos3, or has another version of it."""
     for address, found in cluster.run_on_all(_version_there, timeout_s=_CHECK_S).items():
         if isinstance(found, ImportError):
             raise UsageError(
                 f"the worker {address} cannot load streamtos3: {found}",
                 hint="install the same version of streamtos3 on every worker",
             )
+        if isinstance(found, OSError):  # it is gone
+            continue
         if isinstance(found, BaseException):
             raise found
         if found != __version__:
@@ -117,14 +119,12 @@ def _check_workers(cluster: Cluster) -> None:
             )
 
 
-def check_sources(
-    running: Running, path: str, identity: FileIdentity, *, again: bool = False
-) -> None:
+def check_sources(running: Running, path: str, identity: FileIdentity) -> None:
     """SourceError, which names the worker, where one does not see the same file as the client.
 
-    `again`: at the end, where its content was read already.
+    A worker that is gone is not asked: what it has read was looked at after each of its tasks.
     """
-    look = partial(_look_at_file, running.operation.id, path, identity, again)
+    look = partial(_look_at_file, running.operation.id, path, identity)
     found = running.cluster.run_on_all(look, timeout_s=_CHECK_S)
     for address, error in found.items():
         if isinstance(error, StreamToS3Error):
@@ -132,7 +132,7 @@ def check_sources(
                 f"{error.message} (worker {address})",
                 hint="every worker must see the same file under the same path",
             )
-        if isinstance(error, BaseException):
+        if isinstance(error, BaseException) and not isinstance(error, OSError):
             raise error
 
 
@@ -141,7 +141,7 @@ def _version_there() -> str:
 
 
 async def _look_at_file(
-    operation_id: str, path: str, identity: FileIdentity, again: bool
+    operation_id: str, path: str, identity: FileIdentity
 ) -> StreamToS3Error | None:
     """On a worker, beside its tasks: what is wrong with the file, None if nothing is."""
     import asyncio
@@ -149,8 +149,7 @@ async def _look_at_file(
     def look() -> StreamToS3Error | None:
         try:
             with SharedFile(path) as file:
-                if not again:
-                    compare_once(operation_id, file, identity)
+                compare_once(operation_id, file, identity)
                 file.check_unchanged(identity)
         except StreamToS3Error as error:
             return error

@@ -34,7 +34,7 @@ from ..runtime.cancel import CancelScope
 from ..s3.context import OperationContext
 from ..uploader.object_upload import ObjectUpload
 from ..uploader.part_reader import Part, check_expected_sha256, check_expected_size
-from .connection import load_dask
+from .connection import load_dask_beside
 from .credentials import with_read_keyfile
 from .operation import Running, check_sources, edges_of, running_on
 from .orders import DigestOrder, DigestReport, HashOrder, HashReport, Order, StoreOrder, StoreReport
@@ -84,7 +84,7 @@ def put_file(
         on_cluster = running_on(
             how, context.bucket, options, context.scope, context.note, processes
         )
-        context.workers.submit(load_dask)
+        load_dask_beside(context.scope)
         # The cluster is begun when the destination has been checked.
         feed = _FileFeed(file, key, context, partial(stack.enter_context, on_cluster), how)
         receipt = ObjectUpload(feed, context, key).run()
@@ -259,7 +259,7 @@ class _FileFeed:
         """Compare the file with what it was in the beginning, here and on every worker."""
         assert self._identity is not None
         self._file.check_unchanged(self._identity)
-        check_sources(self.running, self._file.path, self._identity, again=True)
+        check_sources(self.running, self._file.path, self._identity)
         check_expected_sha256(self._digests.get("sha256"), self._options)
 
     def stop(self) -> None:

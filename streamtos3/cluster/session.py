@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from ..errors import SourceError
 from ..integrity.checksums import CHECKSUMS
 from ..model.events import Event
 from ..model.options import Options
@@ -102,7 +103,8 @@ class Session:
 _lock = threading.Lock()
 _sessions: dict[str, Session] = {}
 _ended: deque[str] = deque(maxlen=1000)
-_compared: deque[tuple[str, str, FileIdentity]] = deque(maxlen=1000)
+_compared: dict[tuple[str, str, FileIdentity], tuple[int, int]] = {}
+_MOST_COMPARED = 1000
 
 
 @contextmanager
@@ -130,11 +132,22 @@ def session_of(operation: Operation, emit: Callable[[Event], None]) -> Iterator[
 
 
 def compare_once(operation_id: str, file: SharedFile, identity: FileIdentity) -> None:
-    """SourceError where `file` is another one; read once in each process and operation."""
+    """SourceError where `file` is another one; read once in each process and operation.
+
+    After that it must be the one that was read, by device and inode: a file that was put in its
+    place for a while may have the same size and time.
+    """
     this = operation_id, file.path, identity
-    if this not in _compared:
+    with _lock:
+        seen = _compared.get(this)
+    if seen is None:
         file.check_same(identity)
-        _compared.append(this)
+        with _lock:
+            seen = _compared.setdefault(this, file.device_and_inode)
+            if len(_compared) > _MOST_COMPARED:
+                del _compared[next(iter(_compared))]
+    if file.device_and_inode != seen:
+        raise SourceError(f"{file.path} changed while it was read")
 
 
 def accept(operation_id: str, secrets: Secrets) -> None:

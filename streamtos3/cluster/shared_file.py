@@ -2,7 +2,7 @@
 
 Size, modification time and the content of the first and last part are compared across machines;
 size, modification time, device and inode between the processes of one machine, and before and after
-each reading. Neither number is compared across machines, because each has its own.
+each reading. Neither number is compared across machines, where a device has another number on each.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class FileIdentity:
     """What tells one file from another, the same for all that see it.
 
     `mtime_ns` is None for a block device. `edge_bytes`: how much the two MD5s (hex) cover, of its
-    beginning and of its end. `inode`: device and inode, where all that see it are processes of one
+    beginning and of its end. `device_and_inode`: where all that see it are processes of one
     machine; None across machines.
     """
 
@@ -34,13 +34,13 @@ class FileIdentity:
     edge_bytes: int
     first_md5: str
     last_md5: str
-    inode: tuple[int, int] | None = None
+    device_and_inode: tuple[int, int] | None = None
 
     def difference(self, other: FileIdentity) -> str | None:
         """How `other` differs, as it follows "there"; None where it does not."""
         if other.size_bytes != self.size_bytes:
             return f"it has {other.size_bytes} bytes instead of {self.size_bytes}"
-        if other.inode != self.inode:
+        if other.device_and_inode != self.device_and_inode:
             return "it is another file of this name"
         if other.first_md5 != self.first_md5:
             return "its first part is another one"
@@ -72,6 +72,11 @@ class SharedFile:
         except BaseException:
             os.close(self._fd)
             raise
+
+    @property
+    def device_and_inode(self) -> tuple[int, int]:
+        """What tells it from every other file of this machine, as long as it is there."""
+        return self._status.st_dev, self._status.st_ino
 
     def __enter__(self) -> SharedFile:
         return self
@@ -107,7 +112,7 @@ class SharedFile:
 
         None: nothing is read, because only processes of this machine will compare it.
         """
-        inode = (self._status.st_dev, self._status.st_ino) if edge_bytes is None else None
+        device_and_inode = self.device_and_inode if edge_bytes is None else None
         edge_bytes = min(edge_bytes or 0, self.size_bytes)
         return FileIdentity(
             size_bytes=self.size_bytes,
@@ -115,12 +120,12 @@ class SharedFile:
             edge_bytes=edge_bytes,
             first_md5=self._md5(0, edge_bytes),
             last_md5=self._md5(self.size_bytes - edge_bytes, edge_bytes),
-            inode=inode,
+            device_and_inode=device_and_inode,
         )
 
     def check_same(self, identity: FileIdentity) -> None:
         """SourceError where the file is another one than `identity` says, its content included."""
-        edge_bytes = identity.edge_bytes if identity.inode is None else None
+        edge_bytes = identity.edge_bytes if identity.device_and_inode is None else None
         difference = identity.difference(self.identify(edge_bytes))
         if difference is not None:
             raise SourceError(f"{self.path} is not the same file there: {difference}")

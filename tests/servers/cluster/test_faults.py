@@ -38,9 +38,9 @@ def mortal(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DaskCluster]:
         yield running
 
 
-def striking(act: Callable[[], object], after: int) -> Fault:
-    """Do something just when so many parts were sent."""
-    return Fault("put-part", "callback", skip=after, callback=lambda _: act())
+def striking(act: Callable[[], object], after: int, operation: str = "put-part") -> Fault:
+    """Do something just when so many parts were sent, or other requests."""
+    return Fault(operation, "callback", skip=after, callback=lambda _: act())
 
 
 @pytest.mark.slow
@@ -53,7 +53,8 @@ def test_a_worker_that_is_killed_at_random(
     site = Site(on_fake, mortal, tmp_path)
     data = site.write(dice.randint(30, 80) * PART + dice.randint(1, PART))
     victim = dice.choice(mortal.workers)
-    on_fake.proxy.faults.append(striking(lambda: mortal.kill(victim), dice.randint(0, 25)))
+    when = dice.choice([("put-part", dice.randint(0, 25))] * 8 + [("create", 0), ("complete", 0)])
+    on_fake.proxy.faults.append(striking(lambda: mortal.kill(victim), when[1], when[0]))
     receipt = site.put()
     mortal.start_worker()
     mortal.wait_for_workers(3)
@@ -209,6 +210,22 @@ def test_a_worker_that_sees_another_file(on_fake: Bench, tmp_path: Path) -> None
         (elsewhere / "image").write_bytes(b"x" * 20 * PART)
         site.refuses(SourceError, "its first part is another one", "(worker tcp://127.0.0.1:")
         assert on_fake.proxy.count("create") == 0
+
+
+@pytest.mark.parametrize("look", [1, 2], ids=["in the beginning", "in the end"])
+def test_a_worker_that_dies_when_it_is_to_look_at_the_file(
+    look: int, on_fake: Bench, tmp_path: Path
+) -> None:
+    """The others have looked, and what it has read was looked at after each of its tasks."""
+    with DaskCluster(tmp_path, workers=1) as cluster:
+        env = {"DIES_AT": str(look)}
+        dying = cluster.start_worker("--preload", "tests.rig.dying_worker", env=env)
+        cluster.wait_for_workers(2)
+        site = Site(on_fake, cluster, tmp_path)
+        data = site.write(20 * PART)
+        site.put()
+        assert site.stored == data
+        assert dying.wait(timeout=60) != 0
 
 
 def test_a_worker_with_another_version(

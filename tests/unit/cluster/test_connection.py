@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import gc
+import logging
 import os
 import queue
 import threading
+import warnings
 from collections.abc import Iterator
 from concurrent.futures import CancelledError
 from types import SimpleNamespace
@@ -66,18 +67,15 @@ def test_each_role_has_a_certificate_that_openssl_takes(
         each.close(0.0)
 
 
-def test_what_was_loaded_is_not_searched_for_garbage_and_can_be_collected_afterwards() -> None:
-    with _quiet():
-        assert gc.get_freeze_count() > 10_000
-    assert gc.get_freeze_count() == 0
-
-
-def test_what_the_program_has_frozen_stays_so() -> None:
-    gc.freeze()
-    frozen = gc.get_freeze_count()
-    try:
-        with _quiet():
-            assert gc.get_freeze_count() <= frozen
-        assert gc.get_freeze_count() > frozen // 2
-    finally:
-        gc.unfreeze()
+def test_blocks_that_overlap_restore_what_was_before_the_first() -> None:
+    logger = logging.getLogger("distributed")
+    before, filters = logger.level, list(warnings.filters)
+    first, second = _quiet(), _quiet()
+    first.__enter__()
+    second.__enter__()
+    assert logger.level == logging.CRITICAL
+    first.__exit__(None, None, None)
+    assert logger.level == logging.CRITICAL
+    second.__exit__(None, None, None)
+    assert logger.level == before
+    assert list(warnings.filters) == filters

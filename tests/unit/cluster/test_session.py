@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -23,3 +24,18 @@ def test_a_file_is_compared_once_in_each_operation(tmp_path: Path) -> None:
         compare_once("first", file, identity)
         with pytest.raises(SourceError, match="its first part is another one"):
             compare_once("second", file, identity)
+
+
+def test_a_file_that_takes_its_place_for_a_while_is_told(tmp_path: Path) -> None:
+    path, kept = tmp_path / "file", tmp_path / "kept"
+    path.write_bytes(b"one")
+    shutil.copy2(path, kept)
+    with SharedFile(str(path)) as file:
+        identity = file.identify(3)
+        compare_once("third", file, identity)
+    kept.rename(path)
+    with (
+        SharedFile(str(path)) as other,
+        pytest.raises(SourceError, match="changed while it was read"),
+    ):
+        compare_once("third", other, identity)
