@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ClusterArgs", "cluster_from", "cluster_options", "cross_check_option"]
 
-# As in `__main__`, and as many again: Dask's own, among which there is nothing to collect either.
+# As in `__main__`, for this program and Dask: a collection among 200,000 objects took 40 ms.
 _OBJECTS = 400_000
 
 cluster_options = together(
@@ -77,8 +77,8 @@ def cluster_from(args: ClusterArgs) -> ClusterOptions | None:
     from ...cluster.address import parse_address
     from ...cluster.processes import ClusterOptions, processes_of
 
-    gc.set_threshold(_OBJECTS)
     how = ClusterOptions(parse_address(args.dask), args.dask_credentials, args.cross_check)
+    gc.set_threshold(_OBJECTS)
     # They take longer to get ready than this program does; what ends the command ends them.
     processes = click.get_current_context().with_resource(processes_of(how))
     return replace(how, processes=processes)
