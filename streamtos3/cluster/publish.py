@@ -10,10 +10,11 @@ from __future__ import annotations
 import json
 import os
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from datetime import datetime, timezone
 from functools import partial
+from itertools import count
 from typing import Any
 
 from .._version import __version__
@@ -67,7 +68,6 @@ _BATCHES_A_THREAD = 4
 _AT_ONCE = 2  # batches that one process has under way
 _LARGE_PARTS = 32  # a file of more parts than this is shared out itself
 _ENTRY_FIELDS = tuple(field.name for field in fields(Entry))
-_PACKED_BYTES = 1 * MIB
 
 
 @dataclass(frozen=True)
@@ -124,9 +124,10 @@ class PublishOrder:
 
 
 class PackedEntries:
-    """Entries in the order in which they were added, as compressed text.
+    """Entries as compressed text, each batch by itself, in the order of the batches' numbers.
 
-    Each costs about what of it is random: its digests. `count`, `size_bytes` and so on are sums.
+    In a batch of ten or more each costs about what of it is random: its digests. `count`,
+    `size_bytes` and so on are sums.
     """
 
     def __init__(self) -> None:
@@ -135,31 +136,32 @@ class PackedEntries:
         self.already_there = 0
         self.changed = 0
         self.unproved = 0
-        self._packed: list[bytes] = []
-        self._lines: list[str] = []
-        self._lines_bytes = 0
+        self._packed: dict[int, bytes] = {}
 
-    def add(self, entry: Entry) -> None:
-        """Add one more."""
-        self.count += 1
-        self.size_bytes += entry.size_bytes
-        self.already_there += entry.already_there
-        self.changed += bool(entry.changed)
-        self.unproved += entry.proof is None
-        line = json.dumps([getattr(entry, name) for name in _ENTRY_FIELDS])
-        self._lines.append(line)
-        self._lines_bytes += len(line)
-        if self._lines_bytes > _PACKED_BYTES:
-            self._packed.append(zlib.compress("\n".join(self._lines).encode(), 1))
-            self._lines, self._lines_bytes = [], 0
+    def add(self, number: int, entries: Sequence[Entry]) -> None:
+        """Add the entries of the batch `number`, which may come in any order, but only once."""
+        if not entries:
+            return
+        self.count += len(entries)
+        for entry in entries:
+            self.size_bytes += entry.size_bytes
+            self.already_there += entry.already_there
+            self.changed += bool(entry.changed)
+            self.unproved += entry.proof is None
+        lines = "\n".join(map(_line, entries))
+        self._packed[number] = zlib.compress(lines.encode(), 1)
 
     def __len__(self) -> int:
         return self.count
 
     def __iter__(self) -> Iterator[Entry]:
-        for packed in self._packed:
-            yield from map(_unpacked, zlib.decompress(packed).decode().split("\n"))
-        yield from map(_unpacked, self._lines)
+        for number in sorted(self._packed):
+            lines = zlib.decompress(self._packed[number]).decode()
+            yield from map(_unpacked, lines.split("\n"))
+
+
+def _line(entry: Entry) -> str:
+    return json.dumps([getattr(entry, name) for name in _ENTRY_FIELDS])
 
 
 def _unpacked(line: str) -> Entry:
@@ -232,8 +234,7 @@ class ClusterPublication:
         self._size_bytes = 0
         self._large: list[tuple[str, int]] = []
         self._large_bytes = _LARGE_PARTS * options.chunk_bytes
-        self._waiting: dict[int, BatchReport] = {}
-        self._next_batch = 0
+        self._numbers = count()
         self._unproved: Receipt | None = None
         self._stored: Specification | None = None
         self._started_at = datetime.now(timezone.utc)
@@ -428,10 +429,10 @@ class ClusterPublication:
     def _orders(
         self, running: Running, batches: Iterator[tuple[tuple[str, int], ...]]
     ) -> Iterator[Order]:
-        for number, files in enumerate(batches, self._next_batch):
+        for files in batches:
             yield PublishOrder(
                 running.operation,
-                number,
+                next(self._numbers),
                 self._directory,
                 self._prefix,
                 files,
@@ -440,25 +441,25 @@ class ClusterPublication:
             )
 
     def _take(self, order: Order, report: Any) -> None:
-        """Add what a batch has published, once all batches before it have reported."""
+        """Add what a batch has published, at once: nothing waits for an earlier batch."""
         assert isinstance(order, PublishOrder) and isinstance(report, BatchReport)
-        self._waiting[order.number] = report
         self._unproved = self._unproved or report.unproved
         self._emit(RangeRead(sum(entry.size_bytes for entry in report.entries)))
-        while self._next_batch in self._waiting:
-            ready = self._waiting.pop(self._next_batch)
-            self._next_batch += 1
-            for entry in ready.entries:
-                self._add(entry)
-            for unreadable in ready.unreadable:
-                self._add_unreadable(unreadable)
+        self._add(order.number, report.entries)
+        for unreadable in report.unreadable:
+            self._add_unreadable(unreadable)
 
-    def _add(self, entry: Entry) -> None:
-        # A batch that a second worker took over finds what the first had stored: by this run.
-        mine = entry.already_there and not self._options.resume
-        self._entries.add(replace(entry, already_there=False) if mine else entry)
-        if entry.changed:
-            self._emit(Warned(f"{entry.path} changed while it was read"))
+    def _add(self, number: int, entries: Sequence[Entry]) -> None:
+        if not self._options.resume:
+            # A batch that a second worker took over finds what the first had stored: by this run.
+            entries = [
+                replace(each, already_there=False) if each.already_there else each
+                for each in entries
+            ]
+        self._entries.add(number, entries)
+        for entry in entries:
+            if entry.changed:
+                self._emit(Warned(f"{entry.path} changed while it was read"))
 
     def _add_unreadable(self, unreadable: Unreadable) -> None:
         self._unreadable.append(unreadable)
@@ -469,7 +470,8 @@ class ClusterPublication:
         for path, _ in self._large:
             self._scope.check()
             try:
-                self._add(entry_from_receipt(path, self._put_large(path)))
+                entry = entry_from_receipt(path, self._put_large(path))
+                self._add(next(self._numbers), (entry,))
             except SourceError as error:
                 self._add_unreadable(Unreadable(path, error.message))
 

@@ -8,7 +8,6 @@ import os
 import random
 import subprocess
 import sys
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,9 +15,8 @@ from typing import Any
 import pytest
 
 from streamtos3.cluster.processes import ClusterOptions
-from streamtos3.cluster.publish import ClusterPublication, PackedEntries, cut_batches
+from streamtos3.cluster.publish import ClusterPublication
 from streamtos3.errors import ExistsError, RetriesUsedUpError, SourceError, UsageError
-from streamtos3.publish.manifest import Entry
 from streamtos3.runtime.cancel import CancelScope
 from tests.rig.cluster_site import PART, Site
 from tests.rig.dask_cluster import DaskCluster
@@ -212,36 +210,10 @@ def test_a_worker_that_is_killed(on_fake: Bench, tmp_path: Path, seed: int) -> N
 # In the client's memory
 
 
-def entry(number: int) -> Entry:
-    path = f"directory {number // 1000}/file {number}"
-    etag = hashlib.md5(b"").hexdigest()
-    sha256 = hashlib.sha256(b"").hexdigest()
-    return Entry(path, "b", path, None, "http://h", None, 0, etag, sha256, "md5-etag", False, False)
-
-
-def test_packed_entries_come_back_as_they_were() -> None:
-    packed = PackedEntries()
-    for number in range(10_000):
-        packed.add(entry(number))
-    assert list(packed) == [entry(number) for number in range(10_000)]
-    assert len(packed) == packed.count == 10_000
-    assert not PackedEntries()
-
-
-def test_batches_have_about_equal_bytes() -> None:
-    def files() -> Iterator[tuple[str, int]]:
-        yield from ((f"f{number}", number) for number in range(100))
-
-    batches = list(cut_batches(files(), 10, 300))
-    assert [each for batch in batches for each in batch] == list(files())
-    assert max(map(len, batches)) == 10
-    assert all(sum(size for _, size in batch) <= 300 for batch in batches)
-
-
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_a_million_entries_need_less_than_300_mib() -> None:
-    """The whole program with a fake listing and workers that report at once."""
+    """The whole program with a fake listing; the workers report at once, the first batch last."""
     done = subprocess.run(
         [sys.executable, "-m", "tests.rig.million"], capture_output=True, text=True
     )
