@@ -249,9 +249,12 @@ class _FileFeed:
         part = Part(1, 0, span.size_bytes, Buffer(max(1, span.size_bytes)))
         self._file.read_into(part.buffer.view[: span.size_bytes], 0)
         part.filled_bytes = self.size_bytes = span.size_bytes
-        digests = StreamDigests(self._digest_names())
+        names = self._digest_names()
+        digests = StreamDigests(dict.fromkeys((*names, "sha256")))
         digests.update(part.data)
-        self._digests = digests.hexdigests()
+        found = digests.hexdigests()
+        self._digests = {name: found[name] for name in names}
+        part.sha256 = found["sha256"]
         self._crcs[1] = (checksum_of(self._crc)(part.data), span.size_bytes)
         return part
 

@@ -74,10 +74,13 @@ def test_without_awscrt_the_checksum_of_the_whole_is_a_crc32(
 @pytest.mark.parametrize("size_bytes", [0, 1, PART])
 def test_a_file_that_fits_one_part_is_one_request(site: Site, size_bytes: int) -> None:
     data = site.write(size_bytes)
-    receipt = site.put(digests=("sha256",))
+    receipt = site.put(digests=("md5",))
     assert site.stored == data
     assert receipt.upload_id is None
-    assert receipt.digests == {"sha256": hashlib.sha256(data).hexdigest()}
+    assert receipt.digests == {"md5": hashlib.md5(data).hexdigest()}
+    (part,) = receipt.parts
+    assert part.sha256 == hashlib.sha256(data).hexdigest()
+    assert part.worker is None  # the client sent it
     assert receipt.checksums == {"crc64nvme": checksum_of("crc64nvme")(data)}
 
 
