@@ -26,6 +26,7 @@ class StoredPart:
     checksum in base64, where one was asked for. `stored_at`: when its ETag was compared, or of a
     resumed part when the service says that it was stored; None where nobody knows. `worker` and
     `sha256` (hex): which process of a cluster stored it, and what it read; None for one machine.
+    A cluster's client stores what fits one request itself: then `worker` alone is None.
     """
 
     number: int

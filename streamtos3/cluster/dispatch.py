@@ -6,15 +6,17 @@ given anew. No worker for `--retry-for`, a scheduler that is gone, or a Failure 
 
 from __future__ import annotations
 
+import pickle
 import threading
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
 from ..errors import RetriesUsedUpError, StreamToS3Error, UsageError
-from ..model.events import Event, Retrying, Warned, WorkersCounted
+from ..model.events import Event, PartStored, Retrying, Warned, WorkersCounted
+from ..results import StoredPart
 from ..runtime.cancel import CancelScope
 from ..runtime.retry import DEFAULT_RETRY_FOR_S
 from ..runtime.workers import WorkerPool
@@ -67,6 +69,7 @@ class Dispatcher:
         self._watch = WorkerPool(1, scope)
         self._is_over = False
         self._is_mute = False
+        self._shown: set[int] = set()
         self._ending = threading.Lock()
         self._all_ended: bool | None = None
         self.workers: dict[str, int] = {}
@@ -114,6 +117,17 @@ class Dispatcher:
         self._numbers += 1
         self._flights[self._numbers] = _Flight(order, avoid)
         self._submit(self._numbers, urgent=urgent)
+
+    def show(self, parts: Iterable[StoredPart]) -> None:
+        """Emit PartStored for each, once for each number: a worker may have told it before.
+
+        Only what is shown depends on that. Called by any thread.
+        """
+        with self._scope.condition:
+            new = [part for part in parts if part.number not in self._shown]
+            self._shown.update(part.number for part in new)
+        for part in new:
+            self._emit(PartStored(part))
 
     def end(self) -> bool:
         """Stop what is still running, and wait for that; whether all workers have stopped.
@@ -226,6 +240,8 @@ class Dispatcher:
         if "action" in told:
             reason = f"{told['reason']} (worker {worker})"
             self._emit(Retrying(told["action"], told["tries"], told["wait_s"], reason))
+        elif "parts" in told:
+            self.show(pickle.loads(told["parts"]))
         else:
             self._emit(Warned(f"{told.get('message')} (worker {worker})"))
 

@@ -9,6 +9,9 @@ from __future__ import annotations
 
 import hashlib
 import os
+import pickle
+import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -22,7 +25,7 @@ from ..errors import OutputError, RetriesUsedUpError, StreamToS3Error, Transient
 from ..integrity.checksums import RunningCrc
 from ..integrity.digests import PartDigests, StreamDigests
 from ..integrity.md5 import md5_method, md5s
-from ..model.events import Event, Retrying, Warned
+from ..model.events import Event, PartsStored, Retrying, Warned
 from ..model.unfinished_upload import UnfinishedUpload
 from ..results import StoredPart
 from ..runtime.buffers import Buffer
@@ -122,6 +125,8 @@ def describe(event: Event, worker: str) -> dict[str, Any] | None:
         }
     if isinstance(event, Warned):
         return {"message": event.message, "worker": worker}
+    if isinstance(event, PartsStored):
+        return {"parts": pickle.dumps(event.parts)}  # as reports travel; to the scheduler, bytes
     return None
 
 
@@ -150,7 +155,8 @@ class StoreReport:
 class StoreOrder:
     """Read a run of consecutive parts of a file and send them into an upload that has begun.
 
-    `unfinished`: where the upload is resumed, with the listed parts that this run may skip.
+    `tell_every_s`: how often it tells, before its report, what it has stored. `unfinished`: where
+    the upload is resumed, with the listed parts that this run may skip.
     """
 
     operation: Operation
@@ -161,11 +167,13 @@ class StoreOrder:
     etags_are_md5: bool
     spans: tuple[PartSpan, ...]
     crc: str
+    tell_every_s: float
     unfinished: UnfinishedUpload | None = None
 
     def perform(self, session: Session, worker: str) -> StoreReport:
         """See Order."""
         context = session.context
+        meanwhile = _Meanwhile(context.emit, len(self.spans), self.tell_every_s)
         with _counting(session) as (retrier, count):
             multipart = MultipartUpload(
                 context.bucket, retrier, self.key, self.operation.options.checksum
@@ -177,10 +185,10 @@ class StoreOrder:
                 tasks = []
                 for batch in self._batches(session, file):
                     for part, md5 in zip(batch, md5s([each.data for each in batch]), strict=True):
-                        store = partial(_store, session, multipart, part, md5)
+                        store = partial(_store, session, multipart, part, md5, worker, meanwhile)
                         tasks.append(context.workers.submit(store))
                 stored = [task.result() for task in tasks]
-            parts = tuple(replace(part, worker=worker) for part, _ in stored)
+            parts = tuple(part for part, _ in stored)
             return StoreReport(worker, parts, tuple(crc for _, crc in stored), count())
 
     def _batches(self, session: Session, file: SharedFile) -> Iterator[list[_ReadPart]]:
@@ -220,15 +228,55 @@ class _ReadPart:
         self.crc.update(piece)
 
 
+class _Meanwhile:
+    """Tells now and then what a run of so many parts has stored, until its last part is.
+
+    That one the report tells at once. For the progress alone: nobody waits for what is told here.
+    """
+
+    def __init__(
+        self,
+        emit: Callable[[Event], None],
+        parts: int,
+        every_s: float,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._emit = emit
+        self._left = parts
+        self._every_s = every_s
+        self._clock = clock
+        self._told_at_s = clock()
+        self._untold: list[StoredPart] = []
+        self._lock = threading.Lock()
+
+    def note(self, part: StoredPart) -> None:
+        """`part` is stored; called by any thread."""
+        with self._lock:
+            self._left -= 1
+            self._untold.append(part)
+            now_s = self._clock()
+            if not self._left or now_s - self._told_at_s < self._every_s:
+                return
+            told, self._untold, self._told_at_s = tuple(self._untold), [], now_s
+        self._emit(PartsStored(told))
+
+
 def _store(
-    session: Session, multipart: MultipartUpload, part: _ReadPart, md5: bytes
+    session: Session,
+    multipart: MultipartUpload,
+    part: _ReadPart,
+    md5: bytes,
+    worker: str,
+    meanwhile: _Meanwhile,
 ) -> tuple[StoredPart, str]:
     """In a thread of the session: send one part, then release its buffer."""
     span, data = part.span, part.data
     try:
         check = session.context.scope.check
         stored = multipart.store_part(span.number, span.offset_bytes, data, check, md5)
-        return replace(stored, sha256=part.sha256.hexdigest()), part.crc.value()
+        stored = replace(stored, worker=worker, sha256=part.sha256.hexdigest())
+        meanwhile.note(stored)
+        return stored, part.crc.value()
     finally:
         del data
         session.pool.release(part.buffer)

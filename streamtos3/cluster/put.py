@@ -24,7 +24,7 @@ from ..integrity.checksums import (
     free_checksum_of,
 )
 from ..integrity.digests import StreamDigests
-from ..model.events import Event, PartStored
+from ..model.events import Event
 from ..model.names import check_destination_name
 from ..model.options import Options
 from ..model.unfinished_upload import UnfinishedUpload
@@ -46,6 +46,8 @@ __all__ = ["put_file"]
 
 _CRC_WITHOUT_CRT = "crc32"
 _MOST_MOVES = 10
+_TELL_S = 1.0
+_MOST_TOLD_A_SECOND = 20  # each costs the client milliseconds; many workers report often anyway
 
 
 def put_file(
@@ -171,7 +173,8 @@ class _FileFeed:
         etags_are_md5: bool,
     ) -> Iterator[Order]:
         assert self._identity is not None
-        for run in cut_runs(spans, self.running.dispatcher.threads):
+        dispatcher = self.running.dispatcher
+        for run in cut_runs(spans, dispatcher.threads):
             yield StoreOrder(
                 operation=self.running.operation,
                 path=self._file.path,
@@ -181,6 +184,7 @@ class _FileFeed:
                 etags_are_md5=etags_are_md5,
                 spans=run,
                 crc=self._crc,
+                tell_every_s=_TELL_S * max(1.0, dispatcher.threads / _MOST_TOLD_A_SECOND),
                 unfinished=_listed_of(upload.unfinished, run),
             )
 
@@ -197,6 +201,7 @@ class _FileFeed:
         assert self._upload is not None and self._identity is not None
         with self._context.scope.condition:
             self._context.retries += report.retries
+        self.running.dispatcher.show(report.parts)
         again = []
         for part, crc in zip(report.parts, report.crcs, strict=True):
             if part.number in self._parts:  # whoever was first, the bytes are the same
@@ -205,7 +210,6 @@ class _FileFeed:
             self._parts[part.number] = part
             self._crcs[part.number] = (crc, part.size_bytes)
             self.size_bytes += part.size_bytes
-            self._context.emit(PartStored(part))
             if part.number in self._sampled:
                 again.append(PartSpan(part.number, part.offset_bytes, part.size_bytes))
         if again:
@@ -249,9 +253,12 @@ class _FileFeed:
         part = Part(1, 0, span.size_bytes, Buffer(max(1, span.size_bytes)))
         self._file.read_into(part.buffer.view[: span.size_bytes], 0)
         part.filled_bytes = self.size_bytes = span.size_bytes
-        digests = StreamDigests(self._digest_names())
+        names = self._digest_names()
+        digests = StreamDigests(dict.fromkeys((*names, "sha256")))
         digests.update(part.data)
-        self._digests = digests.hexdigests()
+        found = digests.hexdigests()
+        self._digests = {name: found[name] for name in names}
+        part.sha256 = found["sha256"]
         self._crcs[1] = (checksum_of(self._crc)(part.data), span.size_bytes)
         return part
 

@@ -9,7 +9,7 @@ from ..units import MIB
 
 __all__ = ["PartSpan", "cut_runs", "sample", "spans_of"]
 
-_RUN_BYTES = 128 * MIB  # so much is sent again where a worker dies, and progress comes as often
+_RUN_BYTES = 128 * MIB  # so much is sent again where a worker dies
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from ..results import StoredPart
 __all__ = [
     "Event",
     "PartStored",
+    "PartsStored",
     "RangeRead",
     "ReadStarted",
     "Resuming",
@@ -76,6 +77,16 @@ class PartStored:
 
 
 @dataclass(frozen=True)
+class PartsStored:
+    """Parts that a worker of a cluster has stored meanwhile; told to its client alone.
+
+    The client reports each of them as `PartStored`.
+    """
+
+    parts: tuple[StoredPart, ...]
+
+
+@dataclass(frozen=True)
 class Retrying:
     """A request failed and will be tried again in `wait_s` seconds.
 
@@ -109,6 +120,7 @@ Event = (
     | UploadCreated
     | Resuming
     | PartStored
+    | PartsStored
     | Retrying
     | Warned
     | WorkersCounted

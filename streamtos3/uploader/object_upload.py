@@ -355,6 +355,7 @@ class ObjectUpload:
             etag_is_md5=committed.proof is not None,
             checksum=checksum,
             stored_at=datetime.now(timezone.utc),
+            sha256=part.sha256,
         )
         self._emit(PartStored(self._stored[1]))
         if self.unfinished is not None:

@@ -24,13 +24,17 @@ _READ_BYTES = 1 << 20  # small enough to be still in the processor's cache when 
 
 
 class Part:
-    """A part while it is being read and stored."""
+    """A part while it is being read and stored.
+
+    `sha256` (hex): of its bytes, for the receipt, where whoever read it has computed that.
+    """
 
     def __init__(self, number: int, offset_bytes: int, size_bytes: int, buffer: Buffer) -> None:
         self.number = number
         self.offset_bytes = offset_bytes
         self.buffer = buffer
         self.filled_bytes = 0
+        self.sha256: str | None = None
         self._size_bytes = size_bytes
 
     @property

@@ -16,7 +16,7 @@ import pytest
 from streamtos3.cluster.orders import Order
 from streamtos3.cluster.put import _FileFeed
 from streamtos3.errors import Interrupted, RetriesUsedUpError, SourceError, UsageError
-from streamtos3.model.events import Warned
+from streamtos3.model.events import PartStored, Warned
 from streamtos3.model.options import Retries
 from streamtos3.runtime.cancel import CancelScope
 from tests.rig.cluster_site import KEY, PART, Site
@@ -46,9 +46,17 @@ def striking(act: Callable[[], object], after: int, operation: str = "put-part")
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(SEEDS))
 def test_a_worker_that_is_killed_at_random(
-    seed: int, on_fake: Bench, mortal: DaskCluster, tmp_path: Path
+    seed: int,
+    on_fake: Bench,
+    mortal: DaskCluster,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """It succeeds, with the right object: its parts are sent again by the two others."""
+    """It succeeds, with the right object: its parts are sent again by the two others.
+
+    What it told before it died is not shown again.
+    """
+    monkeypatch.setattr("streamtos3.cluster.put._TELL_S", 0.0)
     dice = random.Random(seed)
     site = Site(on_fake, mortal, tmp_path)
     data = site.write(dice.randint(30, 80) * PART + dice.randint(1, PART))
@@ -62,6 +70,8 @@ def test_a_worker_that_is_killed_at_random(
     assert receipt.proof.object == "composite-etag"
     assert receipt.size_bytes == len(data)
     assert on_fake.open_uploads == []
+    shown = [event.part.number for event in site.events if isinstance(event, PartStored)]
+    assert sorted(shown) == [part.number for part in receipt.parts]
 
 
 def test_a_worker_that_joins_late_takes_part(on_fake: Bench, tmp_path: Path) -> None:
@@ -160,12 +170,15 @@ def test_a_part_that_two_workers_send(
             yield order
 
     monkeypatch.setattr(_FileFeed, "_orders", twice)
+    monkeypatch.setattr("streamtos3.cluster.put._TELL_S", 0.0)
     site = Site(on_fake, cluster, tmp_path)
     data = site.write(20 * PART)
     receipt = site.put()
     assert site.stored == data
     assert receipt.size_bytes == len(data)
     assert on_fake.proxy.count("put-part") == 40
+    shown = [event.part.number for event in site.events if isinstance(event, PartStored)]
+    assert sorted(shown) == list(range(1, 21))
 
 
 def test_a_failure_that_all_tries_do_not_pass(

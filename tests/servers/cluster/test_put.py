@@ -5,14 +5,17 @@ from __future__ import annotations
 import base64
 import hashlib
 import os
+import threading
 import zlib
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from streamtos3.cluster.address import parse_address
+from streamtos3.cluster.dispatch import Dispatcher
 from streamtos3.cluster.processes import ClusterOptions
 from streamtos3.errors import (
     ExistsError,
@@ -62,6 +65,45 @@ def test_progress_comes_from_the_workers_with_their_number(site: Site) -> None:
     assert [event.workers for event in site.events if isinstance(event, WorkersCounted)][-1] == 3
 
 
+def test_a_part_is_shown_before_its_run_is_done(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first run is parts 1 to 3; the last of them waits until another one is shown."""
+    monkeypatch.setattr("streamtos3.cluster.put._TELL_S", 0.0)
+    is_shown = threading.Event()
+
+    class Listening(list[Any]):
+        def append(self, event: Any) -> None:
+            super().append(event)
+            if isinstance(event, PartStored) and event.part.number < 3:
+                is_shown.set()
+
+    site.events = Listening()
+    waited: list[bool] = []
+    site.bench.proxy.faults.append(
+        Fault("put-part", "callback", part=3, callback=lambda _: waited.append(is_shown.wait(30)))
+    )
+    data = site.write(20 * PART)
+    receipt = site.put()
+    assert waited == [True]
+    assert site.stored == data
+    shown = [event.part for event in site.events if isinstance(event, PartStored)]
+    assert sorted(shown, key=lambda part: part.number) == list(receipt.parts)
+
+
+def test_a_run_within_the_interval_is_shown_by_its_report_alone(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The interval is one that no run here can outlast, however busy this machine is."""
+    told: list[Any] = []
+    monkeypatch.setattr("streamtos3.cluster.put._TELL_S", 600.0)
+    monkeypatch.setattr(Dispatcher, "_hear", lambda _, message: told.append(message))
+    site.write(20 * PART)
+    site.put()
+    assert told == []
+    assert len([event for event in site.events if isinstance(event, PartStored)]) == 20
+
+
 def test_without_awscrt_the_checksum_of_the_whole_is_a_crc32(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -74,10 +116,13 @@ def test_without_awscrt_the_checksum_of_the_whole_is_a_crc32(
 @pytest.mark.parametrize("size_bytes", [0, 1, PART])
 def test_a_file_that_fits_one_part_is_one_request(site: Site, size_bytes: int) -> None:
     data = site.write(size_bytes)
-    receipt = site.put(digests=("sha256",))
+    receipt = site.put(digests=("md5",))
     assert site.stored == data
     assert receipt.upload_id is None
-    assert receipt.digests == {"sha256": hashlib.sha256(data).hexdigest()}
+    assert receipt.digests == {"md5": hashlib.md5(data).hexdigest()}
+    (part,) = receipt.parts
+    assert part.sha256 == hashlib.sha256(data).hexdigest()
+    assert part.worker is None  # the client sent it
     assert receipt.checksums == {"crc64nvme": checksum_of("crc64nvme")(data)}
 
 

@@ -37,6 +37,7 @@ def test_a_batch_is_what_lanes_and_memory_allow(
         etags_are_md5=True,
         spans=spans_of([5] * 12),
         crc="crc32",
+        tell_every_s=1.0,
     )
     with CancelScope() as scope, SharedFile(str(path)) as file:
         pool = BufferPool(1000, allowed, scope)
