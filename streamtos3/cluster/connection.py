@@ -29,7 +29,7 @@ from .certificate import MemoryFile, new_certificate
 from .processes import LocalProcesses
 from .run_directory import RunDirectory
 
-__all__ = ["Cluster", "TaskLost", "load_dask", "load_dask_beside", "open_cluster"]
+__all__ = ["Cluster", "TaskLost", "load_dask", "open_cluster"]
 
 _log = logging.getLogger("streamtos3")
 
@@ -208,13 +208,6 @@ def load_dask() -> None:
         from tornado.netutil import _client_ssl_defaults
 
         _client_ssl_defaults()
-
-
-def load_dask_beside(scope: CancelScope) -> None:
-    """`load_dask` in a thread of its own, while the caller goes on."""
-    loader = WorkerPool(1, scope)
-    loader.submit(load_dask)
-    loader.shutdown()  # the thread ends with this task
 
 
 @contextmanager

@@ -52,7 +52,6 @@ from ..s3.clients import Clients
 from ..s3.context import OperationContext, find_object
 from ..units import MIB, plural
 from ..uploader.unfinished import abort_each
-from .connection import load_dask_beside
 from .credentials import with_read_keyfile
 from .operation import Running, running_on
 from .orders import Order
@@ -250,7 +249,6 @@ class ClusterPublication:
                     self._bucket, self._options, scope=self._scope, on_event=self._emit
                 ) as context,
             ):
-                load_dask_beside(context.scope)
                 manifest = self._new_manifest(context)
                 if manifest is not None:
                     context.workers.submit(manifest.check_key).result()

@@ -34,7 +34,6 @@ from ..runtime.cancel import CancelScope
 from ..s3.context import OperationContext
 from ..uploader.object_upload import ObjectUpload
 from ..uploader.part_reader import Part, check_expected_sha256, check_expected_size
-from .connection import load_dask_beside
 from .credentials import with_read_keyfile
 from .operation import Running, check_sources, edges_of, running_on
 from .orders import DigestOrder, DigestReport, HashOrder, HashReport, Order, StoreOrder, StoreReport
@@ -46,8 +45,8 @@ __all__ = ["put_file"]
 
 _CRC_WITHOUT_CRT = "crc32"
 _MOST_MOVES = 10
-_TELL_S = 1.0
-_MOST_TOLD_A_SECOND = 20  # each costs the client milliseconds; many workers report often anyway
+_TELL_S = 2.0
+_MOST_TOLD_A_SECOND = 20.0  # each costs the client milliseconds; many workers report often anyway
 
 
 def put_file(
@@ -86,7 +85,6 @@ def put_file(
         on_cluster = running_on(
             how, context.bucket, options, context.scope, context.note, processes
         )
-        load_dask_beside(context.scope)
         # The cluster is begun when the destination has been checked.
         feed = _FileFeed(file, key, context, partial(stack.enter_context, on_cluster), how)
         receipt = ObjectUpload(feed, context, key).run()
@@ -184,7 +182,7 @@ class _FileFeed:
                 etags_are_md5=etags_are_md5,
                 spans=run,
                 crc=self._crc,
-                tell_every_s=_TELL_S * max(1.0, dispatcher.threads / _MOST_TOLD_A_SECOND),
+                tell_every_s=max(_TELL_S, dispatcher.threads / _MOST_TOLD_A_SECOND),
                 unfinished=_listed_of(upload.unfinished, run),
             )
 

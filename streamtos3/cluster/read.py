@@ -25,7 +25,6 @@ from ..runtime.cancel import CancelScope
 from ..s3.context import OperationContext
 from ..s3.responses import ObjectInfo
 from ..uploader.readback import proved_by_reading_back, reading_back
-from .connection import load_dask_beside
 from .credentials import with_read_keyfile
 from .operation import Running, check_sources, running_on
 from .orders import HashOrder, HashReport, Order, ReadOrder
@@ -132,7 +131,6 @@ def _open(
         processes_of(how) as processes,
         OperationContext.open(bucket, options, scope=scope, on_event=on_event) as context,
     ):
-        load_dask_beside(context.scope)
         try:
             with ExitStack() as stack:
                 on_cluster = running_on(

@@ -20,6 +20,7 @@ from ..model.events import Event
 from ..model.options import Options
 from ..runtime.buffers import BufferPool, default_memory_bytes
 from ..runtime.cancel import CancelScope
+from ..runtime.host import LoadMeter
 from ..s3.bucket import Bucket
 from ..s3.clients import Clients
 from ..s3.context import OperationContext
@@ -203,9 +204,12 @@ def _new_session(operation: Operation, secrets: Secrets, emit: Callable[[Event],
     )
     scope = CancelScope()
     context = OperationContext(bucket, options, scope, emit)
-    # A slow link is kept busy by all jobs while a batch is read.
+    # A slow link is kept busy by all jobs while a batch is read. Where the processors are busy, by
+    # whatever process of this machine, more buffers are no gain.
     most = options.jobs + LARGEST_BATCH + 1
-    pool = BufferPool(options.memory_bytes or default_memory_bytes(), most, scope)
+    load = LoadMeter()
+    memory_bytes = options.memory_bytes or default_memory_bytes()
+    pool = BufferPool(memory_bytes, most, scope, lambda: not load.has_spare_time())
     pool.allow(_BUFFERS)
     context.on_throttled = pool.hold_back
     return Session(operation.id, context, clients, pool)

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import gc
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -16,8 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ClusterArgs", "cluster_from", "cluster_options", "cross_check_option"]
 
-# As in `__main__`, for this program and Dask: a collection among 200,000 objects took 40 ms.
-_OBJECTS = 400_000
+_OBJECTS = 400_000  # as in `__main__`, for this program and Dask
 
 cluster_options = together(
     option(
@@ -78,7 +80,30 @@ def cluster_from(args: ClusterArgs) -> ClusterOptions | None:
     from ...cluster.processes import ClusterOptions, processes_of
 
     how = ClusterOptions(parse_address(args.dask), args.dask_credentials, args.cross_check)
-    gc.set_threshold(_OBJECTS)
     # They take longer to get ready than this program does; what ends the command ends them.
     processes = click.get_current_context().with_resource(processes_of(how))
+    click.get_current_context().with_resource(_loading())
     return replace(how, processes=processes)
+
+
+@contextmanager
+def _loading() -> Iterator[None]:
+    """Dask is loaded while the command begins, by a thread that nobody waits for.
+
+    All that was loaded by then, 200,000 objects, is kept out of the search for garbage, because
+    one search among them takes 40 ms, and the end of every operation on a cluster is one.
+    """
+    from ...cluster.connection import load_dask
+
+    def load() -> None:
+        load_dask()
+        gc.freeze()
+
+    before = gc.get_threshold()
+    gc.set_threshold(_OBJECTS)
+    threading.Thread(target=load, name="streamtos3-dask", daemon=True).start()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
+        gc.set_threshold(*before)

@@ -57,6 +57,7 @@ def test_a_worker_that_is_killed_at_random(
     What it told before it died is not shown again.
     """
     monkeypatch.setattr("streamtos3.cluster.put._TELL_S", 0.0)
+    monkeypatch.setattr("streamtos3.cluster.put._MOST_TOLD_A_SECOND", float("inf"))
     dice = random.Random(seed)
     site = Site(on_fake, mortal, tmp_path)
     data = site.write(dice.randint(30, 80) * PART + dice.randint(1, PART))
@@ -171,6 +172,7 @@ def test_a_part_that_two_workers_send(
 
     monkeypatch.setattr(_FileFeed, "_orders", twice)
     monkeypatch.setattr("streamtos3.cluster.put._TELL_S", 0.0)
+    monkeypatch.setattr("streamtos3.cluster.put._MOST_TOLD_A_SECOND", float("inf"))
     site = Site(on_fake, cluster, tmp_path)
     data = site.write(20 * PART)
     receipt = site.put()

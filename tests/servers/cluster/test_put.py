@@ -70,6 +70,7 @@ def test_a_part_is_shown_before_its_run_is_done(
 ) -> None:
     """The first run is parts 1 to 3; the last of them waits until another one is shown."""
     monkeypatch.setattr("streamtos3.cluster.put._TELL_S", 0.0)
+    monkeypatch.setattr("streamtos3.cluster.put._MOST_TOLD_A_SECOND", float("inf"))
     is_shown = threading.Event()
 
     class Listening(list[Any]):
