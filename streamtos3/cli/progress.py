@@ -151,9 +151,10 @@ class BarProgress:
             self._bar.update(done.size_bytes)
             self._in_flight = event.in_flight
         if self._bar is not None:
-            words = f"{self._in_flight} in flight, {self._retries} retries"
-            if self._workers is not None:
-                words = f"{plural(self._workers, 'worker')}, {words}"
+            busy = f"{self._in_flight} in flight"
+            if self._workers is not None:  # who alone know what they have in flight
+                busy = plural(self._workers, "worker")
+            words = f"{busy}, {self._retries} retries"
             told = isinstance(event, Retrying | WorkersCounted)
             self._bar.set_postfix_str(words, refresh=told)
 

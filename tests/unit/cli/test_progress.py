@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 
 from streamtos3.cli.progress import BarProgress, LineProgress, SilentProgress
-from streamtos3.model.events import PartStored, Retrying, Started
+from streamtos3.model.events import PartStored, Retrying, Started, WorkersCounted
 from streamtos3.results import StoredPart
 
 MIB = 1024**2
@@ -72,6 +72,19 @@ def test_the_bar_counts_retries_and_parts_in_flight() -> None:
     assert "50%" in screen.getvalue()
     assert "5.00M/10.0M" in screen.getvalue()
     assert "3 in flight, 1 retries" in screen.getvalue()
+
+
+def test_of_a_cluster_the_bar_counts_the_workers_and_not_what_they_have_in_flight() -> None:
+    screen = io.StringIO()
+    progress = BarProgress(screen)
+    progress(Started(10 * MIB, MIB, 10**9, False))
+    progress(WorkersCounted(2))
+    progress(part_of(5 * MIB))
+    progress(WorkersCounted(3))
+    progress.close()
+    assert "2 workers, 0 retries" in screen.getvalue()
+    assert "3 workers, 0 retries" in screen.getvalue()
+    assert "in flight" not in screen.getvalue()
 
 
 def test_what_is_written_while_the_bar_is_up_is_said_as_a_line_of_the_program() -> None:
