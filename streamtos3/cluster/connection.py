@@ -158,8 +158,7 @@ class Cluster:
                 await self._client.run(function, *arguments, workers=chosen, on_error="return")
             )
 
-        whom = f"a worker of {self.address}"
-        answers: dict[str, Any] = self._wait(run(), timeout_s, whom)
+        answers: dict[str, Any] = self._wait(run(), timeout_s, "a worker of")
         return answers
 
     def run_on_scheduler(self, function: Callable[..., Any], *arguments: Any) -> Any:
@@ -182,14 +181,13 @@ class Cluster:
         """Call `handle` with each message that workers log under `topic`."""
         self._client.subscribe_topic(topic, lambda event: handle(event[1]))
 
-    def _wait(self, coroutine: Any, timeout_s: float, whom: str = "") -> Any:
+    def _wait(self, coroutine: Any, timeout_s: float, whom: str = "the Dask scheduler") -> Any:
         future = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
         try:
             return future.result(timeout_s)
         except (TimeoutError, asyncio.TimeoutError) as error:
             future.cancel()
-            whom = whom or f"the Dask scheduler {self.address}"
-            raise RetriesUsedUpError(f"{whom} does not answer") from error
+            raise RetriesUsedUpError(f"{whom} {self.address} does not answer") from error
         except OSError as error:  # Dask's CommClosedError is one
             raise self._lost() from error
 

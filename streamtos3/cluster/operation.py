@@ -11,10 +11,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import Any
 from urllib.parse import urlsplit
 
 from .._version import __version__
-from ..errors import SourceError, StreamToS3Error, UsageError
+from ..errors import SourceError, StreamToS3Error, UsageError, os_reason
 from ..model.events import Event, Warned
 from ..model.options import Connection, Options
 from ..runtime.buffers import default_memory_bytes
@@ -101,15 +102,13 @@ def _where_the_client_is(connection: Connection, bucket: Bucket) -> Connection:
 
 
 def _check_workers(cluster: Cluster) -> None:
-    """UsageError where a worker that is there lacks streamtos3, or has another version of it."""
-    for address, found in cluster.run_on_all(_version_there, timeout_s=_CHECK_S).items():
+    """UsageError where a worker lacks streamtos3, or has another version of it."""
+    for address, found in _answers(cluster, _version_there).items():
         if isinstance(found, ImportError):
             raise UsageError(
                 f"the worker {address} cannot load streamtos3: {found}",
                 hint="install the same version of streamtos3 on every worker",
             )
-        if isinstance(found, OSError):  # it is gone
-            continue
         if isinstance(found, BaseException):
             raise found
         if found != __version__:
@@ -122,18 +121,23 @@ def _check_workers(cluster: Cluster) -> None:
 def check_sources(running: Running, path: str, identity: FileIdentity) -> None:
     """SourceError, which names the worker, where one does not see the same file as the client.
 
-    A worker that is gone is not asked: what it has read was looked at after each of its tasks.
+    What a worker that is gone has read was looked at after each of its tasks.
     """
     look = partial(_look_at_file, running.operation.id, path, identity)
-    found = running.cluster.run_on_all(look, timeout_s=_CHECK_S)
-    for address, error in found.items():
+    for address, error in _answers(running.cluster, look).items():
         if isinstance(error, StreamToS3Error):
             raise SourceError(
                 f"{error.message} (worker {address})",
                 hint="every worker must see the same file under the same path",
             )
-        if isinstance(error, BaseException) and not isinstance(error, OSError):
+        if isinstance(error, BaseException):
             raise error
+
+
+def _answers(cluster: Cluster, function: Callable[[], Any]) -> dict[str, Any]:
+    """Those of the workers that are still there; `function` must not raise an OSError itself."""
+    answers = cluster.run_on_all(function, timeout_s=_CHECK_S)
+    return {address: each for address, each in answers.items() if not isinstance(each, OSError)}
 
 
 def _version_there() -> str:
@@ -153,6 +157,8 @@ async def _look_at_file(
                 file.check_unchanged(identity)
         except StreamToS3Error as error:
             return error
+        except OSError as error:  # which would be taken for a worker that is gone
+            return SourceError(f"cannot read {path}: {os_reason(error)}")
         return None
 
     return await asyncio.to_thread(look)

@@ -81,8 +81,9 @@ def cluster_from(args: ClusterArgs) -> ClusterOptions | None:
 
     how = ClusterOptions(parse_address(args.dask), args.dask_credentials, args.cross_check)
     # They take longer to get ready than this program does; what ends the command ends them.
-    processes = click.get_current_context().with_resource(processes_of(how))
-    click.get_current_context().with_resource(_loading())
+    command = click.get_current_context()
+    processes = command.with_resource(processes_of(how))
+    command.with_resource(_loading())
     return replace(how, processes=processes)
 
 

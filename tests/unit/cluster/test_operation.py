@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import errno
 from types import SimpleNamespace
 from typing import Any
 
@@ -60,3 +62,16 @@ def test_a_worker_that_fails_in_any_other_way_ends_it() -> None:
         operation.check_sources(answering(two=ZeroDivisionError()), "/file", identity)
     with pytest.raises(ZeroDivisionError):
         operation._check_workers(answering(two=ZeroDivisionError()).cluster)
+
+
+def test_a_failing_look_is_not_taken_for_a_worker_that_is_gone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fail(path: str) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(operation, "SharedFile", fail)
+    look = operation._look_at_file("id", "/file", FileIdentity(3, None, 0, "", ""))
+    found = asyncio.run(look)
+    assert isinstance(found, SourceError)
+    assert str(found) == "cannot read /file: input/output error"
